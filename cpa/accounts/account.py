@@ -1,0 +1,74 @@
+"""An account: one credential of one provider."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+
+class ModelMapping(Struct, frozen=True):
+    """One model an account's configuration lists: the upstream ``name`` offered under ``alias``."""
+
+    name: str
+    alias: str
+    thinking: Any = None
+    """:class:`cpa.conversation.models.ThinkingSupport` or None."""
+    display_name: str | None = None
+    context_length: int | None = None
+    force_mapping: bool = False
+    image: bool = False
+    input_modalities: tuple[str, ...] = ()
+    output_modalities: tuple[str, ...] = ()
+
+
+class Account(Struct, kw_only=True):
+    """One credential of one provider. What it is, not how it fares: its state lives in the pool."""
+
+    id: str
+    """Stable over restarts and reloads; safe to show."""
+    provider: str
+    """Provider key, e.g. ``claude`` or the lower-case name of an openai-compatibility entry."""
+    kind: Literal["apikey", "oauth", "none"] = "apikey"
+    label: str = ""
+    """For people: an e-mail, a name, or a masked key."""
+    secret: str = ""
+    """API key or access token. Never logged."""
+    base_url: str = ""
+    """Without a trailing slash; empty means the provider's default."""
+    prefix: str = ""
+    priority: int = 0
+    weight: int = 1
+    proxy_url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Extra headers for every upstream request; they win over defaults."""
+    models: tuple[ModelMapping, ...] = ()
+    """When not empty only these are offered."""
+    excluded_models: tuple[str, ...] = ()
+    disabled: bool = False
+    disable_cooling: bool = False
+    request_retry: int | None = None
+    websockets: bool = False
+    source: str = "config"
+    """``config:<section>[<index>]`` or the auth file's path."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Provider-specific configuration (immutable)."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """The auth file's JSON (empty for configured keys)."""
+
+    def __repr__(self) -> str:
+        return f"Account({self.id!r}, provider={self.provider!r})"
+
+
+def account_id(provider: str, *identity: str) -> str:
+    """A stable id from what identifies a credential (key, base URL ...); reveals none of it."""
+    digest = sha256("\x00".join((provider, *identity)).encode()).hexdigest()[:16]
+    return f"{provider}-{digest}"
+
+
+def mask(secret: str) -> str:
+    """A secret for people: enough to recognise it, too little to use it."""
+    if len(secret) > 12:
+        return f"{secret[:4]}...{secret[-4:]}"
+    return secret[:1] + "..." if secret else ""

@@ -1,0 +1,89 @@
+"""The one exception hierarchy of cpa, and the canonical error it carries."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from cpa.conversation.parts import Json
+
+FaultScope: TypeAlias = Literal["request", "model", "account", "none"]
+
+
+class ErrorInfo(Struct):
+    """An error as any client format can be told it.
+
+    Made by cpa itself or read from an upstream answer; ``type`` and ``code`` are the upstream's own words where
+    it gave any.
+    """
+
+    status: int
+    message: str
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+    retry_after: float | None = None
+    """Seconds until a retry makes sense."""
+    format: str | None = None
+    """The format ``raw`` is in."""
+    raw: Json | None = None
+    """The upstream's error body, for a client of the same format."""
+    details: list[Json] | None = None
+    """Google ``error.details``."""
+
+
+class CpaError(Exception):
+    """Base of every error cpa raises on purpose."""
+
+
+class ApiError(CpaError):
+    """A request cannot be answered; a surface turns it into its format's error body."""
+
+    def __init__(self, error: ErrorInfo) -> None:
+        super().__init__(f"{error.status} {error.message}")
+        self.error = error
+
+
+class InvalidRequest(ApiError):
+    """The client's request is wrong (400 unless said otherwise)."""
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400
+    ) -> None:
+        super().__init__(
+            ErrorInfo(status=status, message=message, type="invalid_request_error", code=code, param=param)
+        )
+
+
+class UpstreamError(ApiError):
+    """An attempt failed at the upstream.
+
+    ``scope`` says who is at fault: the ``request`` (no other account would do better), the ``model`` on this
+    account, the whole ``account``, or nobody in particular (``none``, e.g. a network fault).
+    ``cooldown`` is how many seconds to leave the account (or the model on it) alone; None applies the standard
+    table for the status.
+    """
+
+    def __init__(
+        self,
+        error: ErrorInfo,
+        *,
+        scope: FaultScope = "model",
+        retryable: bool = True,
+        cooldown: float | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(error)
+        self.scope: FaultScope = scope
+        self.retryable = retryable
+        self.cooldown = cooldown
+        self.reason = reason
+
+
+class ConfigError(CpaError):
+    """The configuration is wrong; the message names key and line where they are known."""
+
+
+class PluginError(CpaError):
+    """A plugin could not be loaded or broke its contract."""

@@ -1,0 +1,114 @@
+"""Match tool results to tool calls, once, for every encoder.
+
+Upstreams refuse a call without a result, a result without a call and two results for one call. Clients send all
+three (interrupted sessions, missing ids, edited histories).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cpa.conversation.parts import Part, ToolCall, ToolResult
+from cpa.conversation.request import Turn
+
+
+class _Slot(Struct):
+    """A call that waits for its result. ``turn`` is where the call stands."""
+
+    call: ToolCall
+    turn: int
+    result: ToolResult | None = None
+
+
+def pair_tool_calls(turns: list[Turn], *, keep_orphan_results: bool = False) -> list[Turn]:
+    """The same dialogue in which every call has an id and exactly one result, in the user turn that follows it.
+
+    - a call without id gets one derived from its place, name and arguments (stable over requests);
+    - a result without id belongs to the first unanswered call of its name, else to the first unanswered call;
+    - a second result for a call replaces the content of the first, at the first place;
+    - a result no call asked for is dropped, unless ``keep_orphan_results`` (the call lives on the server);
+    - a call that stays unanswered although the dialogue went on gets an empty result; calls of the last turn
+      stay open.
+
+    Results of one assistant turn end up together, in call order, at the head of the next user turn.
+    The input is not changed.
+    """
+    identified = [_with_ids(turn, index) for index, turn in enumerate(turns)]
+    slots: list[_Slot] = []
+    orphans: dict[int, list[Part]] = {}
+    for index, turn in enumerate(identified):
+        for part in turn.parts:
+            if isinstance(part, ToolCall):
+                slots.append(_Slot(part, index))
+            elif isinstance(part, ToolResult) and not _answer(slots, part) and keep_orphan_results:
+                orphans.setdefault(index, []).append(part)
+    return _rebuild(identified, slots, orphans)
+
+
+def _with_ids(turn: Turn, index: int) -> Turn:
+    parts = [
+        replace(part, call_id=_derived_id(index, position, part))
+        if isinstance(part, ToolCall) and not part.call_id
+        else part
+        for position, part in enumerate(turn.parts)
+    ]
+    return replace(turn, parts=parts)
+
+
+def _derived_id(turn: int, position: int, call: ToolCall) -> str:
+    seed = f"call|{turn}|{position}|{call.name}|{call.arguments}"
+    return "call_" + sha256(seed.encode()).hexdigest()[:24]
+
+
+def _answer(slots: list[_Slot], result: ToolResult) -> bool:
+    """Give ``result`` to the call it belongs to; False when there is none."""
+    slot = _slot_for(slots, result)
+    if slot is None:
+        return False
+    slot.result = replace(result, call_id=slot.call.call_id, name=slot.call.name)
+    return True
+
+
+def _slot_for(slots: list[_Slot], result: ToolResult) -> _Slot | None:
+    if result.call_id:
+        matching = [slot for slot in slots if slot.call.call_id == result.call_id]
+        unanswered = [slot for slot in matching if slot.result is None]
+        return (unanswered or matching[-1:] or [None])[0]
+    waiting = [slot for slot in slots if slot.result is None]
+    named = [slot for slot in waiting if slot.call.name == result.name]
+    return (named or waiting or [None])[0]
+
+
+def _rebuild(turns: list[Turn], slots: list[_Slot], orphans: dict[int, list[Part]]) -> list[Turn]:
+    by_turn: dict[int, list[_Slot]] = {}
+    for slot in slots:
+        by_turn.setdefault(slot.turn, []).append(slot)
+    rebuilt: list[Turn] = []
+    pending: list[_Slot] = []
+    for index, turn in enumerate(turns):
+        rest = [part for part in turn.parts if not isinstance(part, ToolResult)]
+        rest = orphans.get(index, []) + rest
+        if turn.role == "user":
+            head: list[Part] = [_result_of(slot) for slot in pending]
+            pending = []
+            if head or rest:
+                rebuilt.append(replace(turn, parts=head + rest))
+            continue
+        if pending and rest and index not in by_turn:
+            rebuilt.append(Turn("user", [_result_of(slot) for slot in pending]))
+            pending = []
+        if rest:
+            rebuilt.append(replace(turn, parts=rest))
+        pending.extend(by_turn.get(index, []))
+    if any(slot.result is not None for slot in pending):
+        rebuilt.append(Turn("user", [_result_of(slot) for slot in pending]))
+    return rebuilt
+
+
+def _result_of(slot: _Slot) -> ToolResult:
+    if slot.result is not None:
+        return slot.result
+    return ToolResult(call_id=slot.call.call_id, name=slot.call.name, kind=slot.call.kind)

@@ -1,0 +1,1 @@
+"""Wire formats: one package each, pure and sans-I/O."""

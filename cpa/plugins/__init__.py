@@ -1,0 +1,31 @@
+"""The public plugin API of cpa.
+
+A plugin is a module or object with functions marked :data:`hookimpl`, announced by an entry point in group ``cpa``.
+See ``docs/plugins.md``.
+"""
+
+from cpa.accounts.account import Account, ModelMapping, account_id, mask
+from cpa.catalog.model import Model
+from cpa.plugins.faults import classify, retry_after_of
+from cpa.plugins.hookspecs import hookimpl
+from cpa.plugins.provider import HttpClient, Provider, UpstreamAnswer, UpstreamRequest
+from cpa.plugins.values import ClientIdentity, ClientRequest, Host, UsageRecord
+
+__all__ = [
+    "Account",
+    "ClientIdentity",
+    "ClientRequest",
+    "Host",
+    "HttpClient",
+    "Model",
+    "ModelMapping",
+    "Provider",
+    "UpstreamAnswer",
+    "UpstreamRequest",
+    "UsageRecord",
+    "account_id",
+    "classify",
+    "hookimpl",
+    "mask",
+    "retry_after_of",
+]

@@ -1,0 +1,99 @@
+"""The common reading of upstream errors: whose fault, try elsewhere, cool down how long.
+
+Facts: spec "Error handling common to all"; vendors' hints are added by the providers.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Mapping
+
+from cpa.conversation.errors import ErrorInfo, FaultScope, UpstreamError
+
+MINUTE = 60.0
+HOUR = 3600.0
+LONGEST_HINT = 8 * 24 * HOUR
+
+_UNSUPPORTED_MODEL = re.compile(
+    r"model_not_supported|requested model is (?:not supported|unsupported|unavailable)|model (?:is )?not supported"
+    r"|unsupported model|model unavailable|not available for your (?:plan|account)",
+    re.IGNORECASE,
+)
+_REQUEST_FAULT = ("invalid_request_error", "INVALID_ARGUMENT", "FAILED_PRECONDITION")
+_CHALLENGE = ("challenge-platform", "cf-mitigated")
+
+COOLDOWNS: dict[int, tuple[float, str]] = {
+    401: (30 * MINUTE, "unauthorized"),
+    402: (30 * MINUTE, "payment_required"),
+    403: (30 * MINUTE, "payment_required"),
+    404: (12 * HOUR, "not_found"),
+    408: (MINUTE, "transient"),
+    500: (MINUTE, "transient"),
+    502: (MINUTE, "transient"),
+    503: (MINUTE, "transient"),
+    504: (MINUTE, "transient"),
+}
+"""Status -> (seconds, reason). 429 is not here: without a hint it backs off exponentially."""
+
+
+def retry_after_of(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds from ``retry-after-ms`` or ``Retry-After`` (seconds, fractions or an HTTP date), at most 8 days."""
+    milliseconds = headers.get("retry-after-ms")
+    if milliseconds:
+        try:
+            return _bounded(float(milliseconds) / 1000)
+        except ValueError:
+            pass
+    value = (headers.get("Retry-After") or headers.get("retry-after") or "").strip()
+    if not value:
+        return None
+    try:
+        return _bounded(float(value))
+    except ValueError:
+        pass
+    try:
+        moment = email.utils.parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError):
+        return None
+    return _bounded(moment - (time.time() if now is None else now))
+
+
+def _bounded(seconds: float) -> float | None:
+    return min(seconds, LONGEST_HINT) if seconds > 0 else None
+
+
+def classify(status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
+    """The common table: status and body to scope, retry and cooldown."""
+    text = body[:65536].decode("utf-8", "replace")
+    if error.retry_after is None and status in (429, 503):
+        error.retry_after = retry_after_of(headers)
+    if status in (400, 422) and _UNSUPPORTED_MODEL.search(text):
+        return UpstreamError(error, scope="model", cooldown=12 * HOUR, reason="model_not_supported")
+    if _is_request_fault(status, text):
+        return UpstreamError(error, scope="request", retryable=False, cooldown=0)
+    if status in (403, 429, 503) and any(mark in text for mark in _CHALLENGE):
+        return UpstreamError(
+            error, scope="account", cooldown=max(10.0, error.retry_after or 0), reason="challenge"
+        )
+    if status == 429:
+        return UpstreamError(error, scope="model", cooldown=error.retry_after, reason="quota")
+    if status in COOLDOWNS:
+        seconds, reason = COOLDOWNS[status]
+        scope: FaultScope = "account" if status in (401, 402) else "model"
+        return UpstreamError(error, scope=scope, cooldown=error.retry_after or seconds, reason=reason)
+    return UpstreamError(error, scope="none", cooldown=0)
+
+
+def _is_request_fault(status: int, text: str) -> bool:
+    match status:
+        case 400:
+            return any(mark in text for mark in _REQUEST_FAULT)
+        case 413 | 422:
+            return True
+        case 404:
+            return "not found" in text and "store" in text and "persisted" in text
+        case 500:
+            return '"status":"UNKNOWN"' in text.replace(" ", "")
+    return False

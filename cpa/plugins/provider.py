@@ -1,0 +1,168 @@
+"""The base class of every provider, built in or from pip.
+
+A provider says what is different about one kind of upstream. It does not retry, select, translate, record or relay:
+the exchange does that, once, for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from msgspec import Struct, field
+
+from cpa.accounts.account import Account
+from cpa.catalog.model import Model
+from cpa.config import Config
+from cpa.conversation.errors import ErrorInfo, UpstreamError
+from cpa.conversation.request import Conversation
+from cpa.formats.codec import JsonObject, Operation
+from cpa.plugins.faults import classify
+
+
+class UpstreamRequest(Struct, kw_only=True):
+    """One HTTP request to an upstream, being prepared."""
+
+    account: Account
+    model: str
+    """The upstream's model name, without suffix."""
+    body: JsonObject
+    operation: Operation
+    stream: bool
+    client_format: str
+    client_headers: Mapping[str, str]
+    """The client's own headers, case-insensitive. Forward only what the vendor documents."""
+    requested_model: str = ""
+    conversation: Conversation | None = None
+    """The canonical request when it was translated; None on the native path."""
+    client_key_id: str = ""
+    """Stable, secret-free id of the client's key; '' when none was needed."""
+    request_id: str = ""
+    method: str = "POST"
+    url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    config: Config
+
+
+class UpstreamAnswer(Struct):
+    """An upstream's answer from a provider with its own transport."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: AsyncIterator[bytes]
+    """SSE bytes for a stream, the JSON body otherwise."""
+
+
+class HttpClient(Protocol):
+    """What a provider may use to talk to the network: right proxy, logs and timeouts are taken care of."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        account: Account | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: float = 60.0,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Send a request and read the whole answer. Raises UpstreamError on network faults."""
+
+
+class Provider:
+    """Base class of providers. Override what is different."""
+
+    name: str = ""
+    """Key in logs, rules and statistics, lower case."""
+    format: str = "openai"
+    """The upstream format it speaks."""
+    default_base_url: str = ""
+    model_type: str = ""
+    """The ``type`` its models show in lists."""
+    owned_by: str = ""
+    channel: str = ""
+    """Catalogue section whose built-in models its accounts offer when their configuration lists none."""
+
+    def accounts_from_config(self, config: Config) -> Iterable[Account]:
+        """Accounts that the configuration file yields."""
+        return ()
+
+    def accounts_from_file(self, path: str, data: dict[str, Any]) -> Iterable[Account] | None:
+        """Accounts that an auth file yields; None when the file is not this provider's."""
+        return None
+
+    def serves(self, account: Account) -> bool:
+        """Whether this provider handles the account."""
+        return account.provider == self.name
+
+    def models(self, account: Account, builtin: Callable[[str], Iterable[Model]]) -> Iterable[Model]:
+        """Models the account offers. ``builtin(channel)`` gives the built-in catalogue of a channel."""
+        if account.models:
+            return [self.configured_model(mapping, builtin) for mapping in account.models]
+        return list(builtin(self.channel or self.name))
+
+    def configured_model(self, mapping: Any, builtin: Callable[[str], Iterable[Model]]) -> Model:
+        """A model listed in the configuration, with the limits of the built-in model of that name if there is one."""
+        known = next(
+            (model for model in builtin(self.channel or self.name) if model.id == mapping.name), None
+        )
+        return Model(
+            id=mapping.alias or mapping.name,
+            upstream=mapping.name,
+            display_name=mapping.display_name or (known.display_name if known else "") or mapping.name,
+            owned_by=self.owned_by or self.name,
+            type=self.model_type or self.name,
+            created=known.created if known else 0,
+            context_length=mapping.context_length or (known.context_length if known else None),
+            max_output_tokens=known.max_output_tokens if known else None,
+            thinking=mapping.thinking or (known.thinking if known else None),
+            user_defined=known is None and mapping.thinking is None,
+            image_only=mapping.image,
+            input_modalities=mapping.input_modalities,
+            output_modalities=mapping.output_modalities,
+            force_mapping=mapping.force_mapping,
+        )
+
+    def upstream_format(self, account: Account, operation: Operation) -> str:
+        """The format this account is spoken to in."""
+        return self.format
+
+    def supports(self, operation: Operation, account: Account) -> bool:
+        """Whether the upstream has an endpoint for the operation (``count`` falls back to local counting)."""
+        return operation == "generate"
+
+    def quirks(self, account: Account) -> frozenset[str]:
+        """Properties the codec must respect, see :class:`cpa.formats.codec.Target`."""
+        return frozenset()
+
+    def shape(self, request: UpstreamRequest) -> None:
+        """Change the body before operator rules (payload rules) see it."""
+
+    def prepare(self, request: UpstreamRequest) -> None:
+        """Set URL and headers and the members no rule may override. Called last, after the rules."""
+        raise NotImplementedError
+
+    def read_error(
+        self, status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo
+    ) -> UpstreamError:
+        """Judge an error answer: whose fault, worth another account, how long to cool down.
+
+        ``error`` is what the format's codec read from it. The base class applies the common table.
+        """
+        return classify(status, headers, body, error)
+
+    async def send(self, request: UpstreamRequest) -> UpstreamAnswer | None:
+        """Answer with an own transport; None (the default) lets cpa send the prepared HTTP request."""
+        return None
+
+    def needs_refresh(self, account: Account, now: float) -> bool:
+        """Whether the credential should be refreshed now (Unix seconds)."""
+        return False
+
+    async def refresh(self, account: Account, http: HttpClient) -> dict[str, Any] | None:
+        """Refresh the credential; the changed auth-file members, or None when there is nothing to refresh."""
+        return None
+
+    def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> dict[str, Any] | None:
+        """Quota windows found in answer headers: ``{window: {used_ratio, resets_at}}``; None when there are none."""
+        return None

@@ -11,9 +11,9 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from cpa.conversation.errors import ErrorInfo
 from cpa.conversation.parts import Json
 from cpa.conversation.usage import Usage
+from cpa.errors import ErrorInfo
 
 BlockKind: TypeAlias = Literal[
     "text", "refusal", "reasoning", "tool_call", "server_tool", "image", "audio", "opaque"

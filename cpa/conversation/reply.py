@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from msgspec import Struct, field
 
 from cpa.conversation import events as ev
-from cpa.conversation.errors import ErrorInfo
 from cpa.conversation.parts import Json
 from cpa.conversation.usage import Usage
+from cpa.errors import ErrorInfo
 
 
 class Block(Struct):

@@ -17,13 +17,13 @@ from typing import Any, Literal, Protocol, TypeAlias
 from msgspec import Struct, field
 
 from cpa.conversation.effort import ResolvedReasoning
-from cpa.conversation.errors import ErrorInfo
 from cpa.conversation.events import Event
 from cpa.conversation.models import ModelLimits
 from cpa.conversation.names import NameMap
 from cpa.conversation.reply import Reply
 from cpa.conversation.request import Conversation, Reasoning
 from cpa.conversation.usage import Usage
+from cpa.errors import ErrorInfo
 from cpa.formats.sse import Framing, SseFrame
 
 JsonObject: TypeAlias = dict[str, Any]

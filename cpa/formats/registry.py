@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cpa.conversation.errors import PluginError
+from cpa.errors import PluginError
 from cpa.formats.codec import Codec
 
 

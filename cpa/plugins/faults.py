@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 
-from cpa.conversation.errors import ErrorInfo, FaultScope, UpstreamError
+from cpa.errors import ErrorInfo, FaultScope, UpstreamError
 
 MINUTE = 60.0
 HOUR = 3600.0

@@ -14,8 +14,8 @@ from msgspec import Struct, field
 from cpa.accounts.account import Account
 from cpa.catalog.model import Model
 from cpa.config import Config
-from cpa.conversation.errors import ErrorInfo, UpstreamError
 from cpa.conversation.request import Conversation
+from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import JsonObject, Operation
 from cpa.plugins.faults import classify
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
-
-from cpa.conversation.parts import Json
 
 FaultScope: TypeAlias = Literal["request", "model", "account", "none"]
 
@@ -27,9 +25,9 @@ class ErrorInfo(Struct):
     """Seconds until a retry makes sense."""
     format: str | None = None
     """The format ``raw`` is in."""
-    raw: Json | None = None
+    raw: Any = None
     """The upstream's error body, for a client of the same format."""
-    details: list[Json] | None = None
+    details: list[Any] | None = None
     """Google ``error.details``."""
 
 

@@ -46,9 +46,7 @@ class ApiError(CpaError):
 class InvalidRequest(ApiError):
     """The client's request is wrong (400 unless said otherwise)."""
 
-    def __init__(
-        self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400
-    ) -> None:
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> None:
         super().__init__(
             ErrorInfo(status=status, message=message, type="invalid_request_error", code=code, param=param)
         )

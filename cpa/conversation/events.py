@@ -15,9 +15,7 @@ from cpa.conversation.parts import Json
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 
-BlockKind: TypeAlias = Literal[
-    "text", "refusal", "reasoning", "tool_call", "server_tool", "image", "audio", "opaque"
-]
+BlockKind: TypeAlias = Literal["text", "refusal", "reasoning", "tool_call", "server_tool", "image", "audio", "opaque"]
 
 StopReason: TypeAlias = Literal[
     "stop",

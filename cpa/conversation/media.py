@@ -43,7 +43,7 @@ _AUDIO_FORMATS = {
 
 def source_from_url(url: str) -> Source:
     """A :class:`Source` for a ``data:`` URL (base64 or percent-encoded) or any other URL."""
-    if not url[:5].lower() == "data:":
+    if url[:5].lower() != "data:":
         return Source(url=url)
     head, _, payload = url[5:].partition(",")
     media_type, *parameters = head.split(";")

@@ -57,7 +57,7 @@ def namespaced(namespace: str | None, name: str) -> str:
 
     A name that already carries a full ``mcp__`` path of its own is left alone.
     """
-    if not namespace or name.startswith("mcp__") or name.startswith(namespace):
+    if not namespace or name.startswith(("mcp__", namespace)):
         return name
     return namespace + name if namespace.endswith("__") else f"{namespace}__{name}"
 

@@ -143,6 +143,4 @@ class Opaque(Struct):
     format: str
 
 
-Part: TypeAlias = (
-    Text | Image | Document | Audio | Video | Thinking | ToolCall | ToolResult | ServerTool | Opaque
-)
+Part: TypeAlias = Text | Image | Document | Audio | Video | Thinking | ToolCall | ToolResult | ServerTool | Opaque

@@ -74,9 +74,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, error: ErrorI
     if _is_request_fault(status, text):
         return UpstreamError(error, scope="request", retryable=False, cooldown=0)
     if status in (403, 429, 503) and any(mark in text for mark in _CHALLENGE):
-        return UpstreamError(
-            error, scope="account", cooldown=max(10.0, error.retry_after or 0), reason="challenge"
-        )
+        return UpstreamError(error, scope="account", cooldown=max(10.0, error.retry_after or 0), reason="challenge")
     if status == 429:
         return UpstreamError(error, scope="model", cooldown=error.retry_after, reason="quota")
     if status in COOLDOWNS:

@@ -79,9 +79,7 @@ def cpa_stream_event(request: ClientRequest, event: Event) -> None:
 
 
 @hookspec(firstresult=True)
-def cpa_authenticate(
-    headers: Mapping[str, str], query: Mapping[str, str], path: str
-) -> ClientIdentity | None:
+def cpa_authenticate(headers: Mapping[str, str], query: Mapping[str, str], path: str) -> ClientIdentity | None:
     """Recognise a client by its request; None leaves it to the next plugin and at last to ``api-keys``."""
 
 

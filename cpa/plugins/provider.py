@@ -103,9 +103,7 @@ class Provider:
 
     def configured_model(self, mapping: Any, builtin: Callable[[str], Iterable[Model]]) -> Model:
         """A model listed in the configuration, with the limits of the built-in model of that name if there is one."""
-        known = next(
-            (model for model in builtin(self.channel or self.name) if model.id == mapping.name), None
-        )
+        known = next((model for model in builtin(self.channel or self.name) if model.id == mapping.name), None)
         return Model(
             id=mapping.alias or mapping.name,
             upstream=mapping.name,
@@ -142,9 +140,7 @@ class Provider:
         """Set URL and headers and the members no rule may override. Called last, after the rules."""
         raise NotImplementedError
 
-    def read_error(
-        self, status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo
-    ) -> UpstreamError:
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
         """Judge an error answer: whose fault, worth another account, how long to cool down.
 
         ``error`` is what the format's codec read from it. The base class applies the common table.

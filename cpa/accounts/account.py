@@ -28,6 +28,8 @@ class Account(Struct, kw_only=True):
 
     id: str
     """Stable over restarts and reloads; safe to show."""
+    index: str = ""
+    """Short stable name in usage records, see :func:`account_index`."""
     provider: str
     """Provider key, e.g. ``claude`` or the lower-case name of an openai-compatibility entry."""
     kind: Literal["apikey", "oauth", "none"] = "apikey"
@@ -61,10 +63,17 @@ class Account(Struct, kw_only=True):
         return f"Account({self.id!r}, provider={self.provider!r})"
 
 
-def account_id(provider: str, *identity: str) -> str:
-    """A stable id from what identifies a credential (key, base URL ...); reveals none of it."""
-    digest = sha256("\x00".join((provider, *identity)).encode()).hexdigest()[:16]
-    return f"{provider}-{digest}"
+def account_id(kind: str, *identity: str) -> str:
+    """A stable id ``<kind>:<12 hex>`` from what identifies a credential (key, base URL ...); reveals none of it."""
+    digest = sha256(kind.encode())
+    for part in identity:
+        digest.update(b"\x00" + part.strip().encode())
+    return f"{kind}:{digest.hexdigest()[:12]}"
+
+
+def account_index(seed: str) -> str:
+    """The 16 hex digits by which usage records and management name an account."""
+    return sha256(seed.encode()).hexdigest()[:16]
 
 
 def mask(secret: str) -> str:

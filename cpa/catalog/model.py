@@ -34,6 +34,8 @@ class Model(Struct, kw_only=True):
     image_only: bool = False
     """Answers only on the images routes."""
     force_mapping: bool = False
+    retired: bool = False
+    """Known, but offered only when a configuration names it."""
 
     def limits(self) -> ModelLimits:
         """What translating a request for this model must respect."""

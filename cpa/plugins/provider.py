@@ -99,7 +99,7 @@ class Provider:
         """Models the account offers. ``builtin(channel)`` gives the built-in catalogue of a channel."""
         if account.models:
             return [self.configured_model(mapping, builtin) for mapping in account.models]
-        return list(builtin(self.channel or self.name))
+        return [model for model in builtin(self.channel or self.name) if not model.retired]
 
     def configured_model(self, mapping: Any, builtin: Callable[[str], Iterable[Model]]) -> Model:
         """A model listed in the configuration, with the limits of the built-in model of that name if there is one."""

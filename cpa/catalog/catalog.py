@@ -29,6 +29,7 @@ class Catalog:
     def __init__(self, listed: Listed = lambda account_id, model: True) -> None:
         self._by_name: dict[str, dict[str, Offer]] = {}
         self._names: dict[str, tuple[str, ...]] = {}
+        self._versions: dict[str, object] = {}
         self._listed = listed
 
     def register(self, account_id: str, provider: str, models: Iterable[Model]) -> None:
@@ -41,6 +42,7 @@ class Catalog:
                 pool.append(model)
         for name, pool in by_name.items():
             self._by_name.setdefault(name, {})[account_id] = Offer(account_id, provider, tuple(pool))
+            self._versions[name] = object()
         self._names[account_id] = tuple(by_name)
 
     def unregister(self, account_id: str) -> None:
@@ -48,12 +50,17 @@ class Catalog:
         for name in self._names.pop(account_id, ()):
             offers = self._by_name[name]
             offers.pop(account_id, None)
+            self._versions[name] = object()
             if not offers:
-                del self._by_name[name]
+                del self._by_name[name], self._versions[name]
 
     def offers(self, name: str) -> dict[str, Offer]:
         """Offers of a model name by account id (read only); empty when nobody has it."""
         return self._by_name.get(name, {})
+
+    def version(self, name: str) -> object:
+        """An object that is another one after every change of the name's offers."""
+        return self._versions.get(name)
 
     def models_of(self, account_id: str) -> list[Model]:
         """What one account offers."""

@@ -32,6 +32,10 @@ class UpstreamRequest(Struct, kw_only=True):
     client_format: str
     client_headers: Mapping[str, str]
     """The client's own headers, case-insensitive. Forward only what the vendor documents."""
+    upstream_format: str = ""
+    """The format ``body`` is in."""
+    path: str = ""
+    """Path of the client's request."""
     requested_model: str = ""
     conversation: Conversation | None = None
     """The canonical request when it was translated; None on the native path."""

@@ -1,0 +1,298 @@
+"""One try of an exchange at one account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
+
+import orjson
+
+from cpa.accounts.cooldown import Scope
+from cpa.accounts.pool import AccountPool
+from cpa.conversation import events as ev
+from cpa.errors import ApiError, ErrorInfo, UpstreamError
+from cpa.exchange.call import Answer, Call
+from cpa.exchange.collect import Failed, collect, parse_body
+from cpa.exchange.exposure import without_secret
+from cpa.exchange.headers import passed_headers
+from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
+from cpa.exchange.relay import PassingRelay, Relay, TranslatingRelay
+from cpa.exchange.shape import Shaped
+from cpa.exchange.transport import Response, plain, read_error, send
+from cpa.formats.codec import JsonObject, ReplyContext
+from cpa.plugins.provider import Provider
+from cpa.upstream.client import UpstreamClient
+
+DRAIN_SECONDS = 0.5
+"""How long a finished stream's connection may take to reach its end, to be used again."""
+
+
+class Attempt:
+    """Sends one shaped request and makes the client's answer of what comes back.
+
+    ``edit_reply`` and ``observe`` are the hooks on answers, None when no plugin implements them.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: UpstreamClient,
+        pool: AccountPool,
+        provider: Provider,
+        call: Call,
+        shaped: Shaped,
+        context: ReplyContext,
+        record: AttemptRecord,
+        log: ExchangeLog,
+        logger: Any,
+        edit_reply: Callable[[JsonObject], JsonObject] | None,
+        observe: Callable[[ev.Event], None] | None,
+        passthrough_headers: bool,
+    ) -> None:
+        self._client = client
+        self._pool = pool
+        self._provider = provider
+        self._call = call
+        self._shaped = shaped
+        self._context = context
+        self._record = record
+        self._log = log
+        self._logger = logger
+        self._edit_reply = edit_reply
+        self._observe = observe
+        self._passthrough_headers = passthrough_headers
+
+    async def run(self) -> Answer:
+        """The client's answer. Raises UpstreamError when the attempt failed before anything was given away."""
+        try:
+            return await self._run()
+        except UpstreamError as failure:
+            failure.error = without_secret(failure.error, self._record.account)
+            self._failed(failure)
+            self._record.close(failure.error.status, failure.error)
+            raise
+        except asyncio.CancelledError:
+            self._record.close(CLIENT_GONE)
+            self._log.close(CLIENT_GONE, self._record)
+            raise
+        except Failed as failed:
+            raise AssertionError("an error answer escaped its classification") from failed
+
+    async def _run(self) -> Answer:
+        request = self._shaped.request
+        response = await send(self._client, self._provider, self._shaped, request.config)
+        handed_over = False
+        try:
+            if not 200 <= response.status < 300:
+                raise await read_error(self._provider, self._shaped, response)
+            headers = passed_headers(response.headers) if self._passthrough_headers else {}
+            if self._call.operation == "count":
+                return await self._count(response, headers)
+            if not self._call.stream:
+                return await self._whole(response, headers)
+            answer = await self._stream(response, headers)
+            handed_over = True
+            return answer
+        finally:
+            if not handed_over:
+                response.close()
+
+    # -- whole answers -------------------------------------------------------------------------------------
+
+    async def _count(self, response: Response, headers: dict[str, str]) -> Answer:
+        content = plain(await response.read())
+        body = parse_body(content)
+        if error := self._shaped.upstream.reply_failure(body):
+            raise self._judge(error, response)
+        if not self._shaped.native:
+            tokens = self._shaped.upstream.decode_count(body)
+            content = orjson.dumps(self._shaped.client.encode_count(tokens or 0))
+        self._succeeded(200)
+        return Answer(body=content, headers=headers)
+
+    async def _whole(self, response: Response, headers: dict[str, str]) -> Answer:
+        try:
+            body, usage = await collect(response, self._shaped, self._context)
+        except Failed as failed:
+            raise self._judge(failed.error, response) from None
+        self._record.usage = usage
+        self._record.first_token()
+        if self._edit_reply is not None:
+            body = self._edit_reply(orjson.loads(body) if isinstance(body, bytes) else body)
+        self._succeeded(200)
+        return Answer(body=body if isinstance(body, bytes) else orjson.dumps(body), headers=headers)
+
+    # -- streams -------------------------------------------------------------------------------------------
+
+    async def _stream(self, response: Response, headers: dict[str, str]) -> Answer:
+        shaped, context = self._shaped, self._context
+        framing = shaped.client.framing(context)
+        chunks = response.chunks()
+        relay: Relay
+        if "json" in response.headers.get("Content-Type", ""):
+            translating = self._translating(framing)
+            head = await self._replay(response, translating)
+            relay = translating
+        else:
+            relay = (
+                PassingRelay(shaped.client.native_relay(context, framing))
+                if shaped.native and self._observe is None
+                else self._translating(framing)
+            )
+            head = await self._until_meaningful(chunks, relay)
+        if relay.error is not None and not relay.meaningful:
+            raise self._judge(relay.error, response)
+        return Answer(
+            stream=ClientStream(self._pump(head, chunks, relay, response), lambda: self._abandon(relay, response)),
+            headers=headers,
+            content_type=framing.content_type,
+            keep_alive=framing.keep_alive(),
+        )
+
+    def _translating(self, framing: Any) -> TranslatingRelay:
+        shaped, context = self._shaped, self._context
+        return TranslatingRelay(
+            shaped.upstream.stream_decoder(context), shaped.client.stream_encoder(context, framing), self._observe
+        )
+
+    async def _replay(self, response: Response, relay: TranslatingRelay) -> bytes:
+        """The upstream answered a stream request with one JSON body: play it as a stream."""
+        body = parse_body(plain(await response.read()))
+        return relay.translate(self._shaped.upstream.decode_reply(body, self._context))
+
+    async def _until_meaningful(self, chunks: AsyncIterator[bytes], relay: Relay) -> bytes:
+        """Read until the attempt has shown content, ended or failed; the client bytes so far."""
+        head = []
+        async for chunk in chunks:
+            head.append(relay.feed(chunk))
+            if relay.meaningful or relay.complete or relay.error is not None:
+                break
+        else:
+            head.append(relay.close())
+        if relay.meaningful:
+            self._record.first_token()
+        return b"".join(head)
+
+    async def _pump(
+        self, head: bytes, chunks: AsyncIterator[bytes], relay: Relay, response: Response
+    ) -> AsyncGenerator[bytes, None]:
+        """The client's stream; owns the response from here on."""
+        closed = False
+        try:
+            if head:
+                yield head
+            if not relay.complete and relay.error is None:
+                async for chunk in chunks:
+                    out = relay.feed(chunk)
+                    if out:
+                        yield out
+                    if relay.complete or relay.error is not None:
+                        break
+                else:
+                    if out := relay.close():
+                        yield out
+            self._end(relay)
+            closed = True
+            if relay.complete:
+                await _drain(chunks)
+        except (GeneratorExit, asyncio.CancelledError):
+            if not closed:
+                self._record.usage = relay.usage
+                self._record.close(CLIENT_GONE)
+                self._log.close(CLIENT_GONE, self._record)
+            raise
+        except UpstreamError as failure:
+            yield self._broken(relay, failure)
+        except Exception:
+            self._logger.exception("stream failed", request_id=self._call.request_id)
+            error = ErrorInfo(500, "internal error while relaying the stream", type="server_error")
+            yield self._broken(relay, UpstreamError(error, scope="none", cooldown=0))
+        finally:
+            response.close()
+
+    def _abandon(self, relay: Relay, response: Response) -> None:
+        """The client went away before it took the first byte."""
+        self._record.usage = relay.usage
+        self._record.close(CLIENT_GONE)
+        self._log.close(CLIENT_GONE, self._record)
+        response.close()
+
+    def _end(self, relay: Relay) -> None:
+        """The stream ended by itself: as it should, or with an in-band error that the client was told."""
+        self._record.usage = relay.usage
+        if relay.error is None:
+            self._succeeded(200)
+            self._log.close(200, self._record)
+            return
+        failure = self._judge(relay.error, None)
+        self._failed(failure)
+        self._record.close(relay.error.status, relay.error)
+        self._log.close(relay.error.status, self._record, relay.error)
+
+    def _broken(self, relay: Relay, failure: UpstreamError) -> bytes:
+        """The stream broke: what the client is told in-band."""
+        error = without_secret(failure.error, self._record.account)
+        out = relay.fail(error)
+        self._record.usage = relay.usage
+        self._failed(failure)
+        self._record.close(error.status, error)
+        self._log.close(error.status, self._record, error)
+        return out
+
+    # -- outcomes ------------------------------------------------------------------------------------------
+
+    def _judge(self, error: ErrorInfo, response: Response | None) -> UpstreamError:
+        """An error inside a successful answer, judged by the provider as if it were an error answer."""
+        body = orjson.dumps(error.raw) if error.raw is not None else error.message.encode()
+        headers = response.headers if response is not None else {}
+        return self._provider.read_error(error.status, headers, body, error)
+
+    def _succeeded(self, status: int) -> None:
+        self._pool.succeed(self._record.account.id, self._record.model)
+        self._record.close(status)
+
+    def _failed(self, failure: UpstreamError) -> None:
+        scope: Scope | None = "account" if failure.scope == "account" else "model" if failure.scope == "model" else None
+        self._pool.fail(
+            self._record.account.id,
+            self._record.model,
+            scope=scope,
+            reason=failure.reason or "error",
+            seconds=failure.cooldown,
+            message=failure.error.message,
+        )
+
+
+class ClientStream:
+    """The client's stream. ``aclose`` cleans up even when nobody began to read it, which a bare generator would not."""
+
+    def __init__(self, generator: AsyncGenerator[bytes, None], abandon: Callable[[], None]) -> None:
+        self._generator = generator
+        self._abandon = abandon
+        self._begun = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._begun = True
+        return self._generator
+
+    async def __anext__(self) -> bytes:
+        self._begun = True
+        return await self._generator.__anext__()
+
+    async def aclose(self) -> None:
+        """Stop: cancels the upstream and closes the record."""
+        if not self._begun:
+            self._begun = True
+            self._abandon()
+        await self._generator.aclose()
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read a finished answer to its end, so that its connection can be used again; not for long."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
+    except (TimeoutError, ApiError):
+        return

@@ -1,0 +1,83 @@
+"""Read a whole upstream answer and write it for the client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from cpa.conversation import events as ev
+from cpa.conversation.reply import Reply, fold
+from cpa.conversation.usage import Usage
+from cpa.errors import ErrorInfo
+from cpa.exchange.shape import Shaped
+from cpa.exchange.transport import Response, bad_answer, plain
+from cpa.formats.codec import JsonObject, ReplyContext
+from cpa.formats.sse import EventTooLarge, SseParser
+
+
+class Failed(Exception):
+    """The answer, although status 200, is an error; ``error`` as the codec read it."""
+
+    def __init__(self, error: ErrorInfo) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+async def collect(response: Response, shaped: Shaped, context: ReplyContext) -> tuple[JsonObject | bytes, Usage | None]:
+    """The client's body (bytes when it passes untouched) and the usage.
+
+    Raises Failed, and UpstreamError when the answer is cut off or is not JSON.
+    """
+    if shaped.target.stream or "event-stream" in response.headers.get("Content-Type", ""):
+        reply = await _fold_stream(response, shaped, context)
+        return shaped.client.encode_reply(reply, context), reply.usage
+    content = plain(await response.read())
+    body = parse_body(content)
+    if error := shaped.upstream.reply_failure(body):
+        raise Failed(error)
+    if shaped.native:
+        adapted = shaped.client.adapt_native_reply(body, context)
+        return (content if adapted is body else adapted), shaped.upstream.read_usage(body)
+    reply = checked(fold(shaped.upstream.decode_reply(body, context)))
+    return shaped.client.encode_reply(reply, context), reply.usage
+
+
+def parse_body(content: bytes) -> JsonObject:
+    """The JSON object an upstream sent. Raises UpstreamError when it is none."""
+    try:
+        body: Any = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise bad_answer("the upstream's answer is not JSON") from None
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, dict):
+        raise bad_answer("the upstream's answer is not a JSON object")
+    return body
+
+
+def checked(reply: Reply) -> Reply:
+    """The reply itself when it is complete. Raises Failed otherwise."""
+    if reply.error is not None:
+        raise Failed(reply.error)
+    if not reply.ended:
+        raise Failed(ErrorInfo(502, "the upstream's answer is incomplete", type="server_error", code="incomplete"))
+    return reply
+
+
+async def _fold_stream(response: Response, shaped: Shaped, context: ReplyContext) -> Reply:
+    parser, decoder = SseParser(), shaped.upstream.stream_decoder(context)
+    events: list[ev.Event] = []
+    try:
+        async for chunk in response.chunks():
+            for frame in parser.feed(chunk):
+                events += decoder.feed(frame)
+            if events and isinstance(events[-1], (ev.End, ev.Failure)):
+                break
+        else:
+            for frame in parser.close():
+                events += decoder.feed(frame)
+            events += decoder.close()
+    except EventTooLarge as fault:
+        raise bad_answer(str(fault)) from None
+    return checked(fold(events))

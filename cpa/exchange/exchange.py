@@ -1,0 +1,286 @@
+"""The exchange: from a client's request to its answer, with all attempts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from cpa.accounts.account import Account
+from cpa.accounts.pool import AccountPool
+from cpa.catalog.catalog import Catalog
+from cpa.catalog.model import Model
+from cpa.config import Config
+from cpa.conversation import events as ev
+from cpa.errors import ApiError, ErrorInfo, UpstreamError
+from cpa.exchange.attempt import Attempt
+from cpa.exchange.call import Answer, Call
+from cpa.exchange.candidates import Candidates, Router
+from cpa.exchange.context import reply_context
+from cpa.exchange.counting import count_tokens
+from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
+from cpa.exchange.resolve import Resolution, resolve_model
+from cpa.exchange.shape import Shaped, Shaper
+from cpa.exchange.unavailable import no_account
+from cpa.formats.codec import JsonObject
+from cpa.formats.registry import FormatRegistry
+from cpa.plugins.manager import Plugins
+from cpa.plugins.provider import Provider
+from cpa.plugins.values import ClientRequest
+from cpa.upstream.client import UpstreamClient
+
+BOOTSTRAP_STATUSES = frozenset({0, 401, 402, 403, 408, 429})
+LONGEST_WAIT = 120.0
+"""Seconds one request may spend waiting between rounds, all together."""
+
+
+class Exchange:
+    """Runs calls. One per daemon; keeps nothing of a call once it is answered."""
+
+    def __init__(
+        self,
+        *,
+        plugins: Plugins,
+        formats: FormatRegistry,
+        pool: AccountPool,
+        catalog: Catalog,
+        client: UpstreamClient,
+        log: Any,
+    ) -> None:
+        self._plugins = plugins
+        self._formats = formats
+        self._pool = pool
+        self._catalog = catalog
+        self._client = client
+        self._log = log
+        self._router = Router(pool, catalog, plugins.hook("cpa_choose_account"))
+
+    def forget_sessions(self) -> None:
+        """Drop every session binding (its settings have changed)."""
+        self._router.affinity.clear()
+
+    async def run(self, call: Call, config: Config) -> Answer:
+        """Answer a call under a configuration snapshot. Raises ApiError when there is no answer to give."""
+        log = ExchangeLog(self._log, call)
+        try:
+            answer = await self._answer(call, config, log)
+        except ApiError as failure:
+            log.close(failure.error.status, error=failure.error)
+            raise
+        except asyncio.CancelledError:
+            log.close(CLIENT_GONE)
+            raise
+        except Exception:
+            log.close(500)
+            raise
+        return answer
+
+    async def _answer(self, call: Call, config: Config, log: ExchangeLog) -> Answer:
+        resolution = resolve_model(self._catalog, call.model)
+        _refuse_image_only(call, resolution)
+        request = _client_request(call, resolution, config)
+        body = self._edited(request, call)
+        shaper = Shaper(self._formats, self._plugins.hook("cpa_edit_upstream_request"), call, body, resolution, config)
+        candidates = Candidates(self._router, call, resolution, config)
+        rounds = _Rounds(call, config)
+        while True:
+            answer, failure = await self._round(call, config, log, request, shaper, resolution, candidates, rounds)
+            if answer is not None:
+                return answer
+            wait = rounds.wait_before_next(failure, candidates, self._pool)
+            if wait is None:
+                raise failure or ApiError(self._unavailable(resolution, candidates))
+            await asyncio.sleep(wait)
+            candidates.begin_round()
+
+    async def _round(
+        self,
+        call: Call,
+        config: Config,
+        log: ExchangeLog,
+        request: ClientRequest,
+        shaper: Shaper,
+        resolution: Resolution,
+        candidates: Candidates,
+        rounds: _Rounds,
+    ) -> tuple[Answer | None, UpstreamError | None]:
+        """Try accounts until one answers. The last failure when none did; raises it when no other would do better."""
+        failure: UpstreamError | None = None
+        tried = 0
+        while (choice := candidates.next()) is not None:
+            account, offer = choice
+            rounds.note(account)
+            for model in self._router.models_in_turn(offer, resolution.name):
+                try:
+                    answer = await self._attempt(call, config, log, request, shaper, resolution, account, model)
+                except UpstreamError as fault:
+                    failure = fault
+                    if not fault.retryable:
+                        raise
+                else:
+                    candidates.succeeded(account.id)
+                    return answer, None
+            candidates.failed(account.id)
+            tried += 1
+            if config.max_retry_credentials and tried >= config.max_retry_credentials:
+                break
+        return None, failure
+
+    async def _attempt(
+        self,
+        call: Call,
+        config: Config,
+        log: ExchangeLog,
+        request: ClientRequest,
+        shaper: Shaper,
+        resolution: Resolution,
+        account: Account,
+        model: Model,
+    ) -> Answer:
+        provider = self._plugins.provider_of(account)
+        _refuse_unsupported(call, provider, account)
+        shaped = shaper.shape(provider, account, model)
+        if call.operation == "count" and not provider.supports("count", account):
+            return await self._count_locally(call, log, shaped)
+        log.attempts += 1
+        record = AttemptRecord(
+            call, account, shaped.target.model, shaped.upstream.name, log.attempts, self._plugins.hook("cpa_usage")
+        )
+        attempt = Attempt(
+            client=self._client,
+            pool=self._pool,
+            provider=provider,
+            call=call,
+            shaped=shaped,
+            context=reply_context(call, resolution, model, shaped),
+            record=record,
+            log=log,
+            logger=self._log,
+            edit_reply=self._reply_editor(request),
+            observe=self._observer(request),
+            passthrough_headers=config.passthrough_headers,
+        )
+        answer = await attempt.run()
+        if answer.stream is None:
+            log.close(answer.status, record)
+        return answer
+
+    async def _count_locally(self, call: Call, log: ExchangeLog, shaped: Shaped) -> Answer:
+        text = shaped.upstream.countable_text(shaped.request.body)
+        tokens = await count_tokens(text, shaped.target.model)
+        log.close(200)
+        return Answer(body=orjson.dumps(shaped.client.encode_count(tokens)))
+
+    # -- hooks -----------------------------------------------------------------------------------------------
+
+    def _edited(self, request: ClientRequest, call: Call) -> JsonObject:
+        body = call.body
+        for edit in self._plugins.implementations("cpa_edit_request"):
+            changed = edit(request=request, body=body)
+            if changed is not None:
+                body = changed
+        return body
+
+    def _reply_editor(self, request: ClientRequest) -> Callable[[JsonObject], JsonObject] | None:
+        edits = self._plugins.implementations("cpa_edit_reply")
+        if not edits:
+            return None
+
+        def edit_all(body: JsonObject) -> JsonObject:
+            for edit in edits:
+                changed = edit(request=request, body=body)
+                if changed is not None:
+                    body = changed
+            return body
+
+        return edit_all
+
+    def _observer(self, request: ClientRequest) -> Callable[[ev.Event], None] | None:
+        hook = self._plugins.hook("cpa_stream_event")
+        return None if hook is None else lambda event: hook(request=request, event=event)
+
+    def _unavailable(self, resolution: Resolution, candidates: Candidates) -> ErrorInfo:
+        return no_account(
+            resolution.requested,
+            (offer.provider for offer in resolution.offers.values()),
+            candidates.cooldowns(),
+            len(resolution.offers),
+            self._pool.clock(),
+        )
+
+
+class _Rounds:
+    """Whether to try all accounts once more after a failed round, and after which wait."""
+
+    def __init__(self, call: Call, config: Config) -> None:
+        self._retries = config.request_retry
+        self._default_retries = config.request_retry
+        self._longest = float(config.max_retry_interval)
+        self._bootstrap = config.streaming.bootstrap_retries if call.stream else 0
+        self._done = 0
+        self._waited = 0.0
+
+    def note(self, account: Account) -> None:
+        """An account takes part; its own ``request-retry`` may allow more rounds."""
+        if account.request_retry is not None and account.request_retry >= 0:
+            self._retries = max(self._retries, account.request_retry)
+
+    def wait_before_next(
+        self, failure: UpstreamError | None, candidates: Candidates, pool: AccountPool
+    ) -> float | None:
+        """Seconds to wait before another round; None when there must be none."""
+        if failure is not None and self._bootstrap > 0 and _worth_bootstrap(failure.error.status):
+            self._bootstrap -= 1
+            return 0.0
+        if self._longest <= 0 or self._done >= self._retries:
+            return None
+        wait = self._nearest(failure, candidates, pool)
+        if wait is None or wait > self._longest or self._waited + wait > LONGEST_WAIT:
+            return None
+        self._done += 1
+        self._waited += wait
+        return wait
+
+    @staticmethod
+    def _nearest(failure: UpstreamError | None, candidates: Candidates, pool: AccountPool) -> float | None:
+        cooldowns = candidates.cooldowns()
+        if cooldowns:
+            return max(0.0, min(cooldown.until for cooldown in cooldowns) - pool.clock())
+        if failure is not None and failure.error.status == 429:
+            return failure.error.retry_after
+        return None
+
+
+def _worth_bootstrap(status: int) -> bool:
+    return status in BOOTSTRAP_STATUSES or status >= 500
+
+
+def _client_request(call: Call, resolution: Resolution, config: Config) -> ClientRequest:
+    return ClientRequest(
+        format=call.format,
+        model=resolution.requested,
+        operation=call.operation,
+        stream=call.stream,
+        path=call.path,
+        headers=call.headers,
+        client=call.client,
+        request_id=call.request_id,
+        config=config,
+    )
+
+
+def _refuse_image_only(call: Call, resolution: Resolution) -> None:
+    """An image model answers on the images routes only."""
+    if call.operation == "images":
+        return
+    if all(model.image_only for offer in resolution.offers.values() for model in offer.models):
+        message = f"model {resolution.name} is only supported on /v1/images/generations and /v1/images/edits"
+        raise ApiError(ErrorInfo(503, message, type="invalid_request_error", code="model_not_supported"))
+
+
+def _refuse_unsupported(call: Call, provider: Provider, account: Account) -> None:
+    if call.operation == "compact" and not provider.supports("compact", account):
+        error = ErrorInfo(501, "/responses/compact not supported", type="server_error", code="not_implemented")
+        raise UpstreamError(error, scope="none", cooldown=0)

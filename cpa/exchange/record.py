@@ -1,0 +1,133 @@
+"""What is written down of an exchange: one usage record per attempt, one access line at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cpa.accounts.account import Account
+from cpa.conversation.usage import Usage
+from cpa.errors import ErrorInfo
+from cpa.exchange.call import Call
+from cpa.plugins.values import UsageRecord
+
+CLIENT_GONE = 499
+
+
+class AttemptRecord:
+    """Measures one attempt and gives its usage record exactly once."""
+
+    def __init__(
+        self,
+        call: Call,
+        account: Account,
+        model: str,
+        upstream_format: str,
+        number: int,
+        emit: Callable[..., Any] | None,
+    ) -> None:
+        self._call = call
+        self._emit = emit
+        self._begun = time.monotonic()
+        self._done = False
+        self.account = account
+        self.model = model
+        self.upstream_format = upstream_format
+        self.number = number
+        self.started_at = time.time()
+        self.time_to_first_token: float | None = None
+        self.usage: Usage | None = None
+        self.status = 0
+        self.error: str | None = None
+
+    def first_token(self) -> None:
+        """Content of the answer has arrived."""
+        if self.time_to_first_token is None:
+            self.time_to_first_token = time.monotonic() - self._begun
+
+    def close(self, status: int, error: ErrorInfo | None = None) -> None:
+        """The attempt is over; later calls change nothing."""
+        if self._done:
+            return
+        self._done = True
+        self.status = status
+        self.error = (error.code or error.type or "error") if error is not None else None
+        if self._emit is None:
+            return
+        call = self._call
+        self._emit(
+            record=UsageRecord(
+                request_id=call.request_id,
+                attempt=self.number,
+                provider=self.account.provider,
+                account_id=self.account.id,
+                account_kind=self.account.kind,
+                client_id=call.client.id if call.client is not None else "",
+                requested_model=call.model,
+                model=self.model,
+                client_format=call.format,
+                upstream_format=self.upstream_format,
+                stream=call.stream,
+                operation=call.operation,
+                started_at=self.started_at,
+                duration=time.monotonic() - self._begun,
+                time_to_first_token=self.time_to_first_token,
+                status=status,
+                error=self.error,
+                usage=self.usage,
+            )
+        )
+
+
+class ExchangeLog:
+    """The access line of one exchange."""
+
+    def __init__(self, log: Any, call: Call) -> None:
+        self._log = log
+        self._call = call
+        self._begun = time.monotonic()
+        self._done = False
+        self.attempts = 0
+
+    def close(self, status: int, attempt: AttemptRecord | None = None, error: ErrorInfo | None = None) -> None:
+        """Write the line; later calls write nothing."""
+        if self._done:
+            return
+        self._done = True
+        call = self._call
+        fields: dict[str, Any] = {
+            "request_id": call.request_id,
+            "path": call.path,
+            "format": call.format,
+            "model": call.model,
+            "stream": call.stream,
+            "status": status,
+            "attempts": self.attempts,
+            "duration_ms": round((time.monotonic() - self._begun) * 1000),
+        }
+        if call.client is not None:
+            fields["client"] = call.client.id
+        if attempt is not None:
+            fields |= _attempt_fields(attempt)
+        if error is not None:
+            fields["error"] = error.message
+            fields["error_class"] = error.code or error.type
+        level = self._log.error if status >= 500 else self._log.warning if status >= 400 else self._log.info
+        level("exchange", **fields)
+
+
+def _attempt_fields(attempt: AttemptRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "provider": attempt.account.provider,
+        "account": attempt.account.label or attempt.account.id,
+        "upstream_model": attempt.model,
+    }
+    if attempt.time_to_first_token is not None:
+        fields["ttft_ms"] = round(attempt.time_to_first_token * 1000)
+    if (usage := attempt.usage) is not None:
+        fields["input_tokens"] = usage.input_total
+        fields["output_tokens"] = usage.output_total
+        if usage.cache_read:
+            fields["cache_read_tokens"] = usage.cache_read
+    return fields

@@ -1,0 +1,169 @@
+"""Relay one upstream stream to one client, natively or translated. Sans-I/O: bytes in, bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from cpa.conversation import events as ev
+from cpa.conversation.usage import Usage
+from cpa.errors import ErrorInfo
+from cpa.formats.codec import NativeRelay, StreamDecoder, StreamEncoder
+from cpa.formats.sse import EventTooLarge, SseParser
+
+
+class Relay(Protocol):
+    """What the exchange asks of a relay."""
+
+    usage: Usage | None
+    error: ErrorInfo | None
+    """Set once the stream has failed; before ``meaningful`` nothing of it was written."""
+    meaningful: bool
+    """Content of the answer was read: the attempt cannot be repeated any more."""
+    complete: bool
+    """The answer ended as its protocol says."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Client bytes for some upstream bytes."""
+
+    def close(self) -> bytes:
+        """Client bytes now that the upstream has closed; sets ``complete`` or ``error``."""
+
+    def fail(self, error: ErrorInfo) -> bytes:
+        """Client bytes that end the stream with an in-band error."""
+
+
+class PassingRelay:
+    """Client and upstream are of one family: frames pass as they came."""
+
+    def __init__(self, native: NativeRelay) -> None:
+        self._native = native
+        self._parser = SseParser()
+        self._failed: ErrorInfo | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._native.usage
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        return self._failed or self._native.error
+
+    @property
+    def meaningful(self) -> bool:
+        return self._native.meaningful
+
+    @property
+    def complete(self) -> bool:
+        return self._native.complete and self.error is None
+
+    def feed(self, chunk: bytes) -> bytes:
+        try:
+            frames = self._parser.feed(chunk)
+        except EventTooLarge as fault:
+            return self._refuse(fault)
+        return self._pass(frames)
+
+    def _pass(self, frames: Iterable[object]) -> bytes:
+        native = self._native
+        feed: Callable[..., bytes] = native.feed
+        out = b"".join([feed(frame) for frame in frames])
+        if native.error is not None and native.meaningful:
+            out += native.fail(native.error)
+        return out
+
+    def close(self) -> bytes:
+        out = self._pass(self._parser.close())
+        if self.error is None:
+            out += self._native.close()
+            if self._native.error is not None and self._native.meaningful:
+                out += self._native.fail(self._native.error)
+        return out
+
+    def fail(self, error: ErrorInfo) -> bytes:
+        self._failed = error
+        return self._native.fail(error)
+
+    def _refuse(self, fault: EventTooLarge) -> bytes:
+        error = ErrorInfo(502, str(fault), type="server_error", code="event_too_large")
+        if self.meaningful:
+            return self.fail(error)
+        self._failed = error
+        return b""
+
+
+_CONTENT = frozenset(
+    {
+        ev.BlockStart,
+        ev.TextDelta,
+        ev.ArgumentsDelta,
+        ev.SignatureDelta,
+        ev.CitationDelta,
+        ev.PartBreak,
+        ev.DataDelta,
+        ev.ToolCallInfo,
+        ev.BlockEnd,
+    }
+)
+"""Events that carry content of the answer; by far the most frequent ones."""
+
+
+class TranslatingRelay:
+    """Frames are decoded to events and encoded for the client."""
+
+    def __init__(
+        self, decoder: StreamDecoder, encoder: StreamEncoder, observe: Callable[[ev.Event], None] | None = None
+    ) -> None:
+        self._decoder = decoder
+        self._encoder = encoder
+        self._observe = observe
+        self._parser = SseParser()
+        self.usage: Usage | None = None
+        self.error: ErrorInfo | None = None
+        self.meaningful = False
+        self.complete = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        try:
+            frames = self._parser.feed(chunk)
+        except EventTooLarge as fault:
+            error = ErrorInfo(502, str(fault), type="server_error", code="event_too_large")
+            return self.translate([ev.Failure(error)])
+        decode = self._decoder.feed
+        if len(frames) == 1:
+            return self.translate(decode(frames[0]))
+        events: list[ev.Event] = []
+        for frame in frames:
+            events += decode(frame)
+        return self.translate(events)
+
+    def translate(self, events: list[ev.Event]) -> bytes:
+        """Encode events, noting what the exchange must know. A failure before any content is not written."""
+        for event in events:
+            kind = type(event)
+            if kind in _CONTENT:
+                self.meaningful = True
+            elif kind is ev.UsageReport:
+                usage = event.usage  # type: ignore[union-attr]
+                self.usage = usage if self.usage is None else self.usage.merge(usage)
+            elif kind is ev.End:
+                self.complete = True
+            elif kind is ev.Failure:
+                self.error = event.error  # type: ignore[union-attr]
+        if self._observe is not None:
+            for event in events:
+                self._observe(event)
+        if self.error is not None and not self.meaningful:
+            return b""
+        return self._encoder.encode(events) if events else b""
+
+    def close(self) -> bytes:
+        events: list[ev.Event] = []
+        for frame in self._parser.close():
+            events += self._decoder.feed(frame)
+        events += self._decoder.close()
+        return self.translate(events)
+
+    def fail(self, error: ErrorInfo) -> bytes:
+        self.error = error
+        return self._encoder.encode([ev.Failure(error)])

@@ -1,0 +1,95 @@
+"""Send a shaped request, by cpa's own HTTP client or by the provider's own transport."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from cpa.accounts.account import Account
+from cpa.config import Config
+from cpa.errors import ErrorInfo, UpstreamError
+from cpa.exchange.shape import Shaped
+from cpa.plugins.provider import Provider, UpstreamAnswer
+from cpa.upstream.client import UpstreamClient
+from cpa.upstream.timeouts import Timeouts, timeouts_from
+
+LARGEST_ERROR = 1024 * 1024
+
+
+class Response(Protocol):
+    """An upstream's answer whose head is known."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+    async def read(self, limit: int = ...) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class OwnTransportResponse:
+    """The answer of a provider that does not use HTTP."""
+
+    def __init__(self, answer: UpstreamAnswer) -> None:
+        self.status = answer.status
+        self.headers = answer.headers
+        self._body = answer.body
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self._body
+
+    async def read(self, limit: int = 0) -> bytes:
+        return b"".join([chunk async for chunk in self._body])
+
+    def close(self) -> None:
+        """Nothing to give back: the iterator ends with the exchange."""
+
+
+async def send(client: UpstreamClient, provider: Provider, shaped: Shaped, config: Config) -> Response:
+    """Send and wait for the head of the answer. Raises UpstreamError for network faults."""
+    request = shaped.request
+    answer = await provider.send(request)
+    if answer is not None:
+        return OwnTransportResponse(answer)
+    return await client.send(
+        request.method,
+        request.url,
+        headers=request.headers,
+        body=shaped.content,
+        timeouts=account_timeouts(request.account, config),
+        account_proxy=request.account.proxy_url,
+    )
+
+
+def account_timeouts(account: Account, config: Config) -> Timeouts:
+    """The time limits for an account: its own, else the global ones."""
+    return timeouts_from(account.settings.get("timeouts"), timeouts_from(config.timeouts, Timeouts()))
+
+
+async def read_error(provider: Provider, shaped: Shaped, response: Response) -> UpstreamError:
+    """The error in an answer whose status says so, judged by the provider."""
+    try:
+        body = plain(await response.read(LARGEST_ERROR))
+    except UpstreamError:
+        body = b""
+    error = shaped.upstream.decode_error(response.status, body)
+    return provider.read_error(response.status, response.headers, body, error)
+
+
+def plain(body: bytes) -> bytes:
+    """A body that was gzipped without saying so in a header, unpacked; others as they are."""
+    if body[:2] != b"\x1f\x8b":
+        return body
+    try:
+        return gzip.decompress(body)
+    except (OSError, EOFError, zlib.error):
+        return body
+
+
+def bad_answer(message: str) -> UpstreamError:
+    """The upstream's answer is not what its protocol promises; nobody's account is at fault."""
+    return UpstreamError(
+        ErrorInfo(502, message, type="server_error", code="bad_upstream_response"), scope="none", cooldown=0
+    )

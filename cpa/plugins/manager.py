@@ -1,0 +1,155 @@
+"""Find, load, configure and call plugins."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+from msgspec import Struct
+
+from cpa.accounts.account import Account
+from cpa.config import Config
+from cpa.errors import PluginError
+from cpa.plugins import hookspecs
+from cpa.plugins.provider import Provider
+
+GROUP = "cpa"
+
+
+class PluginStatus(Struct):
+    """What became of one announced plugin."""
+
+    name: str
+    state: str
+    """``loaded``, ``disabled`` or ``failed``."""
+    reason: str = ""
+    distribution: str = ""
+
+
+class Plugins:
+    """The plugins of one daemon. Built-in ones come through the same entry points as foreign ones."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._manager = pluggy.PluginManager("cpa")
+        self._manager.add_hookspecs(hookspecs)
+        self._providers: dict[str, Provider] = {}
+        self._provider_list: list[Provider] = []
+        self.statuses: list[PluginStatus] = []
+
+    def load(self, config: Config, found: Iterable[EntryPoint] | None = None) -> None:
+        """Load what the entry points announce, as far as the configuration enables it.
+
+        A plugin that cannot be imported, registered or configured is logged and left out.
+        """
+        announced = sorted(entry_points(group=GROUP) if found is None else found, key=lambda point: point.name)
+        for point in announced:
+            distribution = point.dist.name if point.dist is not None else ""
+            status = PluginStatus(point.name, "loaded", distribution=distribution)
+            self.statuses.append(status)
+            if not enabled(config, point.name):
+                status.state = "disabled"
+                continue
+            try:
+                self._load_one(point, config)
+            except Exception as fault:
+                status.state, status.reason = "failed", f"{type(fault).__name__}: {fault}"
+                self._log.error("plugin left out", plugin=point.name, reason=status.reason)
+        self._collect_providers()
+
+    def register(self, plugin: object, name: str, config: Config) -> None:
+        """Register one plugin object. Raises whatever the plugin raises, after leaving it out."""
+        self._manager.register(plugin, name=name)
+        try:
+            self._configure_one(plugin, name, config)
+            self._manager.check_pending()
+        except BaseException:
+            self._manager.unregister(name=name)
+            raise
+
+    def _load_one(self, point: EntryPoint, config: Config) -> None:
+        module = point.load()
+        factory = getattr(module, "create_plugin", None)
+        self.register(factory() if callable(factory) else module, point.name, config)
+
+    def _configure_one(self, plugin: object, name: str, config: Config) -> None:
+        for implementation in self._manager.hook.cpa_configure.get_hookimpls():
+            if implementation.plugin is plugin:
+                arguments = {"config": config, "settings": settings_of(config, name)}
+                implementation.function(*(arguments[argument] for argument in implementation.argnames))
+
+    def _collect_providers(self) -> None:
+        self._providers.clear()
+        self._provider_list = []
+        for implementation in self._manager.hook.cpa_providers.get_hookimpls():
+            for provider in implementation.function():
+                if not isinstance(provider, Provider):
+                    raise PluginError(f"plugin {implementation.plugin_name!r} gave a provider that is none")
+                if provider.name in self._providers:
+                    self._log.warning("provider replaced", provider=provider.name, by=implementation.plugin_name)
+                self._providers[provider.name] = provider
+        self._provider_list = list(self._providers.values())
+
+    def reconfigure(self, config: Config) -> None:
+        """Hand every plugin a new configuration; one that refuses it keeps its old one and is logged."""
+        for name, plugin in self._manager.list_name_plugin():
+            if plugin is None:
+                continue
+            try:
+                self._configure_one(plugin, name, config)
+            except Exception as fault:
+                self._log.error("plugin keeps its old settings", plugin=name, reason=f"{type(fault).__name__}: {fault}")
+
+    @property
+    def providers(self) -> list[Provider]:
+        """Every provider, each name once."""
+        return self._provider_list
+
+    def provider_of(self, account: Account) -> Provider:
+        """The provider that serves an account. Raises PluginError when there is none (any more)."""
+        provider = self._providers.get(account.provider)
+        if provider is not None and provider.serves(account):
+            return provider
+        for candidate in self._provider_list:
+            if candidate.serves(account):
+                return candidate
+        raise PluginError(f"no plugin serves accounts of provider {account.provider!r}")
+
+    def hook(self, name: str) -> Callable[..., Any] | None:
+        """The caller of a hook, or None when no plugin implements it (so that it costs nothing)."""
+        caller: Any = getattr(self._manager.hook, name)
+        return caller if caller.get_hookimpls() else None
+
+    def implementations(self, name: str) -> list[Callable[..., Any]]:
+        """Keyword callers of a hook's implementations, in call order: for hooks that pass a value along."""
+        implementations = getattr(self._manager.hook, name).get_hookimpls()
+        return [_by_keyword(implementation) for implementation in reversed(implementations)]
+
+    async def call_all(self, name: str, **arguments: Any) -> None:
+        """Call every implementation of a hook and await what is awaitable; a failing one is logged."""
+        for implementation in self._manager.hook.__getattribute__(name).get_hookimpls():
+            try:
+                result = _by_keyword(implementation)(**arguments)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                self._log.exception("plugin failed", plugin=implementation.plugin_name, hook=name)
+
+
+def _by_keyword(implementation: Any) -> Callable[..., Any]:
+    function, names = implementation.function, implementation.argnames
+    return lambda **arguments: function(*(arguments[name] for name in names))
+
+
+def settings_of(config: Config, name: str) -> dict[str, Any]:
+    """A plugin's own settings: ``plugins.configs.<name>``."""
+    settings = config.plugins.configs.get(name)
+    return dict(settings) if isinstance(settings, dict) else {}
+
+
+def enabled(config: Config, name: str) -> bool:
+    """Whether the configuration lets a plugin be loaded."""
+    return bool(settings_of(config, name).get("enabled", True))

@@ -1,0 +1,211 @@
+"""The HTTP client: one session per proxy, kept and reused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from cpa.errors import UpstreamError
+from cpa.upstream.faults import network_fault
+from cpa.upstream.proxies import choose_proxy
+from cpa.upstream.timeouts import IdleGuard, Timeouts
+
+SESSIONS = 64
+HEAD_LIMIT = 64 * 1024
+READ_BUFFER = 256 * 1024
+LARGEST_BODY = 512 * 1024 * 1024
+
+
+class UpstreamResponse:
+    """An answer whose head has arrived. Read it whole or piece by piece, then ``close``."""
+
+    def __init__(self, response: aiohttp.ClientResponse, guard: IdleGuard, host: str) -> None:
+        self._response = response
+        self._guard = guard
+        self._host = host
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Pieces as they arrive. Raises UpstreamError when the connection is lost or silent for too long."""
+        guard, content, now = self._guard, self._response.content, asyncio.get_running_loop().time
+        try:
+            while True:
+                guard.reading = True
+                chunk = await content.readany()
+                guard.reading = False
+                guard.last_activity = now()
+                if not chunk:
+                    return
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as fault:
+            raise network_fault(fault, self._host) from fault
+
+    async def read(self, limit: int = LARGEST_BODY) -> bytes:
+        """The whole body. Raises UpstreamError as :meth:`chunks` does, or when it exceeds ``limit`` bytes."""
+        pieces, size = [], 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise network_fault(aiohttp.ClientPayloadError(), self._host)
+            pieces.append(chunk)
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """Give the connection back when the answer was read to its end, else drop it at once."""
+        self._guard.stop()
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class UpstreamClient:
+    """Sends requests. Owns its sessions; ``close`` ends them.
+
+    ``proxy`` gives the current global ``proxy-url``.
+    """
+
+    def __init__(self, proxy: Callable[[], str], environ: Mapping[str, str] = os.environ) -> None:
+        self._proxy = proxy
+        self._environ = environ
+        self._sessions: OrderedDict[str, aiohttp.ClientSession] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeouts: Timeouts,
+        account_proxy: str = "",
+    ) -> UpstreamResponse:
+        """Send a request and wait for the answer's head. Redirects are not followed.
+
+        Raises UpstreamError for every network fault. A connection that was kept open and turns out to be closed
+        by the other side is replaced once.
+        """
+        parts = urlsplit(url)
+        host = parts.hostname or "upstream"
+        session = self._session(choose_proxy(account_proxy, self._proxy(), host, self._environ, parts.scheme))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeouts.total if timeouts.total else 0.0
+        for attempt in (1, 2):
+            trace = SimpleNamespace(reused=False)
+            try:
+                async with asyncio.timeout(_shortest(timeouts.first_byte, timeouts.total)):
+                    response = await session.request(
+                        method,
+                        URL(url, encoded=True),
+                        data=body,
+                        headers=headers,
+                        allow_redirects=False,
+                        timeout=aiohttp.ClientTimeout(
+                            total=None, connect=timeouts.connect or None, sock_connect=timeouts.connect or None
+                        ),
+                        trace_request_ctx=trace,
+                    )
+                return UpstreamResponse(response, IdleGuard(response, timeouts.idle, deadline), host)
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError) as fault:
+                if attempt == 1 and trace.reused:
+                    continue
+                raise network_fault(fault, host) from fault
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as fault:
+                raise network_fault(fault, host) from fault
+        raise AssertionError("unreachable")
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        account: Any = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: float = 60.0,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """See :class:`cpa.plugins.provider.HttpClient`."""
+        response = await self.send(
+            method,
+            url,
+            headers=headers or {},
+            body=body,
+            timeouts=Timeouts(connect=min(30.0, timeout), first_byte=timeout, idle=timeout, total=timeout),
+            account_proxy=account.proxy_url if account is not None else "",
+        )
+        try:
+            return response.status, response.headers, await response.read(64 * 1024 * 1024)
+        finally:
+            response.close()
+
+    def _session(self, proxy: str) -> aiohttp.ClientSession:
+        known = self._sessions.get(proxy)
+        if known is not None:
+            self._sessions.move_to_end(proxy)
+            return known
+        session = _new_session(proxy)
+        self._sessions[proxy] = session
+        if len(self._sessions) > SESSIONS:
+            _, oldest = self._sessions.popitem(last=False)
+            task = asyncio.get_running_loop().create_task(oldest.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        return session
+
+    async def close(self) -> None:
+        """Close every session."""
+        sessions = list(self._sessions.values())
+        self._sessions.clear()
+        for session in sessions:
+            await session.close()
+        if self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+def _shortest(*limits: float) -> float | None:
+    return min((limit for limit in limits if limit), default=None)
+
+
+async def _note_reuse(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    context.trace_request_ctx.reused = True
+
+
+def _new_session(proxy: str) -> aiohttp.ClientSession:
+    scheme = urlsplit(proxy).scheme.lower()
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_note_reuse)
+    options: dict[str, Any] = {"limit": 0, "keepalive_timeout": 90.0, "ttl_dns_cache": 30}
+    connector: aiohttp.BaseConnector
+    http_proxy: str | None = None
+    if scheme.startswith("socks"):
+        from aiohttp_socks import ProxyConnector
+
+        connector = ProxyConnector.from_url(proxy.replace("socks5h://", "socks5://", 1), rdns=True, **options)
+    else:
+        connector = aiohttp.TCPConnector(**options)
+        http_proxy = proxy or None
+    return aiohttp.ClientSession(
+        connector=connector,
+        proxy=http_proxy,
+        trace_configs=[trace],
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=True,
+        read_bufsize=READ_BUFFER,
+        max_line_size=HEAD_LIMIT,
+        max_field_size=HEAD_LIMIT,
+        skip_auto_headers=("User-Agent",),
+        raise_for_status=False,
+    )
+
+
+__all__ = ["UpstreamClient", "UpstreamError", "UpstreamResponse"]

@@ -1,0 +1,53 @@
+"""Network faults as errors a client can act on: what failed (proxy, name, TLS, provider), never which internal URL."""
+
+from __future__ import annotations
+
+import ssl
+
+import aiohttp
+
+from cpa.errors import ErrorInfo, UpstreamError
+
+
+def network_fault(fault: BaseException, host: str) -> UpstreamError:
+    """An UpstreamError for what aiohttp (or a timeout) raised while talking to ``host``."""
+    status, code, message = _describe(fault, host)
+    return UpstreamError(ErrorInfo(status, message, type="server_error", code=code), scope="none", cooldown=0)
+
+
+def _describe(fault: BaseException, host: str) -> tuple[int, str, str]:
+    if "socks" in type(fault).__module__:
+        return 502, "proxy_error", f"the proxy for {host} failed: {type(fault).__name__}"
+    match fault:
+        case aiohttp.ClientHttpProxyError():
+            return 502, "proxy_error", f"the proxy for {host} refused the connection (status {fault.status})"
+        case aiohttp.ClientProxyConnectionError():
+            return 502, "proxy_error", f"the proxy for {host} cannot be reached"
+        case aiohttp.ClientConnectorCertificateError():
+            return 502, "tls_error", f"the certificate of {host} is not valid: {_certificate_reason(fault)}"
+        case aiohttp.ClientConnectorSSLError():
+            return 502, "tls_error", f"the TLS handshake with {host} failed"
+        case aiohttp.ClientConnectorDNSError():
+            return 502, "dns_error", f"the name {host} cannot be resolved"
+        case aiohttp.ConnectionTimeoutError():
+            return 504, "connect_timeout", f"connecting to {host} took too long"
+        case TimeoutError():
+            return 504, "timeout", str(fault) or f"{host} did not answer in time"
+        case aiohttp.ClientConnectorError():
+            return 502, "connect_error", f"{host} cannot be reached: {fault.os_error.strerror or 'connection failed'}"
+        case aiohttp.ServerDisconnectedError():
+            return 502, "disconnected", f"{host} closed the connection without an answer"
+        case aiohttp.ClientPayloadError() | aiohttp.ClientConnectionError() | ConnectionError():
+            return 502, "connection_lost", f"the connection to {host} was lost before the answer was complete"
+        case aiohttp.ClientResponseError():
+            return 502, "bad_response", f"{host} sent something that is not HTTP"
+        case aiohttp.InvalidURL() | ValueError():
+            return 502, "invalid_url", f"the configured address of {host} is not valid"
+    return 502, "network_error", f"talking to {host} failed: {type(fault).__name__}"
+
+
+def _certificate_reason(fault: aiohttp.ClientConnectorCertificateError) -> str:
+    error = fault.certificate_error
+    return getattr(error, "verify_message", "") or (
+        error.reason if isinstance(error, ssl.SSLError) and error.reason else "verification failed"
+    )

@@ -1,0 +1,1 @@
+"""Measure cpa against a bare proxy on this machine: ``make bench``."""

@@ -27,6 +27,8 @@ def build() -> web.Application:
     whole = {name: whole_answer(fmt) for name, fmt in FORMATS.items() if fmt != "codex"}
     burst = {name: _grouped(stream_frames(fmt, BURST_EVENTS)) for name, fmt in FORMATS.items()}
     paced = {name: stream_frames(fmt, PACED_EVENTS) for name, fmt in FORMATS.items()}
+    short = [b"".join(stream_frames("codex", 10))]
+    """What the codex upstream, which only streams, sends where others answer whole."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         await request.read()
@@ -36,7 +38,7 @@ def build() -> web.Application:
             return web.Response(body=whole[name], content_type="application/json")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for piece in paced[name] if mode == "paced" else burst[name] if mode == "burst" else burst[name][-1:]:
+        for piece in {"paced": paced[name], "burst": burst[name]}.get(mode, short):
             await response.write(piece)
             if mode == "paced":
                 await asyncio.sleep(PACE_SECONDS)

@@ -1,0 +1,1 @@
+"""The ``cpa`` command: one module per command."""

@@ -1,0 +1,116 @@
+"""``cpa env TOOL``: what to export or paste so that a coding tool uses this daemon."""
+
+from __future__ import annotations
+
+import click
+from msgspec import Struct
+
+from cpa.cli.output import print_json
+
+
+class Recipe(Struct, frozen=True):
+    """How one tool is pointed at the daemon. ``{url}`` and ``{key}`` and ``{model}`` are filled in."""
+
+    title: str
+    environment: dict[str, str]
+    unset: tuple[str, ...] = ()
+    """Variables that would make the tool go elsewhere."""
+    file: str = ""
+    content: str = ""
+    run: str = ""
+
+
+RECIPES = {
+    "claude": Recipe(
+        "Claude Code",
+        {"ANTHROPIC_BASE_URL": "{url}", "ANTHROPIC_AUTH_TOKEN": "{key}", "ANTHROPIC_MODEL": "{model}"},
+        unset=("ANTHROPIC_API_KEY",),
+        run="claude",
+    ),
+    "codex": Recipe(
+        "Codex CLI",
+        {"CPA_KEY": "{key}"},
+        file="~/.codex/config.toml",
+        content=(
+            'model = "{model}"\n'
+            'model_provider = "cpa"\n\n'
+            "[model_providers.cpa]\n"
+            'name = "cpa"\n'
+            'base_url = "{url}/v1"\n'
+            'wire_api = "responses"\n'
+            'env_key = "CPA_KEY"\n'
+        ),
+        run="codex",
+    ),
+    "gemini": Recipe(
+        "Gemini CLI",
+        {"GOOGLE_GEMINI_BASE_URL": "{url}", "GEMINI_API_KEY": "{key}"},
+        run="gemini -m {model}",
+    ),
+    "openai": Recipe("OpenAI SDKs", {"OPENAI_BASE_URL": "{url}/v1", "OPENAI_API_KEY": "{key}"}),
+    "anthropic": Recipe("Anthropic SDKs", {"ANTHROPIC_BASE_URL": "{url}", "ANTHROPIC_API_KEY": "{key}"}),
+    "google": Recipe("Google GenAI SDKs", {"GOOGLE_GEMINI_BASE_URL": "{url}", "GEMINI_API_KEY": "{key}"}),
+    "opencode": Recipe(
+        "OpenCode",
+        {"CPA_KEY": "{key}"},
+        file="opencode.json",
+        content=(
+            '{{\n  "provider": {{\n    "cpa": {{\n      "npm": "@ai-sdk/openai-compatible",\n'
+            '      "options": {{"baseURL": "{url}/v1", "apiKey": "{{env:CPA_KEY}}"}},\n'
+            '      "models": {{"{model}": {{}}}}\n    }}\n  }}\n}}\n'
+        ),
+        run="opencode",
+    ),
+}
+
+
+def fill(recipe: Recipe, url: str, key: str, model: str) -> Recipe:
+    """The recipe with its blanks filled in."""
+    values = {"url": url, "key": key, "model": model}
+    return Recipe(
+        recipe.title,
+        {name: value.format(**values) for name, value in recipe.environment.items()},
+        recipe.unset,
+        recipe.file,
+        recipe.content.format(**values) if recipe.content else "",
+        recipe.run.format(**values),
+    )
+
+
+def shell_quote(value: str, shell: str) -> str:
+    """A value as a literal of the shell."""
+    escaped = value.replace("'", "\\'" if shell == "fish" else "'\\''")
+    return f"'{escaped}'"
+
+
+@click.command("env")
+@click.argument("tool", type=click.Choice(sorted(RECIPES)))
+@click.option("--url", default="http://127.0.0.1:8317", show_default=True, help="Where the daemon is reached.")
+@click.option("--key", default="", help="Your client key (an entry of api-keys); any text when there are none.")
+@click.option("--model", default="demo", show_default=True, help="The model to use.")
+@click.option("--shell", type=click.Choice(["sh", "fish"]), default="sh", help="Syntax of the exports.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def env(tool: str, url: str, key: str, model: str, shell: str, as_json: bool) -> None:
+    """Print what points TOOL at this daemon: eval "$(cpa env claude)"."""
+    recipe = fill(RECIPES[tool], url.rstrip("/"), key or "cpa-local", model)
+    if as_json:
+        print_json(
+            {
+                "tool": tool,
+                "environment": recipe.environment,
+                "unset": list(recipe.unset),
+                **({"file": recipe.file, "content": recipe.content} if recipe.file else {}),
+                **({"run": recipe.run} if recipe.run else {}),
+            }
+        )
+        return
+    for name in recipe.unset:
+        click.echo(f"set -e {name}" if shell == "fish" else f"unset {name}")
+    for name, value in recipe.environment.items():
+        quoted = shell_quote(value, shell)
+        click.echo(f"set -gx {name} {quoted}" if shell == "fish" else f"export {name}={quoted}")
+    if recipe.file:
+        click.echo(f"# {recipe.title}: put this into {recipe.file}")
+        click.echo("".join(f"#   {line}\n" for line in recipe.content.splitlines()), nl=False)
+    if recipe.run:
+        click.echo(f"# then run: {recipe.run}")

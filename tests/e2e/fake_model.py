@@ -1,4 +1,4 @@
-"""A small upstream that speaks four formats: it reads a request, decides on an answer, and writes it, whole or streamed.
+"""A small upstream that speaks four formats: reads a request, decides on an answer, writes it whole or streamed.
 
 What it answers: ``boom`` in the last user text gives an error; declared tools and no tool result yet give a call of
 the first tool; a tool result is quoted; an image is named by its media type; ``think`` adds reasoning; a JSON schema

@@ -59,7 +59,7 @@ class Upstream:
 
 
 def base_config(upstream: str, directory: Path, port: int) -> dict[str, Any]:
-    """A configuration with one account of each provider at ``upstream``; models ``oc``, ``claude``, ``gemini``, ``codex``."""
+    """One account of each provider at ``upstream``; models ``oc``, ``claude``, ``gemini`` and ``codex``."""
 
     def entry(kind: str) -> dict[str, Any]:
         return {

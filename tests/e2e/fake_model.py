@@ -300,8 +300,8 @@ def codex_stream(said: Said) -> Iterator[bytes]:
     output: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     response = {"id": "resp_up", "object": "response", "created_at": 1700000000, "model": "up-model", "output": []}
-    for kind in ("response.created", "response.in_progress"):
-        events.append({"type": kind, "response": {**response, "status": "in_progress"}})
+    begun = {**response, "status": "in_progress"}
+    events += [{"type": kind, "response": begun} for kind in ("response.created", "response.in_progress")]
     if said.reasoning:
         events += _codex_reasoning(said.reasoning, output)
     if said.text:

@@ -23,8 +23,8 @@ SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: c
 
 def http(status: str, body: bytes, content_type: str = "application/json", extra: str = "") -> bytes:
     """A whole HTTP answer."""
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{extra}Connection: close\r\n\r\n"
-    return head.encode() + body
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}{extra}Connection: close\r\n\r\n".encode() + body
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

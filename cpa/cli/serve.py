@@ -1,0 +1,44 @@
+"""``cpa serve``: run the daemon in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from cpa.errors import ConfigError
+
+
+@click.command()
+@click.option("--config", "config_path", type=click.Path(path_type=Path), default="config.yaml", show_default=True)
+@click.option("--host", default=None, help="Listen here instead of where the configuration says.")
+@click.option("--port", type=int, default=None, help="Listen on this port instead.")
+@click.option("--password", default=None, hidden=True, help="Local management password.")
+def serve(config_path: Path, host: str | None, port: int | None, password: str | None) -> None:
+    """Run the daemon in the foreground until it is told to stop."""
+    from cpa.daemon import run_daemon
+
+    overrides = {"host": host, "port": port}
+    environ = {
+        **os.environ,
+        **{f"CPA_{name.upper()}": str(value) for name, value in overrides.items() if value is not None},
+    }
+    try:
+        status = _loop_runner()(run_daemon(config_path, environ))
+    except ConfigError as fault:
+        raise click.ClickException(str(fault)) from None
+    except OSError as fault:
+        raise click.ClickException(f"cannot start: {fault}") from None
+    sys.exit(status)
+
+
+def _loop_runner():  # type: ignore[no-untyped-def]
+    """``uvloop.run`` where uvloop is installed, else ``asyncio.run``."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run

@@ -1,0 +1,64 @@
+"""The ``cpa`` command line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from cpa import __version__
+from cpa.cli.legacy import translate
+
+COMMANDS = {
+    "serve": ("cpa.cli.serve", "serve", "Run the daemon in the foreground."),
+    "doctor": ("cpa.cli.doctor", "doctor", "Check the whole set-up and say what to mend."),
+    "models": ("cpa.cli.models", "models", "List the models that can be asked for."),
+    "config": ("cpa.cli.config", "config", "Check and explain the configuration."),
+    "env": ("cpa.cli.env", "env", "Print what points a tool at this daemon."),
+    "completion": ("cpa.cli.completion", "completion", "Print a shell's completion script."),
+}
+"""Command -> module, attribute, help. Modules are imported only when their command runs: start-up stays quick."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(set(super().list_commands(ctx)) - set(COMMANDS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            self._add_plugin_commands()
+            return super().get_command(ctx, cmd_name)
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self._add_plugin_commands()
+        rows = [(name, entry[2]) for name, entry in COMMANDS.items()]
+        rows += [(name, command.get_short_help_str()) for name, command in sorted(self.commands.items())]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _add_plugin_commands(self) -> None:
+        from cpa.cli.plugin_commands import add_plugin_commands
+
+        add_plugin_commands(self)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cpa")
+def cli() -> None:
+    """One local daemon between your coding tools and your own model accounts."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Exit status: 0 success, 1 failure, 2 wrong usage."""
+    try:
+        translated = translate(sys.argv[1:] if arguments is None else arguments)
+    except click.UsageError as fault:
+        fault.show()
+        sys.exit(2)
+    cli(translated, prog_name="cpa")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+import orjson
+
 from cpa.conversation import events as ev
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import NativeRelay, StreamDecoder, StreamEncoder
-from cpa.formats.sse import EventTooLarge, SseParser
+from cpa.formats.sse import EventTooLarge, SseFrame, SseParser
 
 
 class Relay(Protocol):
@@ -64,16 +66,16 @@ class PassingRelay:
             return self._refuse(fault)
         return self._pass(frames)
 
-    def _pass(self, frames: Iterable[object]) -> bytes:
+    def _pass(self, frames: Iterable[SseFrame]) -> bytes:
         native = self._native
-        feed: Callable[..., bytes] = native.feed
+        feed = native.feed
         out = b"".join([feed(frame) for frame in frames])
         if native.error is not None and native.meaningful:
             out += native.fail(native.error)
         return out
 
     def close(self) -> bytes:
-        out = self._pass(self._parser.close())
+        out = self._pass(frame for frame in self._parser.close() if _whole(frame.data))
         if self.error is None:
             out += self._native.close()
             if self._native.error is not None and self._native.meaningful:
@@ -90,6 +92,15 @@ class PassingRelay:
             return self.fail(error)
         self._failed = error
         return b""
+
+
+def _whole(data: bytes) -> bool:
+    """Whether the last frame of a stream that ended without its blank line is all there; half a JSON is not."""
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data == b"[DONE]"
+    return True
 
 
 _CONTENT = frozenset(

@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from cpa.errors import UpstreamError
-from cpa.upstream.faults import network_fault
+from cpa.upstream.faults import is_socks_fault, network_fault
 from cpa.upstream.proxies import choose_proxy
 from cpa.upstream.timeouts import IdleGuard, Timeouts
 
@@ -122,6 +122,10 @@ class UpstreamClient:
                 raise network_fault(fault, host) from fault
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as fault:
                 raise network_fault(fault, host) from fault
+            except Exception as fault:
+                if is_socks_fault(fault):
+                    raise network_fault(fault, host) from fault
+                raise
         raise AssertionError("unreachable")
 
     async def request(

@@ -15,8 +15,13 @@ def network_fault(fault: BaseException, host: str) -> UpstreamError:
     return UpstreamError(ErrorInfo(status, message, type="server_error", code=code), scope="none", cooldown=0)
 
 
+def is_socks_fault(fault: BaseException) -> bool:
+    """Whether the SOCKS library raised it; its errors share no base class with aiohttp's."""
+    return "socks" in type(fault).__module__
+
+
 def _describe(fault: BaseException, host: str) -> tuple[int, str, str]:
-    if "socks" in type(fault).__module__:
+    if is_socks_fault(fault):
         return 502, "proxy_error", f"the proxy for {host} failed: {type(fault).__name__}"
     match fault:
         case aiohttp.ClientHttpProxyError():

@@ -1,0 +1,143 @@
+"""``cpa doctor``: check the whole set-up and say what to mend."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+from msgspec import Struct
+
+from cpa.cli.config import config_option, json_option
+from cpa.cli.inspection import Inspection, inspect_config
+from cpa.cli.output import print_finding, print_json
+from cpa.config import Config
+from cpa.errors import ConfigError
+from cpa.upstream.timeouts import Timeouts, timeouts_from
+
+CONNECT_SECONDS = 5.0
+
+
+class Finding(Struct):
+    """One thing that was looked at."""
+
+    level: str
+    """``ok``, ``warning``, ``problem`` or ``info``."""
+    text: str
+
+
+def look_at_configuration(inspection: Inspection) -> Iterator[Finding]:
+    """Warnings of the file, plugins left out, accounts, models."""
+    yield Finding("ok", "the configuration can be used")
+    for warning in inspection.loaded.warnings:
+        yield Finding("warning", f"{warning.path}: {warning.message}" if warning.path else warning.message)
+    for status in inspection.plugins.statuses:
+        if status.state == "failed":
+            yield Finding("problem", f"plugin {status.name} was left out: {status.reason}")
+    accounts = [account for account in inspection.pool if not account.disabled]
+    providers = sorted({account.provider for account in accounts})
+    if [provider for provider in providers if provider != "demo"]:
+        yield Finding("ok", f"{len(accounts)} accounts of {', '.join(providers)}")
+    else:
+        yield Finding("warning", "no account is configured: only the demo models answer")
+    yield Finding("ok", f"{len(inspection.catalog.list_models())} models can be asked for (cpa models)")
+
+
+def look_at_safety(config: Config, path: Path) -> Iterator[Finding]:
+    """Who can reach the daemon, and who can read its secrets."""
+    loopback = config.host in ("127.0.0.1", "::1", "localhost")
+    if not config.api_keys and not loopback:
+        if config.allow_unauthenticated_remote:
+            yield Finding("problem", "every machine that reaches the port may use your accounts: set api-keys")
+        else:
+            yield Finding("warning", "without api-keys only clients on this machine are let in")
+    elif not loopback:
+        yield Finding("info", f"listens on {config.host or 'all addresses'}, with client keys")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077 and inspectable_secrets(config):
+        yield Finding("warning", f"{path} can be read by other users (mode {mode:04o}): chmod 600 {path}")
+    auth = Path(config.auth_dir)
+    if auth.is_dir() and stat.S_IMODE(auth.stat().st_mode) & 0o077:
+        yield Finding("warning", f"{auth} can be read by other users: chmod 700 {auth}")
+
+
+def inspectable_secrets(config: Config) -> bool:
+    """Whether the file holds keys of accounts."""
+    lists = (config.claude_api_key, config.codex_api_key, config.gemini_api_key, config.vertex_api_key)
+    return any(lists) or any(entry.api_key_entries for entry in config.openai_compatibility)
+
+
+def look_at_port(config: Config) -> Finding:
+    """Whether the port is free, or a daemon answers there."""
+    host = config.host or "127.0.0.1"
+    try:
+        with socket.create_connection((host, config.port), timeout=1):
+            return Finding("info", f"something (cpa?) answers on {host}:{config.port} already")
+    except OSError:
+        return Finding("ok", f"port {config.port} is free")
+
+
+def look_at_timeouts(config: Config) -> Finding:
+    """Every time limit, for the record."""
+    limits = timeouts_from(config.timeouts, Timeouts())
+    shown = ", ".join(
+        f"{name.replace('_', ' ')} {value:g} s" if value else f"{name.replace('_', ' ')} none"
+        for name in Timeouts.__struct_fields__
+        for value in (getattr(limits, name),)
+    )
+    return Finding("info", f"time limits: {shown}")
+
+
+async def look_at_upstreams(inspection: Inspection) -> list[Finding]:
+    """Whether each configured address accepts connections; nothing is sent to it."""
+    addresses = {
+        account.base_url
+        for account in inspection.pool
+        if account.base_url and not account.disabled and not account.proxy_url
+    }
+    return list(await asyncio.gather(*(_connect(address) for address in sorted(addresses))))
+
+
+async def _connect(address: str) -> Finding:
+    parts = urlsplit(address)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+            writer.close()
+    except (OSError, TimeoutError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else "no answer"
+        return Finding("warning", f"{parts.hostname}:{port} cannot be reached: {reason}")
+    return Finding("ok", f"{parts.hostname}:{port} can be reached")
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--offline", is_flag=True, help="Do not try to reach the upstreams.")
+def doctor(config_path: Path, as_json: bool, offline: bool) -> None:
+    """Check the whole set-up and say what to mend. Exit status 1 when something does not work."""
+    findings: list[Finding] = []
+    try:
+        inspection = inspect_config(config_path, os.environ)
+    except ConfigError as fault:
+        findings.append(Finding("problem", str(fault)))
+    else:
+        findings += look_at_configuration(inspection)
+        findings += look_at_safety(inspection.config, config_path)
+        findings.append(look_at_port(inspection.config))
+        findings.append(look_at_timeouts(inspection.config))
+        if not offline:
+            findings += asyncio.run(look_at_upstreams(inspection))
+    if as_json:
+        print_json([{"level": finding.level, "text": finding.text} for finding in findings])
+    else:
+        for finding in findings:
+            print_finding(finding.level, finding.text)
+    sys.exit(any(finding.level == "problem" for finding in findings))

@@ -1,0 +1,44 @@
+"""Build, without serving, what a configuration yields: plugins, accounts, models."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+from msgspec import Struct
+
+from cpa.accounts.pool import AccountPool
+from cpa.catalog.catalog import Catalog
+from cpa.config import Config, LoadedConfig, load_config
+from cpa.exchange.roster import Roster
+from cpa.plugins.manager import Plugins
+
+
+class Inspection(Struct):
+    """What a configuration yields."""
+
+    loaded: LoadedConfig
+    plugins: Plugins
+    pool: AccountPool
+    catalog: Catalog
+
+    @property
+    def config(self) -> Config:
+        return self.loaded.config
+
+
+def inspect_config(path: Path, environ: Mapping[str, str] = os.environ) -> Inspection:
+    """Read a configuration and derive its accounts and models. Raises ConfigError."""
+    loaded = load_config(path, environ=environ)
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
+    )
+    plugins = Plugins(log)
+    plugins.load(loaded.config)
+    pool = AccountPool()
+    catalog = Catalog(pool.listed)
+    Roster(plugins, pool, catalog, log).sync(loaded.config)
+    return Inspection(loaded, plugins, pool, catalog)

@@ -76,10 +76,10 @@ def _slot_for(slots: list[_Slot], result: ToolResult) -> _Slot | None:
     if result.call_id:
         matching = [slot for slot in slots if slot.call.call_id == result.call_id]
         unanswered = [slot for slot in matching if slot.result is None]
-        return (unanswered or matching[-1:] or [None])[0]
+        return next(iter(unanswered or matching[-1:]), None)
     waiting = [slot for slot in slots if slot.result is None]
     named = [slot for slot in waiting if slot.call.name == result.name]
-    return (named or waiting or [None])[0]
+    return next(iter(named or waiting), None)
 
 
 def _rebuild(turns: list[Turn], slots: list[_Slot], orphans: dict[int, list[Part]]) -> list[Turn]:
@@ -89,7 +89,7 @@ def _rebuild(turns: list[Turn], slots: list[_Slot], orphans: dict[int, list[Part
     rebuilt: list[Turn] = []
     pending: list[_Slot] = []
     for index, turn in enumerate(turns):
-        rest = [part for part in turn.parts if not isinstance(part, ToolResult)]
+        rest: list[Part] = [part for part in turn.parts if not isinstance(part, ToolResult)]
         rest = orphans.get(index, []) + rest
         if turn.role == "user":
             head: list[Part] = [_result_of(slot) for slot in pending]

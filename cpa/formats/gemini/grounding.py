@@ -28,9 +28,11 @@ def citations_of(metadata: Object, text: str, offset: int) -> list[Citation]:
         if span is None:
             continue
         indices = support.get("groundingChunkIndices")
-        for index in indices if isinstance(indices, list) else ():
-            if isinstance(index, int) and 0 <= index < len(chunks) and chunks[index].get("uri"):
-                found.append(_citation(chunks[index], span, text))
+        found.extend(
+            _citation(chunks[index], span, text)
+            for index in (indices if isinstance(indices, list) else ())
+            if isinstance(index, int) and 0 <= index < len(chunks) and chunks[index].get("uri")
+        )
     sources = metadata.get("citationMetadata", {})
     for source in _objects(sources.get("citationSources") or sources.get("citations")):
         span = ruler.span(source.get("startIndex", 0), source.get("endIndex"))

@@ -6,6 +6,7 @@ Each piece names a place by JSON path (``$.city``, ``$.days[0]``) and a scalar; 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from cpa.formats.gemini.fields import Object
@@ -43,7 +44,7 @@ class PartialArguments:
             return
         value = piece[key] if key is not None else None
         holder: Any = self.arguments
-        for segment, following in zip(path, path[1:], strict=False):
+        for segment, following in pairwise(path):
             holder = _child(holder, segment, following)
         _put(holder, path[-1], value)
 

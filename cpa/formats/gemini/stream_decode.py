@@ -283,10 +283,12 @@ class GeminiStreamDecoder:
 
     def _call_id(self, given: Any) -> str:
         """The upstream's id, or a new one when it gave none or the same twice."""
-        if not isinstance(given, str) or not given or given in self._call_ids:
-            given = self._context.new_id("toolu_" if self._context.client_format == "claude" else "call_")
-        self._call_ids.add(given)
-        return given
+        if isinstance(given, str) and given and given not in self._call_ids:
+            call_id = given
+        else:
+            call_id = self._context.new_id("toolu_" if self._context.client_format == "claude" else "call_")
+        self._call_ids.add(call_id)
+        return call_id
 
     def _identity(self, name: str) -> ToolIdentity:
         """How the client knows the tool. Models change the case of names now and then; Claude's clients do not
@@ -369,8 +371,8 @@ class GeminiStreamDecoder:
     def _finish_candidate(self, state: _Candidate, out: list[ev.Event]) -> None:
         self._end_partial(state, out)
         if state.grounding and state.kind == "text":
-            for citation in citations_of(state.grounding, "".join(state.texts), state.offset):
-                out.append(ev.CitationDelta(state.key, citation))
+            citations = citations_of(state.grounding, "".join(state.texts), state.offset)
+            out.extend(ev.CitationDelta(state.key, citation) for citation in citations)
         self._close_block(state, out)
         search = search_of(state.grounding)
         if search is not None:

@@ -1,0 +1,196 @@
+"""Relay a Gemini stream to a Gemini client: frames as they came, looked into only where something must be known.
+
+In JSON text a quote inside a string is always escaped, so a byte sequence such as ``"finishReason"`` can only be a
+member's name (or a whole string of just that): searching for it before parsing misses nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from cpa.conversation.usage import Usage
+from cpa.errors import ErrorInfo
+from cpa.formats.codec import ReplyContext
+from cpa.formats.gemini.envelope import response_of
+from cpa.formats.gemini.errors import encode_error, error_of, info_of
+from cpa.formats.gemini.fields import Object
+from cpa.formats.gemini.usage import decode_usage
+from cpa.formats.sse import Framing, SseFrame, SseFraming
+
+_split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_CLOSING_BRACE = ord("}")
+_SSE_OVERHEAD = len(b"data: \n\n")
+
+
+class GeminiNativeRelay:
+    """See :class:`cpa.formats.codec.NativeRelay`.
+
+    ``wrap``: the client wants the envelope of Gemini CLI's backend; the upstream has it when it speaks
+    ``gemini-cli``. Where both agree nothing is unpacked.
+    """
+
+    def __init__(self, context: ReplyContext, framing: Framing, *, wrap: bool) -> None:
+        self.complete = False
+        self.error: ErrorInfo | None = None
+        self.meaningful = False
+        self.served_model: str | None = None
+        self._framing = framing
+        self._frame = framing.frame
+        self._sse = isinstance(framing, SseFraming)
+        self._wrap = wrap
+        self._wrapped = context.upstream_format == "gemini-cli"
+        self._model = orjson.dumps(context.model) if context.model else b""
+        self._rebuild = bool(self._model) or self._wrapped != wrap
+        self._blocked = False
+        self._usage_data = b""
+        self._usage: Usage | None = None
+        self._ended = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """Counts of the last frame that had any; read only when somebody asks."""
+        if self._usage_data:
+            data, self._usage_data = self._usage_data, b""
+            try:
+                found = decode_usage(response_of(orjson.loads(data)).get("usageMetadata"))
+            except (orjson.JSONDecodeError, AttributeError):
+                found = None
+            self._usage = found or self._usage
+        return self._usage
+
+    @usage.setter
+    def usage(self, value: Usage | None) -> None:
+        self._usage, self._usage_data = value, b""
+
+    def feed(self, frame: SseFrame) -> bytes:
+        """Bytes for the client."""
+        data = frame.data
+        if not data or self._ended or self.error is not None:
+            return b""
+        if b'"usageMetadata"' in data:
+            self._usage_data = data
+        if not self.meaningful or b'"finishReason"' in data or b'"error"' in data or b'"blockReason"' in data:
+            if not self._look(data):
+                return b""
+        elif data[-1] != _CLOSING_BRACE and not _is_json(data):
+            return self._broken()
+        if self._rebuild:
+            data = self._rebuilt(data)
+            return self._frame(None, data) if data else b""
+        if self._sse and frame.event is None and len(frame.raw) - len(data) == _SSE_OVERHEAD:
+            return frame.raw
+        return self._frame(None, data if b"\n" not in data else _one_line(data))
+
+    def _look(self, data: bytes) -> bool:
+        """Parse a frame for what must be known; False when the client gets nothing of it."""
+        if data == b"[DONE]":
+            return False
+        try:
+            value: Any = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            self._broken()
+            return False
+        error = error_of(value)
+        if error is not None:
+            self.error = info_of(error)
+            return False
+        if not isinstance(value, dict):
+            return False
+        response = response_of(value)
+        model = response.get("modelVersion")
+        if self.served_model is None and isinstance(model, str):
+            self.served_model = model
+        self._note_candidates(response)
+        return True
+
+    def _note_candidates(self, response: Object) -> None:
+        candidates = response.get("candidates")
+        for candidate in candidates if isinstance(candidates, list) else ():
+            if not isinstance(candidate, dict):
+                continue
+            content = candidate.get("content")
+            if isinstance(content, dict) and content.get("parts"):
+                self.meaningful = True
+            if candidate.get("finishReason"):
+                self.complete = self.meaningful = True
+        feedback = response.get("promptFeedback")
+        if isinstance(feedback, dict) and feedback.get("blockReason"):
+            self.complete = self.meaningful = True
+
+    def _broken(self) -> bytes:
+        self.error = ErrorInfo(
+            502, "the upstream sent an event that is not JSON", type="server_error", code="invalid_event"
+        )
+        return b""
+
+    def _rebuilt(self, data: bytes) -> bytes:
+        """The payload in the client's envelope and with the client's model name; all other bytes as they came."""
+        try:
+            members = _split(data)
+            inner = members.get("response") if "candidates" not in members else None
+            trace = members.get("traceId")
+            response = bytes(inner) if inner is not None else data
+            if self._model and b'"modelVersion"' in response:
+                own = members if inner is None else _split(response)
+                if "modelVersion" in own:
+                    own["modelVersion"] = msgspec.Raw(self._model)
+                    response = msgspec.json.encode(own)
+        except msgspec.DecodeError:
+            return self._broken()
+        if not self._wrap:
+            return response
+        if trace is not None:
+            return b'{"response":%b,"traceId":%b}' % (response, bytes(trace))
+        return b'{"response":%b}' % response
+
+    def close(self) -> bytes:
+        """The upstream closed; an answer without ``finishReason`` was cut off."""
+        if self._ended or self.error is not None:
+            return b""
+        if self.complete:
+            self._ended = True
+            return self._framing.end()
+        if self.meaningful:
+            message, code = "the upstream's stream ended before the answer was complete", "stream_cut"
+        else:
+            message, code = "the upstream's answer is empty", "empty_stream"
+        self.error = ErrorInfo(502, message, type="server_error", code=code)
+        return b""
+
+    def fail(self, error: ErrorInfo) -> bytes:
+        """The in-band error, once."""
+        if self._ended:
+            return b""
+        self._ended = True
+        return self._frame(None, orjson.dumps(encode_error(error))) + self._framing.abort()
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _one_line(data: bytes) -> bytes:
+    try:
+        return orjson.dumps(orjson.loads(data))
+    except orjson.JSONDecodeError:
+        return data.replace(b"\n", b" ")
+
+
+def adapt_native_reply(body: Object, context: ReplyContext, *, wrap: bool) -> Object:
+    """A whole answer for a client of the same family: its envelope and model name; else the same object."""
+    response = response_of(body)
+    if context.model and "modelVersion" in response and response["modelVersion"] != context.model:
+        response = {**response, "modelVersion": context.model}
+    if not wrap:
+        return response
+    if response is body.get("response"):
+        return body
+    trace = {"traceId": body["traceId"]} if isinstance(body.get("traceId"), str) else {}
+    return {"response": response, **trace}

@@ -41,6 +41,9 @@ _FROM_CANONICAL: dict[StopReason, str] = {
     "malformed_call": "MALFORMED_FUNCTION_CALL",
 }
 
+CUTTING: frozenset[StopReason] = frozenset({"length", "context_exceeded", "content_filter", "refusal"})
+"""Finishes that may cut a call in two: one with broken arguments is then no usable call."""
+
 
 def decode_finish(native: str, choice: int, *, called: bool) -> Finish:
     """The finish of a candidate. A stop after a function call means that the model waits for its result."""

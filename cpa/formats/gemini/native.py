@@ -92,7 +92,7 @@ def _adapt_contents(contents: list[Any]) -> list[Any]:
             adapted.append(content)
             continue
         present = parts if None not in parts else [part for part in parts if part is not None]
-        if not present and len(contents) > 1:
+        if not present:
             continue
         previous = role_of(content.get("role"), present, previous)
         if previous == "assistant":
@@ -106,6 +106,8 @@ def _adapt_contents(contents: list[Any]) -> list[Any]:
         adapted.append(content)
     if adapted and isinstance(adapted[0], dict) and adapted[0].get("role") == "model":
         adapted.insert(0, {"role": "user", "parts": [{"text": " "}]})
+    if not adapted:
+        return contents
     same = len(adapted) == len(contents) and all(new is old for new, old in zip(adapted, contents, strict=True))
     return contents if same else adapted
 
@@ -121,9 +123,10 @@ def _signed(parts: list[Any]) -> list[Any]:
     def adapt(part: Any) -> Any:
         if not isinstance(part, dict):
             return part
+        leads = part is first
         signature = signature_of(part)
         if signature is None:
-            return {**part, "thoughtSignature": GEMINI_SKIP_VALIDATION} if part is first else part
+            return {**part, "thoughtSignature": GEMINI_SKIP_VALIDATION} if leads else part
         if own_signature(signature) is not None:
             return part
         bare = fields.without(part, "thoughtSignature")
@@ -131,7 +134,7 @@ def _signed(parts: list[Any]) -> list[Any]:
             call = bare.get(key)
             if isinstance(call, dict):
                 bare = {**bare, key: fields.without(call, "thoughtSignature")}
-        return {**bare, "thoughtSignature": GEMINI_SKIP_VALIDATION} if part is first else bare
+        return {**bare, "thoughtSignature": GEMINI_SKIP_VALIDATION} if leads else bare
 
     return _mapped(parts, adapt)
 

@@ -15,7 +15,7 @@ from cpa.formats.gemini.answer_parts import (
     thought_signature,
 )
 from cpa.formats.gemini.fields import Object
-from cpa.formats.gemini.finish import encode_finish
+from cpa.formats.gemini.finish import CUTTING, encode_finish
 from cpa.formats.gemini.history import own_signature
 from cpa.formats.gemini.usage import encode_usage
 
@@ -38,7 +38,7 @@ def encode_reply(reply: Reply, context: ReplyContext) -> Object:
 
 def _candidate(reply: Reply, choice: int) -> Object:
     finish = reply.finishes.get(choice)
-    cut = finish is not None and finish.reason in ("length", "context_exceeded", "content_filter", "refusal")
+    cut = finish is not None and finish.reason in CUTTING
     parts: list[Object] = []
     called = False
     for block in reply.blocks:

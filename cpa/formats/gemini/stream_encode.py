@@ -26,7 +26,7 @@ from cpa.formats.gemini.answer_parts import (
 )
 from cpa.formats.gemini.errors import encode_error
 from cpa.formats.gemini.fields import Object
-from cpa.formats.gemini.finish import encode_finish
+from cpa.formats.gemini.finish import CUTTING, encode_finish
 from cpa.formats.gemini.history import own_signature
 from cpa.formats.gemini.reply_encode import shown_model
 from cpa.formats.gemini.usage import encode_usage
@@ -36,7 +36,6 @@ _dumps = orjson.dumps
 _HEAD = b'{"candidates":[{"content":{"role":"model","parts":['
 _TEXT_HEAD = _HEAD + b'{"text":'
 _WHOLE = frozenset({"tool_call", "image", "audio", "opaque"})
-_CUT = frozenset({"length", "context_exceeded", "content_filter", "refusal"})
 
 
 class _Open:
@@ -134,9 +133,9 @@ class GeminiStreamEncoder:
 
     def _on_block_start(self, event: ev.BlockStart, out: list[bytes]) -> None:
         kind = event.kind
+        self._choices.add(event.choice)
         if kind == "server_tool":
             return
-        self._choices.add(event.choice)
         block = Block(
             kind,
             event.choice,
@@ -261,7 +260,7 @@ class GeminiStreamEncoder:
         self._flush(out)
         for state in self._doubtful:
             finish = self._finishes.get(state.block.choice)
-            if finish is None or finish.reason not in _CUT:
+            if finish is None or finish.reason not in CUTTING:
                 self._write_call(state.block, {}, out)
         self._closed = True
         out.append(self._frame(None, self._final()))

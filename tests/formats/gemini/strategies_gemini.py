@@ -108,7 +108,7 @@ def _block(draw: st.DrawFn, key: int) -> list[ev.Event]:
     end = ev.BlockEnd(key)
     if kind in ("text", "refusal", "reasoning"):
         events.append(ev.BlockStart(key, kind, choice, style=draw(st.sampled_from(["summary", "full"]))))
-        pieces = draw(st.lists(_texts, max_size=3))
+        pieces = draw(st.lists(_texts.filter(bool) if kind == "reasoning" else _texts, max_size=3))
         events += [ev.TextDelta(key, piece) for piece in pieces]
         if kind == "reasoning":
             if draw(st.booleans()):

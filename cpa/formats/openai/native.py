@@ -1,0 +1,160 @@
+"""Chat Completions to Chat Completions: the body and the frames pass, only what must change does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from cpa.conversation.effort import ResolvedReasoning
+from cpa.conversation.usage import Usage
+from cpa.errors import ErrorInfo
+from cpa.formats.codec import EncodedRequest, ReplyContext, Target
+from cpa.formats.openai.errors import encode_error, hidden_error
+from cpa.formats.openai.request_encode import write_reasoning
+from cpa.formats.openai.usage import decode_usage
+from cpa.formats.sse import Framing, SseFrame
+
+Object = dict[str, Any]
+
+
+def adapt_native(body: Object, target: Target, reasoning: ResolvedReasoning) -> EncodedRequest:
+    """Set the model and ask for usage on streams; all else stays (copy on write)."""
+    adapted = write_reasoning({**body, "model": target.model}, reasoning)
+    if target.operation == "generate":
+        if target.stream:
+            adapted["stream"] = True
+            options = body.get("stream_options")
+            if not (isinstance(options, dict) and options.get("include_usage") is True):
+                adapted["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        elif body.get("stream") not in (None, False):
+            adapted["stream"] = False
+    return EncodedRequest(adapted)
+
+
+def adapt_native_reply(body: Object, context: ReplyContext) -> Object:
+    """The model name the client asked for, where it was changed."""
+    if context.model is None or body.get("model") == context.model:
+        return body
+    return {**body, "model": context.model}
+
+
+class ChatNativeRelay:
+    """See :class:`cpa.formats.codec.NativeRelay`.
+
+    A plain delta costs a few substring searches. The usage-only chunk reaches only a client that asked for it; for
+    another one the finish chunk waits for the usage and carries it. What is no JSON ends the stream with an error.
+    """
+
+    def __init__(self, context: ReplyContext, framing: Framing) -> None:
+        self._context = context
+        self._framing = framing
+        self._rename = context.model is not None
+        self._held: Object | None = None
+        """The finish chunk, waiting for the usage."""
+        self._finished = False
+        self._last_bad = False
+        self.usage: Usage | None = None
+        self.complete = False
+        self.error: ErrorInfo | None = None
+        self.meaningful = False
+        self.served_model: str | None = None
+
+    def feed(self, frame: SseFrame) -> bytes:
+        """Bytes for the client."""
+        data = frame.data
+        if self.complete or self.error is not None:
+            return b""
+        if not data:
+            return frame.raw if self.meaningful else b""
+        if data == b"[DONE]" or data.strip() == b"[DONE]":
+            return self._done()
+        if (
+            self.meaningful
+            and not self._rename
+            and data[:1] == b"{"
+            and data[-1:] == b"}"
+            and (b'"finish_reason":null' in data or b'"finish_reason": null' in data or b"finish_reason" not in data)
+            and b'"error"' not in data
+            and (b'"usage"' not in data or b'"usage":null' in data or b'"usage": null' in data)
+            and b'"choices":[]' not in data
+        ):
+            return frame.raw
+        return self._parsed(frame)
+
+    def _parsed(self, frame: SseFrame) -> bytes:
+        try:
+            chunk: Any = orjson.loads(frame.data)
+        except orjson.JSONDecodeError:
+            self.error = ErrorInfo(
+                502, "the upstream sent an event that is not JSON", type="server_error", code="bad_event"
+            )
+            return b""
+        if not isinstance(chunk, dict):
+            return b""
+        error = hidden_error(chunk, frame.event)
+        if error is not None:
+            self.error = error
+            return b""
+        return self._chunk(chunk, frame)
+
+    def _chunk(self, chunk: Object, frame: SseFrame) -> bytes:
+        choices = chunk.get("choices")
+        usage = chunk.get("usage")
+        if usage is None and isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            usage = choices[0].get("usage")
+        decoded = decode_usage(usage) if usage is not None else None
+        if decoded is not None:
+            self.usage = decoded
+        if self.served_model is None and isinstance(chunk.get("model"), str):
+            self.served_model = chunk["model"]
+        changed = self._rename and chunk.get("model") != self._context.model
+        if changed:
+            chunk = {**chunk, "model": self._context.model}
+        if not choices:
+            return self._without_choices(chunk, frame, changed)
+        self.meaningful = True
+        if any(isinstance(choice, dict) and choice.get("finish_reason") for choice in choices):
+            self._finished = True
+            if not self._context.include_usage and decoded is None:
+                out = self._release()
+                self._held = chunk
+                return out
+        out = self._release()
+        return out + (self._framing.frame(None, orjson.dumps(chunk)) if changed else frame.raw)
+
+    def _without_choices(self, chunk: Object, frame: SseFrame, changed: bool) -> bytes:
+        if self._context.include_usage:
+            return self._framing.frame(None, orjson.dumps(chunk)) if changed else frame.raw
+        return b""
+
+    def _release(self) -> bytes:
+        """The held finish chunk, with the usage if it has come."""
+        held, self._held = self._held, None
+        if held is None:
+            return b""
+        if self.usage is not None and self.usage.raw is not None:
+            held = {**held, "usage": self.usage.raw}
+        return self._framing.frame(None, orjson.dumps(held))
+
+    def _done(self) -> bytes:
+        if not self.meaningful:
+            self.error = ErrorInfo(502, "the upstream's stream is empty", type="server_error", code="empty_stream")
+            return b""
+        self.complete = True
+        return self._release() + self._framing.end()
+
+    def close(self) -> bytes:
+        """The upstream closed; without ``[DONE]`` a finish reason must have been seen."""
+        if self.complete or self.error is not None:
+            return b""
+        if self._finished:
+            return self._done()
+        message = "the upstream closed the stream before it was complete"
+        code = "stream_cut_off" if self.meaningful else "empty_stream"
+        self.error = ErrorInfo(502, message, type="server_error", code=code)
+        return b""
+
+    def fail(self, error: ErrorInfo) -> bytes:
+        """The in-band error."""
+        return self._framing.frame(None, orjson.dumps(encode_error(error))) + self._framing.abort()

@@ -1,0 +1,65 @@
+"""Token counts of Chat Completions, both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cpa.conversation.usage import Usage
+
+
+def decode_usage(raw: Any) -> Usage | None:
+    """The canonical usage of a ``usage`` object in any provider's spelling; None when there are no counts."""
+    if not isinstance(raw, dict):
+        return None
+    prompt = _details(raw, "prompt_tokens_details", "input_tokens_details")
+    completion = _details(raw, "completion_tokens_details", "output_tokens_details")
+    input_total = _count(raw, "prompt_tokens", "input_tokens")
+    output_total = _count(raw, "completion_tokens", "output_tokens")
+    if input_total is None and output_total is None:
+        return None
+    reasoning = _count(completion, "reasoning_tokens")
+    total = _count(raw, "total_tokens")
+    if reasoning and total == (input_total or 0) + (output_total or 0) + reasoning:
+        output_total = (output_total or 0) + reasoning
+    cache_read = _count(prompt, "cached_tokens")
+    if cache_read is None:
+        cache_read = _count(raw, "prompt_cache_hit_tokens", "cached_tokens")
+    return Usage(
+        input_total=input_total,
+        cache_read=cache_read,
+        cache_write=_count(prompt, "cache_write_tokens", "cached_creation_tokens", "cache_creation_tokens"),
+        output_total=output_total,
+        reasoning=reasoning,
+        audio_input=_count(prompt, "audio_tokens"),
+        audio_output=_count(completion, "audio_tokens"),
+        accepted_prediction=_count(completion, "accepted_prediction_tokens"),
+        rejected_prediction=_count(completion, "rejected_prediction_tokens"),
+        total=total,
+        raw=raw,
+    )
+
+
+def encode_usage(usage: Usage) -> dict[str, Any]:
+    """The ``usage`` object for a client."""
+    prompt: dict[str, Any] = {"cached_tokens": usage.cache_read or 0}
+    if usage.cache_write:
+        prompt["cached_creation_tokens"] = usage.cache_write
+    return {
+        "prompt_tokens": usage.input_total or 0,
+        "completion_tokens": usage.output_total or 0,
+        "total_tokens": usage.sum(),
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning or 0},
+    }
+
+
+def _details(raw: dict[str, Any], *names: str) -> dict[str, Any]:
+    return next((raw[name] for name in names if isinstance(raw.get(name), dict)), {})
+
+
+def _count(raw: dict[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = raw.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return int(value)
+    return None

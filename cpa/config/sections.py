@@ -1,0 +1,351 @@
+"""The settings tree: one class per section of ``config.yaml``, frozen. Keys are the attribute names with hyphens.
+
+Values that cannot be used are refused with the path of their key; values that only need tidying (numbers below their
+least, names with blanks) are tidied while reading.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+def kebab(name: str) -> str:
+    """The key of an attribute."""
+    return name.replace("_", "-")
+
+
+class Section(BaseModel):
+    """A part of the configuration. Unknown members are kept; the loader warns about them."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", alias_generator=kebab, populate_by_name=True, coerce_numbers_to_str=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        """A key without a value keeps its default."""
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
+
+def _not_negative(value: Any) -> Any:
+    return 0 if isinstance(value, int | float) and value < 0 else value
+
+
+def _trimmed(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _slashless(value: Any) -> Any:
+    return value.strip().rstrip("/") if isinstance(value, str) else value
+
+
+def _prefix(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    clean = value.strip().strip("/")
+    return "" if "/" in clean else clean
+
+
+def _headers(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    pairs = ((str(name).strip(), str(text).strip()) for name, text in value.items() if text is not None)
+    return {name: text for name, text in pairs if name and text}
+
+
+def _patterns(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(dict.fromkeys(item.strip().lower() for item in value if isinstance(item, str) and item.strip()))
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds_of(text: str) -> float | None:
+    """Seconds in a duration such as ``1h30m``; None when it is none."""
+    clean = text.strip()
+    found = _DURATION.findall(clean)
+    if not found or "".join(number + unit for number, unit in found) != clean:
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in found)
+
+
+def _hour_by_default(value: Any) -> Any:
+    seconds = seconds_of(value) if isinstance(value, str) else value
+    return seconds if isinstance(seconds, int | float) and seconds > 0 else 3600.0
+
+
+Natural = Annotated[int, BeforeValidator(_not_negative)]
+Trimmed = Annotated[str, BeforeValidator(_trimmed)]
+Url = Annotated[str, BeforeValidator(_slashless)]
+Prefix = Annotated[str, BeforeValidator(_prefix)]
+Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+
+
+class Thinking(Section):
+    """Reasoning abilities of a model an openai-compatibility provider lists."""
+
+    min: int = 0
+    max: int = 0
+    levels: tuple[str, ...] = ()
+    zero_allowed: bool = False
+    dynamic_allowed: bool = False
+
+
+class ModelEntry(Section):
+    """One model of a provider entry: ``name`` upstream, offered as ``alias``."""
+
+    name: Trimmed = ""
+    alias: Trimmed = ""
+    thinking: Thinking | None = None
+    display_name: str = ""
+    max_context_length: int | None = None
+    force_mapping: bool = False
+    is_compat: bool = False
+    image: bool = False
+    input_modalities: tuple[str, ...] = ()
+    output_modalities: tuple[str, ...] = ()
+
+
+class TimeoutsSection(Section):
+    """Seconds per phase of an upstream request; 0 is no limit; None inherits."""
+
+    connect: float | None = None
+    first_byte: float | None = None
+    idle: float | None = None
+    total: float | None = None
+
+
+class ErrorRule(Section):
+    """What an upstream error with this status (and text) means for other accounts."""
+
+    status: int = 0
+    match: tuple[str, ...] = ()
+    match_regexr: tuple[str, ...] = ()
+    action: Literal["stop", "stop-and-cooldown", "continue", "continue-and-cooldown"] = "stop"
+
+
+class ProviderEntry(Section):
+    """What every provider entry may say."""
+
+    base_url: Url = ""
+    prefix: Prefix = ""
+    priority: int = 0
+    weight: Natural = 1
+    headers: Headers = Field(default_factory=dict)
+    proxy_url: Trimmed = ""
+    models: tuple[ModelEntry, ...] = ()
+    excluded_models: Patterns = ()
+    disable_cooling: bool = False
+    request_retry: int | None = None
+    timeouts: TimeoutsSection | None = None
+    request_scoped_errors: tuple[ErrorRule, ...] = ()
+
+
+class KeyEntry(ProviderEntry):
+    """One credential of a key list (``claude-api-key`` ...)."""
+
+    api_key: Trimmed = ""
+    websockets: bool = False
+    alpha_search: bool = False
+    rebuild_mid_system_message: bool = False
+
+
+class CompatibilityKey(Section):
+    """One key of an openai-compatibility provider."""
+
+    api_key: Trimmed = ""
+    proxy_url: Trimmed = ""
+
+
+class Compatibility(ProviderEntry):
+    """One openai-compatibility provider."""
+
+    name: Trimmed = ""
+    api_key_entries: tuple[CompatibilityKey, ...] = ()
+    disabled: bool = False
+    support_prompt_cache_key: bool = False
+
+
+class ClientKey(Section):
+    """A client key with a name."""
+
+    key: str = ""
+    name: str = ""
+
+
+class Tls(Section):
+    """HTTPS listener."""
+
+    enable: bool = False
+    cert: str = ""
+    key: str = ""
+
+
+class RemoteManagement(Section):
+    """The management API."""
+
+    allow_remote: bool = False
+    secret_key: Trimmed = ""
+    disable_control_panel: bool = False
+    disable_auto_update_panel: bool = False
+    panel_github_repository: str = ""
+
+
+class Pprof(Section):
+    """Accepted for compatibility."""
+
+    enable: bool = False
+    addr: str = "127.0.0.1:8316"
+
+
+class QuotaExceeded(Section):
+    """What to try when an account's quota is used up."""
+
+    switch_project: bool = False
+    switch_preview_model: bool = False
+    antigravity_credits: bool = False
+
+
+class Routing(Section):
+    """Which account is chosen."""
+
+    strategy: str = "round-robin"
+    session_affinity: bool = False
+    session_affinity_ttl: Annotated[float, BeforeValidator(_hour_by_default)] = 3600.0
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        names = {"fillfirst": "fill-first", "ff": "fill-first", "weighted-round-robin": "weighted-round-robin"}
+        clean = str(value).strip().lower()
+        return names.get(clean, "fill-first" if clean == "fill-first" else "round-robin")
+
+
+class Streaming(Section):
+    """Streams towards clients."""
+
+    keepalive_seconds: Natural = 0
+    bootstrap_retries: Natural = 0
+
+
+class HeaderDefaults(Section):
+    """Headers for an upstream when the client sent none."""
+
+    user_agent: Trimmed = ""
+    beta_features: Trimmed = ""
+    timeout: Trimmed = ""
+    package_version: str = ""
+    runtime_version: str = ""
+    os: str = ""
+    arch: str = ""
+    stabilize_device_profile: bool = False
+    timezone: str = ""
+
+
+class AmpKeyMapping(Section):
+    """Client keys that use another Amp key."""
+
+    upstream_api_key: str = ""
+    api_keys: tuple[str, ...] = ()
+
+
+class AmpModelMapping(Section):
+    """Another model for one Amp asks for."""
+
+    from_: str = Field(default="", alias="from")
+    to: str = ""
+    regex: bool = False
+
+
+class Amp(Section):
+    """The Amp integration."""
+
+    upstream_url: Url = ""
+    upstream_api_key: str = ""
+    upstream_api_keys: tuple[AmpKeyMapping, ...] = ()
+    restrict_management_to_localhost: bool = False
+    model_mappings: tuple[AmpModelMapping, ...] = ()
+    force_model_mappings: bool = False
+
+
+class OAuthAlias(Section):
+    """One model of an OAuth channel under another name."""
+
+    name: Trimmed = ""
+    alias: Trimmed = ""
+    fork: bool = False
+    force_mapping: bool = False
+    display_name: str = ""
+
+
+class ModelRoute(Section):
+    """A name that stands for several models."""
+
+    alias: Trimmed = ""
+    strategy: Literal["priority", "round-robin"] = "priority"
+    cooldown_seconds: Natural = 60
+    models: tuple[str, ...] = ()
+
+
+class RuleModel(Section):
+    """Which models (and formats) a rule is for."""
+
+    name: str = ""
+    protocol: str = ""
+    from_protocol: str = ""
+    headers: dict[str, str] = Field(default_factory=dict)
+    match: tuple[Any, ...] = ()
+    not_match: tuple[Any, ...] = ()
+    exist: tuple[str, ...] = ()
+    not_exist: tuple[str, ...] = ()
+
+
+class PayloadRule(Section):
+    """One payload rule; ``params`` is a map of paths to values, or a list of paths (filter)."""
+
+    models: tuple[RuleModel, ...] = ()
+    params: dict[str, Any] | tuple[str, ...] = ()
+
+
+class Payload(Section):
+    """Rules on upstream bodies."""
+
+    default: tuple[PayloadRule, ...] = ()
+    default_raw: tuple[PayloadRule, ...] = ()
+    override: tuple[PayloadRule, ...] = ()
+    override_raw: tuple[PayloadRule, ...] = ()
+    filter: tuple[PayloadRule, ...] = ()
+
+
+class PromptRule(Section):
+    """One prompt rule, as written: the prompt-rules plugin judges it."""
+
+    name: Any = ""
+    enabled: Any = False
+    models: Any = ()
+    target: Any = ""
+    action: Any = ""
+    content: Any = ""
+    marker: Any = ""
+    position: Any = ""
+    pattern: Any = ""
+
+
+class PluginsSection(Section):
+    """Settings of plugins by name."""
+
+    configs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    enabled: Any = None
+    dir: str = ""
+    store_sources: Any = None
+    store_auth: Any = None

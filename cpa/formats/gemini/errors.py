@@ -87,11 +87,14 @@ def info_of(error: Object) -> ErrorInfo:
         code = _CODES.get(name or "", 502)
     message = error.get("message")
     message = message if isinstance(message, str) and message else _phrase(code, b"")
+    if "key=" in message:
+        message = _KEY_IN_URL.sub(r"\1[REDACTED]", message)
+        error = {**error, "message": message}
     details = error.get("details")
     details = details if isinstance(details, list) else None
     return ErrorInfo(
         status=code,
-        message=_KEY_IN_URL.sub(r"\1[REDACTED]", message[:_MESSAGE_LIMIT]),
+        message=message[:_MESSAGE_LIMIT],
         type=name or STATUS_NAMES.get(code),
         code=_reason(details),
         retry_after=retry_delay(details, message),

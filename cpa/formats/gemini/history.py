@@ -83,8 +83,8 @@ class _HistoryWriter:
         self._thoughts = thoughts
         """Unsigned thoughts are worth replaying (Chat clients, whose format has no signatures)."""
         self._contents: list[Content] = []
-        self._upstream_names: dict[str | None, str] = {}
-        """Upstream name of each call, by call id."""
+        self._waiting: dict[tuple[str | None, str], list[str]] = {}
+        """Upstream names of the calls that wait for their result, by call id and the client's name, in order."""
 
     def add(self, turn: Turn) -> None:
         """Append one turn."""
@@ -168,7 +168,7 @@ class _HistoryWriter:
 
     def _call(self, call: ToolCall) -> Content:
         name = self._names.upstream_name(call.name, call.namespace)
-        self._upstream_names[call.call_id] = name
+        self._waiting.setdefault((call.call_id, call.name), []).append(name)
         function: Content = {"name": name, "args": _arguments(call)}
         if self._call_ids and call.call_id:
             function["id"] = call.call_id
@@ -179,7 +179,8 @@ class _HistoryWriter:
         return part
 
     def _response(self, result: ToolResult) -> list[Content]:
-        name = self._upstream_names.get(result.call_id) or self._names.upstream_name(result.name or "unknown")
+        asked = self._waiting.get((result.call_id, result.name or ""))
+        name = asked.pop(0) if asked else self._names.upstream_name(result.name or "unknown")
         texts: list[str] = []
         media: list[Content] = []
         for piece in result.content:

@@ -68,6 +68,7 @@ def test_pages_are_not_shown() -> None:
 def test_keys_in_messages_are_hidden() -> None:
     found = CODEC.decode_error(400, orjson.dumps(error(message="GET https://x/y?key=AIzaSecret&alt=sse failed")))
     assert "AIzaSecret" not in found.message
+    assert b"AIzaSecret" not in orjson.dumps(CODEC.encode_error(found))
 
 
 def test_google_errors_reach_gemini_clients_as_they_were() -> None:

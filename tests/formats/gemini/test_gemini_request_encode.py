@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 import pytest
 from google.genai import types
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cpa.conversation.effort import KEEP, ResolvedReasoning
 from cpa.conversation.models import ModelLimits, ThinkingSupport
@@ -428,3 +430,61 @@ def test_decoding_what_was_encoded_gives_the_dialogue_back() -> None:
     assert CODEC.encode_request(again, Target("m", "gemini"), KEEP).body == encoded
     calls[0].signature = None
     assert again.turns == turns
+
+
+_ids = st.sampled_from(["c1", "c2", "c3", None])
+_names = st.sampled_from(["f", "a/b", "1st", "x" * 80, "mcp__srv__tool"])
+_assistant_parts = st.one_of(
+    st.builds(Text, st.sampled_from(["", "t"]), signature=st.sampled_from([None, OWN, CLAUDE])),
+    st.builds(Thinking, st.sampled_from(["", "hm"]), st.sampled_from([None, OWN, CLAUDE, "?"])),
+    st.builds(
+        ToolCall,
+        _names,
+        st.sampled_from(["{}", "[1]", "broken", ""]),
+        _ids,
+        st.sampled_from(["function", "custom"]),
+        namespace=st.sampled_from([None, "mcp__srv"]),
+        signature=st.sampled_from([None, OWN, CLAUDE]),
+    ),
+)
+_user_parts = st.one_of(
+    st.builds(Text, st.sampled_from(["", "u"])),
+    st.builds(ToolResult, _ids, _names, st.lists(st.builds(Text, st.sampled_from(["", "r", "{}"])), max_size=2)),
+    st.just(Image(Source(data="AAAA"))),
+)
+_turns = st.lists(
+    st.one_of(
+        st.builds(Turn, st.just("user"), st.lists(_user_parts, max_size=3)),
+        st.builds(Turn, st.just("assistant"), st.lists(_assistant_parts, max_size=3)),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_turns, st.sampled_from(["openai", "claude", "openai-response"]))
+def test_any_dialogue_becomes_one_gemini_accepts(turns: list[Turn], client: str) -> None:
+    conversation = Conversation(client, "m", turns)
+    before = repr(conversation)
+    encoded = CODEC.encode_request(conversation, Target("m", "gemini", operation="count"), KEEP)
+    assert repr(conversation) == before
+    contents = encoded.body["contents"]
+    assert not contents or contents[0]["role"] == "user"
+    for content, following in zip(contents, [*contents, None][1:], strict=True):
+        assert content["role"] in ("user", "model")
+        assert content["parts"]
+        for part in content["parts"]:
+            assert len(set(part) - {"thought", "thoughtSignature"}) == 1
+        calls = [part["functionCall"] for part in content["parts"] if "functionCall" in part]
+        signed = ["thoughtSignature" in part for part in content["parts"] if "functionCall" in part]
+        if not calls:
+            continue
+        assert signed[0]
+        assert following is not None
+        answers = [part["functionResponse"] for part in following["parts"] if "functionResponse" in part]
+        assert [(call["name"], call["id"]) for call in calls] == [(one["name"], one["id"]) for one in answers]
+        for call, answer in zip(calls, answers, strict=True):
+            assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}", call["name"])
+            assert isinstance(call["args"], dict)
+            assert isinstance(answer["response"], dict)
+    assert CLAUDE.encode() not in orjson.dumps(encoded.body)

@@ -50,6 +50,7 @@ class OwnTransportResponse:
 async def send(client: UpstreamClient, provider: Provider, shaped: Shaped, config: Config) -> Response:
     """Send and wait for the head of the answer. Raises UpstreamError for network faults."""
     request = shaped.request
+    await provider.authorize(request, client)
     answer = await provider.send(request)
     if answer is not None:
         return OwnTransportResponse(answer)

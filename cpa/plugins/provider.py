@@ -7,7 +7,7 @@ the exchange does that, once, for all.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct, field
 
@@ -18,6 +18,9 @@ from cpa.conversation.request import Conversation
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import JsonObject, Operation
 from cpa.plugins.faults import classify
+
+BuiltinModels: TypeAlias = Callable[[str], Iterable[Model]]
+"""Gives the built-in catalogue of a channel."""
 
 
 class UpstreamRequest(Struct, kw_only=True):
@@ -99,13 +102,13 @@ class Provider:
         """Whether this provider handles the account."""
         return account.provider == self.name
 
-    def models(self, account: Account, builtin: Callable[[str], Iterable[Model]]) -> Iterable[Model]:
+    def models(self, account: Account, builtin: BuiltinModels) -> Iterable[Model]:
         """Models the account offers. ``builtin(channel)`` gives the built-in catalogue of a channel."""
         if account.models:
             return [self.configured_model(mapping, builtin) for mapping in account.models]
         return [model for model in builtin(self.channel or self.name) if not model.retired]
 
-    def configured_model(self, mapping: Any, builtin: Callable[[str], Iterable[Model]]) -> Model:
+    def configured_model(self, mapping: Any, builtin: BuiltinModels) -> Model:
         """A model listed in the configuration, with the limits of the built-in model of that name if there is one."""
         known = next((model for model in builtin(self.channel or self.name) if model.id == mapping.name), None)
         return Model(
@@ -150,6 +153,12 @@ class Provider:
         ``error`` is what the format's codec read from it. The base class applies the common table.
         """
         return classify(status, headers, body, error)
+
+    async def authorize(self, request: UpstreamRequest, http: HttpClient) -> None:
+        """Add what must be fetched first (a short-lived token) to the prepared request's headers.
+
+        Raises UpstreamError when the credential is refused.
+        """
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer | None:
         """Answer with an own transport; None (the default) lets cpa send the prepared HTTP request."""

@@ -1,0 +1,1 @@
+"""The HTTP side: aiohttp application, client authentication, surfaces, errors to HTTP."""

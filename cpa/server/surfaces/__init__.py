@@ -1,0 +1,1 @@
+"""The client-facing routes, one module per format."""

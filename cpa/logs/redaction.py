@@ -1,0 +1,78 @@
+"""Keep secrets out of logs: by the name of their field, by their shape and by their value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_NAMES = re.compile(r"authorization|api[-_]?key|apikey|token|secret|password|cookie|credential", re.IGNORECASE)
+_COUNTS = frozenset(
+    {
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cache_write_tokens",
+        "total_tokens",
+        "reasoning_tokens",
+        "tokens",
+    }
+)
+_SHAPES = re.compile(
+    r"(?P<scheme>\b(?:bearer|basic)\s+)[\w\-.~+/=]{6,}"
+    r"|\bsk-[\w-]{8,}|\bAIza[\w-]{20,}|\bya29\.[\w.-]{10,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    r"|(?P<query>[?&](?:key|auth_token|api[-_]?key|token|secret|access_token)=)[^&\s\"']+",
+    re.IGNORECASE,
+)
+SHORTEST = 6
+MASK = "***"
+
+
+class Secrets:
+    """The secret values in use, so that they are masked wherever they turn up."""
+
+    def __init__(self) -> None:
+        self._values: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+
+    def replace(self, values: Iterable[str]) -> None:
+        """Set all secret values; very short ones are left out, they would mask ordinary words."""
+        kept = frozenset(value for value in values if len(value) >= SHORTEST)
+        if kept == self._values:
+            return
+        self._values = kept
+        longest_first = sorted(kept, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if kept else None
+
+    def mask_text(self, text: str) -> str:
+        """The text without secret values and without what looks like one."""
+        if self._pattern is not None:
+            text = self._pattern.sub(MASK, text)
+        return _SHAPES.sub(_keep_name, text)
+
+    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+        """A structlog processor."""
+        return {name: self._mask(name, value, 0) for name, value in event.items()}
+
+    def _mask(self, name: str, value: Any, depth: int) -> Any:
+        if _NAMES.search(name) and name not in _COUNTS and isinstance(value, str | bytes) and value:
+            return _keep_scheme(value if isinstance(value, str) else value.decode("utf-8", "replace"))
+        if isinstance(value, str):
+            return self.mask_text(value)
+        if depth < 6:
+            if isinstance(value, Mapping):
+                return {str(key): self._mask(str(key), inner, depth + 1) for key, inner in value.items()}
+            if isinstance(value, list | tuple):
+                return [self._mask(name, inner, depth + 1) for inner in value]
+        if isinstance(value, int | float | bool | type(None)):
+            return value
+        return self.mask_text(str(value))
+
+
+def _keep_name(found: re.Match[str]) -> str:
+    return (found["scheme"] or found["query"] or "") + MASK
+
+
+def _keep_scheme(value: str) -> str:
+    scheme, space, _ = value.partition(" ")
+    return f"{scheme} {MASK}" if space and scheme.isalpha() else MASK

@@ -1,0 +1,106 @@
+"""Set structlog up, once, for the daemon."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import orjson
+import structlog
+
+from cpa.logs.redaction import Secrets
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "exception": 40, "critical": 50}
+
+
+class Level:
+    """The level below which nothing is written; may change while the daemon runs."""
+
+    def __init__(self) -> None:
+        self.value = logging.INFO
+
+    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+        """A structlog processor that drops what is below the level."""
+        if _LEVELS.get(method, 20) < self.value:
+            raise structlog.DropEvent
+        return event
+
+
+_level = Level()
+
+
+def set_level(*, debug: bool) -> None:
+    """Show debug lines, or not."""
+    _level.value = logging.DEBUG if debug else logging.INFO
+    logging.getLogger().setLevel(logging.WARNING)
+
+
+def get_logger(name: str) -> Any:
+    """A logger bound to a name."""
+    return structlog.get_logger(logger=name)
+
+
+def setup_logging(
+    secrets: Secrets, *, debug: bool = False, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Readable lines on a terminal, JSON lines otherwise, with ``<priority>`` in front under journald."""
+    stream = stream or sys.stderr
+    readable = stream.isatty()
+    journal = not readable and bool(environ.get("JOURNAL_STREAM"))
+    set_level(debug=debug)
+    processors: list[Any] = [
+        _level,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if readable else "iso", utc=not readable, key="ts"),
+    ]
+    if readable:
+        colors = "NO_COLOR" not in environ
+        processors += [
+            structlog.processors.format_exc_info,
+            secrets,
+            _without_name,
+            structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0, sort_keys=False),
+        ]
+    else:
+        processors += [structlog.processors.format_exc_info, secrets, _Json(journal)]
+    structlog.configure(
+        processors=processors,
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        wrapper_class=structlog.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = _Routed()
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+
+
+def _without_name(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    event.pop("logger", None)
+    return event
+
+
+class _Json:
+    """Renders one JSON line."""
+
+    def __init__(self, journal: bool) -> None:
+        self._journal = journal
+
+    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> str:
+        line = orjson.dumps(event, default=str).decode()
+        return f"<{_PRIORITIES.get(method, 6)}>{line}" if self._journal else line
+
+
+class _Routed(logging.Handler):
+    """Lines of libraries that use the standard logging module."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(logger=record.name)
+        write = logger.error if record.levelno >= logging.ERROR else logger.warning
+        try:
+            write(record.getMessage(), exc_info=record.exc_info)
+        except Exception:
+            self.handleError(record)

@@ -1,0 +1,126 @@
+"""The aiohttp application."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+
+from cpa.config import Config
+from cpa.server.clients import Doorkeeper, host_allowed
+from cpa.server.services import SERVICES, Services
+from cpa.server.surfaces import claude, fixed, gemini, images, models, openai
+from cpa.server.surfaces.calling import CONFIG, DOORKEEPER, EXCHANGED, REQUEST_ID
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LARGEST_REQUEST = 4 * 1024 * 1024 * 1024
+"""aiohttp's own limit; ours (``max-body-size``) is checked against the live configuration."""
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+_SECRET_QUERY = re.compile(r"(?i)([?&](?:key|[^=&]*(?:api-?_?key|token|secret)[^=&]*)=)[^&]*")
+
+
+def create_app(services: Services) -> web.Application:
+    """The application with every route."""
+    app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[_around], handler_args=None)
+    app[SERVICES] = services
+    app[DOORKEEPER] = Doorkeeper(services)
+    for surface in (openai, claude, gemini, models, images, fixed):
+        surface.add_routes(app.router)
+    if services.add_routes is not None:
+        services.add_routes(app.router)
+    app.on_response_prepare.append(_common_headers)
+    return app
+
+
+@web.middleware
+async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Request id, snapshot, Host check, preflight, trailing slash, access line."""
+    services = request.app[SERVICES]
+    config = request[CONFIG] = services.config()
+    request[REQUEST_ID] = _request_id(request)
+    begun = time.monotonic()
+    status = 500
+    try:
+        response = await _answer(request, handler, config)
+        status = response.status
+        return response
+    finally:
+        if not request.get(EXCHANGED):
+            services.log.info(
+                "request",
+                request_id=request[REQUEST_ID],
+                method=request.method,
+                path=_SECRET_QUERY.sub(r"\1***", request.path_qs),
+                status=status,
+                duration_ms=round((time.monotonic() - begun) * 1000),
+            )
+
+
+async def _answer(request: web.Request, handler: Handler, config: Config) -> web.StreamResponse:
+    if not host_allowed(request, config):
+        return web.Response(status=403, text="this host name is not allowed (allowed-hosts)")
+    if request.method == hdrs.METH_OPTIONS:
+        return _preflight(request, config)
+    try:
+        return await handler(request)
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+        if request.path.endswith("/") and len(request.path) > 1:
+            found = await _without_slash(request)
+            if found is not None:
+                return await found(request)
+        return web.Response(status=404, text="404 page not found")
+
+
+async def _without_slash(request: web.Request) -> Handler | None:
+    """The handler of the same path without its trailing slash, if there is one."""
+    shorter = request.clone(rel_url=request.rel_url.with_path(request.path.rstrip("/"), encoded=True))
+    match = await request.app.router.resolve(shorter)
+    if isinstance(match.http_exception, web.HTTPException):
+        return None
+    request.match_info.update(match)
+    return match.handler
+
+
+def _request_id(request: web.Request) -> str:
+    wanted = request.headers.get("X-Request-Id", "")
+    return wanted if _REQUEST_ID.fullmatch(wanted) else secrets.token_hex(8)
+
+
+def _allowed_origin(request: web.Request, config: Config) -> str | None:
+    """The origin to name in CORS headers; None lets the browser keep the answer from the page."""
+    origin = request.headers.get("Origin")
+    if origin is None or not config.cors_origins:
+        return None
+    if "*" in config.cors_origins:
+        return "*"
+    return origin if origin in config.cors_origins else None
+
+
+def _preflight(request: web.Request, config: Config) -> web.Response:
+    """204 on any path, never authenticated. A foreign origin is told the one it is not: no page gets in."""
+    origin = _allowed_origin(request, config) or f"http://{request.headers.get('Host', 'localhost')}"
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Methods": _METHODS,
+            "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", "*"),
+            "Vary": "Origin",
+        },
+    )
+
+
+async def _common_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if REQUEST_ID not in request:
+        return
+    response.headers["X-Request-Id"] = request[REQUEST_ID]
+    origin = _allowed_origin(request, request[CONFIG])
+    if origin is not None and request.method != hdrs.METH_OPTIONS:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After"
+        response.headers["Vary"] = "Origin"

@@ -1,0 +1,132 @@
+"""Read request bodies: any encoding, within limits, as a JSON object."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import sys
+import zlib
+from typing import Any
+
+import brotli
+import orjson
+from aiohttp import web
+from multidict import CIMultiDictProxy
+
+from cpa.errors import ApiError, ErrorInfo, InvalidRequest
+from cpa.formats.codec import JsonObject
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+PARSE_OFF_LOOP = 4 * 1024 * 1024
+CODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity")
+
+
+async def read_json(request: web.Request, limit: int) -> tuple[JsonObject, bytes]:
+    """The JSON object in a body and its decoded bytes. Raises ApiError 400, 413, 415."""
+    content = await read_body(request, limit)
+    try:
+        if len(content) > PARSE_OFF_LOOP:
+            body = await asyncio.to_thread(orjson.loads, content)
+        else:
+            body = orjson.loads(content)
+    except orjson.JSONDecodeError as fault:
+        where = f" at byte {fault.pos}" if content else ": it is empty"
+        raise InvalidRequest(f"the body is not valid JSON{where}") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    return body, content
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The body, decoded of its Content-Encoding; at most ``limit`` bytes, also after decoding."""
+    try:
+        content = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise too_large(limit) from None
+    codings = [coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")]
+    for coding in reversed([coding for coding in codings if coding and coding != "identity"]):
+        content = await _decode(content, coding, limit)
+    if len(content) > limit:
+        raise too_large(limit)
+    return content
+
+
+async def _decode(content: bytes, coding: str, limit: int) -> bytes:
+    if coding not in CODINGS:
+        message = f"Invalid request: unsupported request content encoding: {coding[:40]}"
+        raise ApiError(ErrorInfo(415, message, type="invalid_request_error", code="unsupported_encoding"))
+    try:
+        return await asyncio.to_thread(_DECODERS[coding], content, limit)
+    except (OSError, EOFError, zlib.error, zstd.ZstdError, brotli.error, ValueError):
+        if content[:1] == b"{":
+            return content
+        raise InvalidRequest(f"the body is not valid {coding}") from None
+
+
+def _gzip(content: bytes, limit: int) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+        return _within(stream.read(limit + 1), limit)
+
+
+def _deflate(content: bytes, limit: int) -> bytes:
+    try:
+        return _within(zlib.decompressobj().decompress(content, limit + 1), limit)
+    except zlib.error:
+        return _within(zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, limit + 1), limit)
+
+
+def _zstd(content: bytes, limit: int) -> bytes:
+    decoder = zstd.ZstdDecompressor()
+    return _within(decoder.decompress(content, limit + 1), limit)
+
+
+def _brotli(content: bytes, limit: int) -> bytes:
+    decoder = brotli.Decompressor()
+    pieces, size = [], 0
+    for at in range(0, len(content), 16 * 1024):
+        piece = decoder.process(content[at : at + 16 * 1024])
+        size += len(piece)
+        if size > limit:
+            raise too_large(limit)
+        pieces.append(piece)
+    if not decoder.is_finished():
+        raise ValueError("cut off")
+    return b"".join(pieces)
+
+
+_DECODERS: dict[str, Any] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli, "zstd": _zstd}
+
+
+def _within(content: bytes, limit: int) -> bytes:
+    if len(content) > limit:
+        raise too_large(limit)
+    return content
+
+
+def too_large(limit: int) -> ApiError:
+    """The error for a body over the limit."""
+    message = f"the body exceeds {limit} bytes (max-body-size)"
+    return ApiError(ErrorInfo(413, message, type="invalid_request_error", code="request_too_large"))
+
+
+def model_of(body: JsonObject) -> str:
+    """The ``model`` member. Raises InvalidRequest when it is missing."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model.strip():
+        raise InvalidRequest("model is required", param="model")
+    return model.strip()
+
+
+def wants_stream(body: JsonObject) -> bool:
+    """Only JSON ``true`` streams."""
+    return body.get("stream") is True
+
+
+def header_map(request: web.Request) -> CIMultiDictProxy[str]:
+    """The client's headers, case-insensitive."""
+    return request.headers

@@ -1,0 +1,155 @@
+"""Who a client is: its key, its address, the host it thinks it talks to."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from hashlib import sha256
+
+from aiohttp import web
+
+from cpa.config import Config
+from cpa.errors import ApiError, ErrorInfo
+from cpa.plugins.values import ClientIdentity
+from cpa.server.services import Services
+
+_HEADERS = (("Authorization", "authorization"), ("X-Goog-Api-Key", "x-goog-api-key"), ("X-Api-Key", "x-api-key"))
+_QUERY = (("key", "query-key"), ("auth_token", "query-auth-token"))
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "ip6-localhost"})
+
+
+class KeyRing:
+    """The client keys of one configuration as digests; built once per snapshot."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        keys = [key if isinstance(key, str) else key.key for key in config.api_keys]
+        self._digests = [(sha256(key.encode()).digest(), key_id(key)) for key in keys if key]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def find(self, candidate: str) -> str | None:
+        """The id of a key; every key is compared, in constant time."""
+        digest = sha256(candidate.encode("utf-8", "surrogateescape")).digest()
+        found = None
+        for known, identity in self._digests:
+            if hmac.compare_digest(known, digest):
+                found = identity
+        return found
+
+
+def key_id(key: str) -> str:
+    """A key's stable id, which says nothing of the key."""
+    return "key-" + sha256(b"cpa client key\0" + key.encode()).hexdigest()[:12]
+
+
+def candidates(headers: Mapping[str, str], query: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(key, source) of every place a key may stand in, in the order in which they count."""
+    found = []
+    for name, source in _HEADERS:
+        value = headers.get(name)
+        if value:
+            found.append((_bearer(value) if name == "Authorization" else value.strip(), source))
+    for name, source in _QUERY:
+        if value := query.get(name):
+            found.append((value, source))
+    return found
+
+
+def _bearer(value: str) -> str:
+    scheme, space, rest = value.strip().partition(" ")
+    return rest.strip() if space and scheme.lower() == "bearer" else value.strip()
+
+
+class Doorkeeper:
+    """Lets clients in. Keeps the key ring of the newest configuration."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._ring: KeyRing | None = None
+
+    def _keys(self, config: Config) -> KeyRing:
+        ring = self._ring
+        if ring is None or ring.config is not config:
+            ring = self._ring = KeyRing(config)
+        return ring
+
+    def admit(self, request: web.Request, config: Config) -> ClientIdentity | None:
+        """The client's identity, None when no keys are configured. Raises ApiError 401 or 403."""
+        hook = self._services.authenticate_hook
+        if hook is not None:
+            identity = hook(headers=request.headers, query=request.query, path=request.path)
+            if identity is not None:
+                return identity if isinstance(identity, ClientIdentity) else ClientIdentity(str(identity))
+        ring = self._keys(config)
+        if not ring:
+            if not config.allow_unauthenticated_remote and not is_loopback(peer_address(request, config)):
+                message = "no client keys are configured: only clients on this machine are let in (set api-keys)"
+                raise ApiError(ErrorInfo(403, message, type="permission_error", code="remote_without_key"))
+            return None
+        found = candidates(request.headers, request.query)
+        for key, source in found:
+            identity_id = ring.find(key)
+            if identity_id is not None:
+                return ClientIdentity(identity_id, metadata={"source": source})
+        message = "Invalid API key" if found else "Missing API key"
+        raise ApiError(ErrorInfo(401, message, type="authentication_error", code="invalid_api_key"))
+
+
+def peer_address(request: web.Request, config: Config) -> str:
+    """The client's address: the socket's, or what a trusted proxy says."""
+    peer = request.remote or ""
+    if config.trusted_proxies and _among(peer, config.trusted_proxies):
+        for hop in reversed([part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]):
+            if hop and not _among(hop, config.trusted_proxies):
+                return hop
+    return peer
+
+
+def _among(address: str, networks: tuple[str, ...]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+        return any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
+    except ValueError:
+        return False
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address == ""
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return bool((mapped or parsed).is_loopback)
+
+
+def host_allowed(request: web.Request, config: Config) -> bool:
+    """Whether the ``Host`` header names this machine, for listeners that only this machine can reach.
+
+    A web page can make its own name resolve to 127.0.0.1 and then talk to the daemon; its Host header gives it away.
+    """
+    if config.host not in LOOPBACK_NAMES and not (config.host == "" and is_loopback(request.remote or "")):
+        return True
+    host = host_name(request.headers.get("Host", ""))
+    if host in LOOPBACK_NAMES or host == "" or is_ip_loopback(host):
+        return True
+    return any(pattern in ("*", host) for pattern in (entry.lower() for entry in config.allowed_hosts))
+
+
+def is_ip_loopback(host: str) -> bool:
+    """Whether a host is written as a loopback address, or as any IP address (which no page's name can be)."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def host_name(value: str) -> str:
+    """The host in a ``Host`` header, lower case, without port and brackets."""
+    if value.startswith("["):
+        return value[1:].partition("]")[0].lower()
+    return value.partition(":")[0].lower().rstrip(".")

@@ -1,0 +1,114 @@
+"""The sockets: listen, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from cpa.config import Config
+from cpa.systemd import inherited_sockets
+
+HEAD_LIMIT = 64 * 1024
+BACKLOG = 1024
+CERTIFICATE_POLL = 30.0
+
+
+class Listener:
+    """Serves an application until told to stop."""
+
+    def __init__(self, app: web.Application, config: Config, log: Any, base: Path) -> None:
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            max_line_size=HEAD_LIMIT,
+            max_field_size=HEAD_LIMIT,
+            max_headers=512,
+            shutdown_timeout=config.shutdown_timeout,
+            keepalive_timeout=3600.0,
+        )
+        self._config = config
+        self._log = log
+        self._base = base
+        self._tls: ssl.SSLContext | None = None
+        self._certificate: tuple[float, float] = (0.0, 0.0)
+        self.addresses: list[str] = []
+        """``host:port`` of every socket."""
+
+    async def start(self) -> None:
+        """Bind and accept. Raises OSError when the port is taken, ConfigError-like OSError for a bad certificate."""
+        await self._runner.setup()
+        self._tls = self._context() if self._config.tls.enable else None
+        sockets = inherited_sockets()
+        sites: list[web.BaseSite] = []
+        if sockets:
+            sites = [web.SockSite(self._runner, sock, ssl_context=self._tls) for sock in sockets]
+        else:
+            sites = [
+                web.SockSite(self._runner, sock, ssl_context=self._tls, backlog=BACKLOG)
+                for sock in bind(self._config.host, self._config.port)
+            ]
+        for site in sites:
+            await site.start()
+        self.addresses = [_shown(address) for address in self._runner.addresses]
+
+    async def stop(self) -> None:
+        """Stop accepting, let running answers finish within the configured time, then cut them off."""
+        await self._runner.cleanup()
+
+    async def watch_certificate(self) -> None:
+        """Load a renewed certificate without a restart; returns at once without TLS."""
+        while self._tls is not None:
+            await asyncio.sleep(CERTIFICATE_POLL)
+            if self._stamp() != self._certificate:
+                try:
+                    self._load(self._tls)
+                    self._log.info("certificate reloaded")
+                except (OSError, ssl.SSLError) as fault:
+                    self._log.error("certificate not reloaded, the old one stays", reason=str(fault))
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._load(context)
+        return context
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        self._certificate = self._stamp()
+        context.load_cert_chain(self._path(self._config.tls.cert), self._path(self._config.tls.key))
+
+    def _stamp(self) -> tuple[float, float]:
+        paths = (self._path(self._config.tls.cert), self._path(self._config.tls.key))
+        first, second = (path.stat().st_mtime if path.exists() else 0.0 for path in paths)
+        return first, second
+
+    def _path(self, name: str) -> Path:
+        """As given, or beside the configuration file."""
+        path = Path(name).expanduser()
+        return path if path.is_absolute() or path.exists() else self._base / path
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets for a host name or address; '' is every address, IPv4 and IPv6 on one port."""
+    if not host:
+        if socket.has_dualstack_ipv6():
+            return [socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)]
+        return [socket.create_server(("", port), backlog=BACKLOG)]
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    for family, _, _, _, address in dict.fromkeys(found):
+        sockets.append(socket.create_server(address[:2], family=family, backlog=BACKLOG))
+        if port == 0:
+            break
+    return sockets
+
+
+def _shown(address: Any) -> str:
+    if isinstance(address, tuple):
+        host, port = address[0], address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(address)

@@ -1,0 +1,55 @@
+"""Chat Completions, legacy completions and Responses routes."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from cpa.errors import InvalidRequest
+from cpa.formats.codec import JsonObject
+from cpa.formats.openai import completions, responses_shaped
+from cpa.server.surfaces.calling import answer_json
+
+
+async def chat_completions(request: web.Request) -> web.StreamResponse:
+    """``POST /v1/chat/completions``; a Responses body sent here by mistake is answered in chat shape."""
+
+    def adapt(body: JsonObject) -> JsonObject:
+        return responses_shaped.to_chat_request(body) if responses_shaped.looks_like_responses(body) else body
+
+    return await answer_json(request, "openai", adapt=adapt)
+
+
+async def legacy_completions(request: web.Request) -> web.StreamResponse:
+    """``POST /v1/completions``."""
+    return await answer_json(request, "openai", alt="completions", adapt=completions.to_chat_request)
+
+
+async def responses(request: web.Request) -> web.StreamResponse:
+    """``POST /v1/responses``."""
+    return await answer_json(request, "openai-response")
+
+
+async def compact(request: web.Request) -> web.StreamResponse:
+    """``POST /v1/responses/compact``: never a stream."""
+
+    def adapt(body: JsonObject) -> JsonObject:
+        if body.get("stream") is True:
+            raise InvalidRequest("Streaming not supported for compact responses", param="stream")
+        return {key: value for key, value in body.items() if key != "stream"} if "stream" in body else body
+
+    return await answer_json(request, "openai-response", operation="compact", adapt=adapt)
+
+
+async def responses_input_tokens(request: web.Request) -> web.StreamResponse:
+    """``POST /v1/responses/input_tokens``."""
+    return await answer_json(request, "openai-response", operation="count")
+
+
+def add_routes(router: web.UrlDispatcher) -> None:
+    """Mount the routes."""
+    router.add_post("/v1/chat/completions", chat_completions)
+    router.add_post("/v1/completions", legacy_completions)
+    for base in ("/v1", "/backend-api/codex"):
+        router.add_post(f"{base}/responses", responses)
+        router.add_post(f"{base}/responses/compact", compact)
+    router.add_post("/v1/responses/input_tokens", responses_input_tokens)

@@ -1,0 +1,149 @@
+"""Codex and OpenAI Responses keys: the ``codex-api-key`` section."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cpa.config import Config
+from cpa.errors import ErrorInfo, UpstreamError
+from cpa.formats.codec import Operation
+from cpa.plugins import Account, Model, Provider, UpstreamRequest, classify, hookimpl
+from cpa.plugins.entries import base_headers, custom_headers, forwarded, key_accounts
+from cpa.plugins.provider import BuiltinModels
+
+IMAGE_TOOL = {"type": "image_generation", "output_format": "png"}
+_FORWARDED = (
+    "X-Codex-Beta-Features",
+    "X-Codex-Turn-Metadata",
+    "X-Codex-Window-Id",
+    "X-Client-Request-Id",
+    "Version",
+    "Originator",
+    "Thread-Id",
+    "User-Agent",
+)
+_CAPACITY = ("selected model is at capacity", "model is at capacity. please try a different model")
+_CONTEXT = ("context length", "context_length", "maximum context", "too many tokens")
+_NAMESPACE = uuid.UUID("8d4a1a86-3a5e-5d53-9b1b-1f0d1c7f3c52")
+
+
+class CodexProvider(Provider):
+    """The Responses API as Codex speaks it: always streamed, nothing stored."""
+
+    name = "codex"
+    format = "codex"
+    model_type = "openai"
+    owned_by = "openai"
+    channel = "codex-pro"
+
+    def accounts_from_config(self, config: Config) -> Iterable[Account]:
+        """One account for each key with a base URL."""
+        entries = [entry for entry in config.codex_api_key if entry.base_url]
+        return key_accounts(entries, provider="codex", section="codex-api-key")
+
+    def models(self, account: Account, builtin: BuiltinModels) -> Iterable[Model]:
+        """What the entry lists, or the newest plan's models; the image models come with every account."""
+        yield from super().models(account, builtin)
+        if not account.models:
+            yield from builtin("codex-builtin")
+
+    def supports(self, operation: Operation, account: Account) -> bool:
+        """Tokens are counted locally."""
+        return operation in ("generate", "compact", "images")
+
+    def upstream_format(self, account: Account, operation: Operation) -> str:
+        """Compacting is plain Responses."""
+        return "openai-response" if operation == "compact" else "codex"
+
+    def prepare(self, request: UpstreamRequest) -> None:
+        """URL, key, headers, the image tool and the prompt cache key."""
+        account, client = request.account, request.client_headers
+        compact = request.operation == "compact"
+        request.url = f"{account.base_url}/responses" + ("/compact" if compact else "")
+        if not compact:
+            self._fix(request)
+        session = request.body.get("prompt_cache_key") or client.get("Session-Id") or client.get("Session_id")
+        headers = {**base_headers(not compact), **forwarded(client, _FORWARDED)}
+        headers["Authorization"] = f"Bearer {account.secret}"
+        if isinstance(session, str) and session:
+            headers["Session_id"] = session
+        request.headers = {**headers, **custom_headers(account, client)}
+
+    def _fix(self, request: UpstreamRequest) -> None:
+        """What no operator rule may change."""
+        body = {**request.body, "model": request.model, "stream": True, "store": False}
+        tools = body.get("tools")
+        wanted = request.config.disable_image_generation == "off" and not request.model.endswith("spark")
+        if wanted and request.operation == "generate":
+            known = tools if isinstance(tools, list) else []
+            if not any(isinstance(tool, dict) and tool.get("type") == "image_generation" for tool in known):
+                body["tools"] = [*known, dict(IMAGE_TOOL)]
+        key = cache_key(request)
+        if key is not None:
+            body["prompt_cache_key"] = key
+        request.body = body
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
+        """Codex's own words for limits, capacity and contexts that are too long."""
+        message = error.message.lower()
+        if error.type == "usage_limit_reached" or error.code == "usage_limit_reached":
+            error.status = 429
+            error.retry_after = _resets_in(error.raw) or error.retry_after
+            return UpstreamError(error, scope="account", cooldown=error.retry_after, reason="quota")
+        if any(text in message for text in _CAPACITY):
+            error.status = 429
+            return UpstreamError(error, scope="model", cooldown=error.retry_after, reason="quota")
+        too_long = status == 413 or error.code in ("context_length_exceeded", "context_too_large")
+        if too_long or (error.type in (None, "invalid_request_error") and any(t in message for t in _CONTEXT)):
+            error.type, error.code = "invalid_request_error", "context_too_large"
+            return UpstreamError(error, scope="request", retryable=False, cooldown=0)
+        text = body[:65536].decode("utf-8", "replace")
+        for mark, code in (
+            ("invalid signature in thinking block", "thinking_signature_invalid"),
+            ("invalid_encrypted_content", "thinking_signature_invalid"),
+            ("previous_response_not_found", "previous_response_not_found"),
+        ):
+            if mark in text:
+                error.type, error.code = "invalid_request_error", code
+                return UpstreamError(error, scope="request", retryable=False, cooldown=0)
+        return classify(error.status or status, headers, body, error)
+
+
+def cache_key(request: UpstreamRequest) -> str | None:
+    """The prompt cache key: the client's own, else one that is stable for its key and session."""
+    own = request.body.get("prompt_cache_key")
+    if isinstance(own, str) and own:
+        return own
+    if request.client_format == "claude" and request.conversation is not None and request.conversation.user:
+        return str(uuid.uuid5(_NAMESPACE, f"{request.model}\x00{request.conversation.user}"))
+    if request.client_format == "openai" and request.client_key_id:
+        return str(uuid.uuid5(_NAMESPACE, request.client_key_id))
+    return None
+
+
+def _resets_in(raw: Any) -> float | None:
+    error = raw.get("error") if isinstance(raw, dict) else None
+    if not isinstance(error, dict):
+        return None
+    at = error.get("resets_at")
+    if isinstance(at, int | float) and at > time.time():
+        return float(at - time.time())
+    seconds = error.get("resets_in_seconds")
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+
+
+class CodexPlugin:
+    """The plugin."""
+
+    @hookimpl
+    def cpa_providers(self) -> list[Provider]:
+        """The provider."""
+        return [CodexProvider()]
+
+
+def create_plugin() -> CodexPlugin:
+    """The plugin object."""
+    return CodexPlugin()

@@ -1,0 +1,96 @@
+"""Every provider that speaks Chat Completions: the ``openai-compatibility`` section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cpa.config import Config
+from cpa.conversation.models import ThinkingSupport
+from cpa.formats.codec import Operation
+from cpa.plugins import Account, Model, Provider, UpstreamRequest, account_id, hookimpl, mask
+from cpa.plugins.entries import base_headers, custom_headers, entry_fields, mappings
+from cpa.plugins.provider import BuiltinModels
+
+DEFAULT_THINKING = ThinkingSupport(levels=("low", "medium", "high"))
+UNNAMED = "openai-compatibility"
+_PATHS: dict[Operation, str] = {"generate": "/chat/completions", "compact": "/responses/compact"}
+
+
+class OpenAICompatProvider(Provider):
+    """Serves all configured names; an account's provider key is the entry's name in lower case."""
+
+    name = "openai-compatibility"
+    format = "openai"
+    model_type = "openai-compatibility"
+
+    def accounts_from_config(self, config: Config) -> Iterable[Account]:
+        """One account for each key of an entry, one without a key for an entry that has none."""
+        for index, entry in enumerate(config.openai_compatibility):
+            if entry.disabled or not entry.base_url:
+                continue
+            key = entry.name.lower() or UNNAMED
+            kind = f"openai-compatibility:{key}"
+            fields: dict[str, Any] = {
+                **entry_fields(entry),
+                "provider": key,
+                "base_url": entry.base_url,
+                "source": f"config:openai-compatibility[{index}]",
+                "models": mappings(entry.models, DEFAULT_THINKING),
+            }
+            fields["settings"] = {**fields["settings"], "openai_compatibility": True}
+            if not entry.api_key_entries:
+                yield Account(id=account_id(kind, entry.base_url), kind="none", label=entry.name or key, **fields)
+            for credential in entry.api_key_entries:
+                proxy_url = credential.proxy_url or entry.proxy_url
+                yield Account(
+                    id=account_id(kind, credential.api_key, entry.base_url, credential.proxy_url),
+                    label=f"{entry.name or key} {mask(credential.api_key)}".strip(),
+                    secret=credential.api_key,
+                    **{**fields, "proxy_url": proxy_url},
+                )
+
+    def serves(self, account: Account) -> bool:
+        """Accounts of the section, whatever their name."""
+        return bool(account.settings.get("openai_compatibility"))
+
+    def models(self, account: Account, builtin: BuiltinModels) -> Iterable[Model]:
+        """What the entry lists, nothing else. A repeated alias is a pool."""
+        for mapping in account.models:
+            model = self.configured_model(mapping, lambda channel: ())
+            model.owned_by = account.provider
+            yield model
+
+    def upstream_format(self, account: Account, operation: Operation) -> str:
+        """Compacting is a Responses call."""
+        return "openai-response" if operation == "compact" else "openai"
+
+    def supports(self, operation: Operation, account: Account) -> bool:
+        """There is no counting endpoint."""
+        return operation in _PATHS
+
+    def prepare(self, request: UpstreamRequest) -> None:
+        """URL, key and headers."""
+        account = request.account
+        request.url = account.base_url + _PATHS.get(request.operation, "/chat/completions")
+        headers = base_headers(request.stream)
+        if account.secret:
+            headers["Authorization"] = f"Bearer {account.secret}"
+        headers |= custom_headers(account, request.client_headers)
+        if request.stream:
+            headers |= {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
+        request.headers = headers
+
+
+class OpenAICompatPlugin:
+    """The plugin."""
+
+    @hookimpl
+    def cpa_providers(self) -> list[Provider]:
+        """One provider for the whole section."""
+        return [OpenAICompatProvider()]
+
+
+def create_plugin() -> OpenAICompatPlugin:
+    """The plugin object."""
+    return OpenAICompatPlugin()

@@ -1,0 +1,108 @@
+"""Vertex AI: API keys (``vertex-api-key``) and service accounts (auth files of type ``vertex``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cpa.config import Config
+from cpa.formats.codec import Operation
+from cpa.plugins import Account, HttpClient, Provider, UpstreamRequest, account_index, hookimpl
+from cpa.plugins.entries import base_headers, custom_headers, key_accounts
+from cpa_vertex.service_account import TokenSource, location_host, read_service_account
+
+BASE_URL = "https://aiplatform.googleapis.com"
+QUIRKS = frozenset({"vertex"})
+
+
+class VertexProvider(Provider):
+    """https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference"""
+
+    name = "vertex"
+    format = "gemini"
+    default_base_url = BASE_URL
+    model_type = "gemini"
+    owned_by = "google"
+
+    def __init__(self) -> None:
+        self.tokens = TokenSource()
+
+    def accounts_from_config(self, config: Config) -> Iterable[Account]:
+        """One account for each key; models without both names are not offered."""
+        entries = config.vertex_api_key
+        for account in key_accounts(entries, provider="vertex", section="vertex-api-key", default_base_url=BASE_URL):
+            account.models = tuple(model for model in account.models if model.name and model.alias)
+            yield account
+
+    def accounts_from_file(self, path: str, data: dict[str, Any]) -> Iterable[Account] | None:
+        """One account for a service-account file; None for other files."""
+        if str(data.get("type", "")).lower() != "vertex":
+            return None
+        service = read_service_account(data)
+        if service is None:
+            return None
+        prefix = str(data.get("prefix") or "").strip().strip("/")
+        return [
+            Account(
+                id=f"vertex:{account_index(f'vertex:{path}')[:12]}",
+                index=account_index(f"vertex:{path}"),
+                provider="vertex",
+                kind="oauth",
+                label=str(data.get("email") or service.client_email),
+                prefix="" if "/" in prefix else prefix,
+                priority=data["priority"] if isinstance(data.get("priority"), int) else 0,
+                proxy_url=str(data.get("proxy_url") or ""),
+                disabled=data.get("disabled") is True,
+                source=path,
+                settings={"service_account": service},
+                metadata=data,
+            )
+        ]
+
+    def supports(self, operation: Operation, account: Account) -> bool:
+        """It counts tokens."""
+        return operation in ("generate", "count")
+
+    def quirks(self, account: Account) -> frozenset[str]:
+        """Vertex refuses ids on function calls."""
+        return QUIRKS
+
+    def prepare(self, request: UpstreamRequest) -> None:
+        """URL and headers; the token of a service account is set when the request is sent."""
+        account = request.account
+        method = "generateContent"
+        if request.operation == "count":
+            method = "countTokens"
+        elif request.stream:
+            method = "streamGenerateContent?alt=sse"
+        service = account.settings.get("service_account")
+        headers = base_headers(request.stream)
+        if service is None:
+            place = f"{account.base_url}/v1/publishers/google"
+            headers["x-goog-api-key"] = account.secret
+        else:
+            host = account.base_url or location_host(service.location)
+            place = f"{host}/v1/projects/{service.project}/locations/{service.location}/publishers/google"
+        request.url = f"{place}/models/{request.model}:{method}"
+        request.headers = {**headers, **custom_headers(account, request.client_headers)}
+
+    async def authorize(self, request: UpstreamRequest, http: HttpClient) -> None:
+        """Add the service account's access token, made anew a minute before the old one ends."""
+        service = request.account.settings.get("service_account")
+        if service is not None:
+            token = await self.tokens.token(request.account, service, http)
+            request.headers["Authorization"] = f"Bearer {token}"
+
+
+class VertexPlugin:
+    """The plugin."""
+
+    @hookimpl
+    def cpa_providers(self) -> list[Provider]:
+        """The provider."""
+        return [VertexProvider()]
+
+
+def create_plugin() -> VertexPlugin:
+    """The plugin object."""
+    return VertexPlugin()

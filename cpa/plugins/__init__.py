@@ -4,7 +4,7 @@ A plugin is a module or object with functions marked :data:`hookimpl`, announced
 See ``docs/plugins.md``.
 """
 
-from cpa.accounts.account import Account, ModelMapping, account_id, mask
+from cpa.accounts.account import Account, ModelMapping, account_id, account_index, mask
 from cpa.catalog.model import Model
 from cpa.plugins.faults import classify, retry_after_of
 from cpa.plugins.hookspecs import hookimpl
@@ -24,6 +24,7 @@ __all__ = [
     "UpstreamRequest",
     "UsageRecord",
     "account_id",
+    "account_index",
     "classify",
     "hookimpl",
     "mask",

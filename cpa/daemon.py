@@ -1,0 +1,224 @@
+"""The daemon: builds every room, owns their lives, starts and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cpa import __version__
+from cpa.accounts.pool import AccountPool
+from cpa.catalog.catalog import Catalog
+from cpa.config import Config, ConfigStore
+from cpa.config.diff import changed_paths, restart_required
+from cpa.config.environment import read_dotenv
+from cpa.config.file import ConfigFile
+from cpa.errors import CpaError
+from cpa.exchange.exchange import Exchange
+from cpa.exchange.roster import Roster
+from cpa.formats.registry import builtin_formats
+from cpa.logs import Secrets, get_logger, set_level, setup_logging
+from cpa.plugins.manager import Plugins
+from cpa.plugins.values import Host
+from cpa.server.app import create_app
+from cpa.server.listener import Listener
+from cpa.server.services import Services
+from cpa.systemd import Notifier
+from cpa.upstream.client import UpstreamClient
+from cpa.watch import ConfigWatcher
+
+HASHES = ("$2a$", "$2b$", "$2y$")
+
+
+class Daemon:
+    """One running cpa. ``start``, then ``stop``; it can live inside another asyncio program."""
+
+    def __init__(self, store: ConfigStore, environ: Mapping[str, str] = os.environ) -> None:
+        self.store = store
+        self.log = get_logger("cpa")
+        self.secrets = Secrets()
+        self.plugins = Plugins(self.log)
+        self.pool = AccountPool()
+        self.catalog = Catalog(self.pool.listed)
+        self.client = UpstreamClient(lambda: store.current.proxy_url, environ)
+        self.formats = builtin_formats()
+        self.roster = Roster(self.plugins, self.pool, self.catalog, self.log)
+        self.watcher = ConfigWatcher(store, self.log)
+        self._notifier = Notifier(environ)
+        self._listener: Listener | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._beats = 0
+
+    @property
+    def addresses(self) -> list[str]:
+        """``host:port`` of every socket, once started."""
+        return self._listener.addresses if self._listener is not None else []
+
+    async def start(self) -> None:
+        """Load plugins and accounts, bind the port, watch the file. Raises OSError when the port is taken."""
+        config = self.store.current
+        for warning in self.store.loaded.warnings:
+            self.log.warning("configuration", key=warning.path, reason=warning.message)
+        await self._hash_management_key(config)
+        self.plugins.load(config)
+        for codec_list in self.plugins.implementations("cpa_formats"):
+            for codec in codec_list():
+                self.formats.add(codec)
+        self._take(config)
+        exchange = Exchange(
+            plugins=self.plugins,
+            formats=self.formats,
+            pool=self.pool,
+            catalog=self.catalog,
+            client=self.client,
+            log=get_logger("cpa.exchange"),
+        )
+        self.store.subscribe(lambda old, new: self._reloaded(old, new, exchange))
+        self._listener = Listener(self._application(exchange), config, self.log, self.store.path.absolute().parent)
+        await self._listener.start()
+        self._tasks = [
+            asyncio.create_task(self.watcher.run()),
+            asyncio.create_task(self._listener.watch_certificate()),
+            asyncio.create_task(self._notifier.watchdog(lambda: True)),
+        ]
+        await self.plugins.call_all(
+            "cpa_start", host=Host(config=lambda: self.store.current, http=self.client, log=self.log)
+        )
+        gc.collect()
+        gc.freeze()
+        addresses = ", ".join(self.addresses)
+        self.log.info(f"API server started successfully on: {addresses}", version=__version__)
+        self._notifier.ready(f"serving on {addresses}")
+
+    async def stop(self) -> None:
+        """Stop accepting, drain, let plugins end, close everything."""
+        self._notifier.stopping()
+        if self._listener is not None:
+            await self._listener.stop()
+        await self.plugins.call_all("cpa_stop")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.client.close()
+        self.log.info("stopped")
+
+    def reload(self) -> None:
+        """Read the configuration again now."""
+        self._notifier.reloading()
+        self.watcher.check()
+        self._notifier.ready("serving")
+
+    def _application(self, exchange: Exchange) -> Any:
+        services = Services(
+            exchange=exchange,
+            formats=self.formats,
+            catalog=self.catalog,
+            config=lambda: self.store.current,
+            log=get_logger("cpa.server"),
+            authenticate_hook=self.plugins.hook("cpa_authenticate"),
+            add_routes=self._plugin_routes,
+        )
+        return create_app(services)
+
+    def _plugin_routes(self, router: Any) -> None:
+        for add in self.plugins.implementations("cpa_routes"):
+            add(router=router)
+
+    def _take(self, config: Config) -> None:
+        """Make everything that follows the configuration what it says."""
+        set_level(debug=config.debug)
+        self.roster.sync(config)
+        self.secrets.replace(_secret_values(config, self.pool))
+
+    def _reloaded(self, old: Config, new: Config, exchange: Exchange) -> None:
+        self.log.info("configuration applied", changed=changed_paths(old, new))
+        for path in restart_required(old, new):
+            self.log.warning("restart required", key=path)
+        for warning in self.store.loaded.warnings:
+            self.log.warning("configuration", key=warning.path, reason=warning.message)
+        if old.routing != new.routing:
+            exchange.forget_sessions()
+        self.plugins.reconfigure(new)
+        self._take(new)
+
+    async def _hash_management_key(self, config: Config) -> None:
+        """Replace a plain management key in the file by its hash, touching nothing else."""
+        key = config.remote_management.secret_key
+        if not key or key.startswith(HASHES):
+            return
+        import bcrypt
+
+        hashed = (await asyncio.to_thread(bcrypt.hashpw, key.encode()[:72], bcrypt.gensalt(10))).decode()
+        try:
+            ConfigFile(self.store.path).splice_scalar("secret-key", key, hashed)
+            self.store.reload()
+        except (OSError, CpaError) as fault:
+            self.log.warning("the management key could not be hashed in the file", reason=str(fault))
+
+
+def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:
+    for account in pool:
+        yield account.secret
+    for key in config.api_keys:
+        yield key if isinstance(key, str) else key.key
+    yield config.remote_management.secret_key
+
+
+async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ) -> int:
+    """Run until a signal asks to stop; the exit status. Raises ConfigError and OSError when it cannot start."""
+    environ = with_dotenv(environ)
+    store = ConfigStore(path, environ)
+    daemon = Daemon(store, environ)
+    setup_logging(daemon.secrets, debug=store.current.debug, environ=environ)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(0)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, daemon.reload)
+    await daemon.start()
+    _hint(daemon)
+    await stopping.wait()
+    await daemon.stop()
+    return 0
+
+
+def with_dotenv(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment with what a ``.env`` file in the working directory adds; real variables win."""
+    try:
+        text = Path(".env").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return dict(environ)
+    return {**read_dotenv(text), **environ}
+
+
+def _hint(daemon: Daemon) -> None:
+    """What to try next, for somebody who started it by hand."""
+    import sys
+
+    if not sys.stderr.isatty() or not daemon.addresses:
+        return
+    model = "demo" if daemon.catalog.get_model("demo") else "MODEL"
+    address = daemon.addresses[0].replace("[::]", "127.0.0.1")
+    key = " -H 'authorization: Bearer YOUR-KEY'" if daemon.store.current.api_keys else ""
+    print(
+        f"""
+Try it (in another terminal):
+  curl http://{address}/v1/chat/completions -H 'content-type: application/json'{key} \\
+    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+  cpa env claude          point Claude Code at it (also: codex, gemini, openai, anthropic, google)
+  cpa models              what can be asked for
+  cpa doctor              check the set-up
+Stop with Ctrl-C. Edit the configuration while it runs: {daemon.store.path}
+""",
+        file=sys.stderr,
+    )

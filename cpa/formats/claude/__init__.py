@@ -1,0 +1,5 @@
+"""The format ``claude``: Anthropic Messages."""
+
+from cpa.formats.claude.codec import ClaudeCodec
+
+__all__ = ["ClaudeCodec"]

@@ -1,0 +1,147 @@
+"""Read a Messages request.
+
+https://docs.anthropic.com/en/api/messages
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cpa.conversation.parts import Part, Text
+from cpa.conversation.request import Conversation, OutputFormat, Reasoning, Sampling, SystemItem, Turn
+from cpa.errors import InvalidRequest
+from cpa.formats.claude.blocks import decode_blocks
+from cpa.formats.claude.fields import Object, a_list, an_object, text_of
+from cpa.formats.claude.tools import decode_tool_choice, decode_tools
+
+BILLING = "x-anthropic-billing-header:"
+"""Claude Code's first system block; meant for Anthropic alone."""
+
+_KNOWN = frozenset(
+    (
+        "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "output_format",
+        "temperature", "top_p", "top_k", "max_tokens", "stop_sequences", "stream", "metadata", "service_tier",
+        "betas", "speed", "user",
+    )
+)  # fmt: skip
+
+
+def decode_request(body: Object, *, model: str, stream: bool) -> Conversation:
+    """The conversation a body asks for. Raises InvalidRequest."""
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        raise InvalidRequest("messages must be a list", param="messages")
+    system = _system(body.get("system"))
+    turns: list[Turn] = []
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InvalidRequest(f"messages.{index} must be an object", param=f"messages.{index}")
+        parts = decode_blocks(message.get("content"), f"messages.{index}.content")
+        match message.get("role", "user"):
+            case "assistant":
+                turns.append(Turn("assistant", parts))
+            case "system":
+                system.append(SystemItem(parts, position=len(turns)))
+            case _:
+                turns.append(Turn("user", [part for part in parts if not _is_thinking(part)]))
+    choice, parallel = decode_tool_choice(body.get("tool_choice"))
+    metadata = an_object(body.get("metadata"))
+    return Conversation(
+        format="claude",
+        model=model,
+        turns=turns,
+        system=system,
+        tools=decode_tools(body.get("tools")),
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
+        reasoning=decode_reasoning(body),
+        sampling=_sampling(body),
+        output_format=_output_format(body),
+        stream=stream,
+        user=text_of(metadata.get("user_id")) or text_of(body.get("user")),
+        metadata=metadata or None,
+        service_tier="priority" if body.get("speed") == "fast" else text_of(body.get("service_tier")),
+        betas=[beta for beta in a_list(body.get("betas")) if isinstance(beta, str)] or None,
+        extras={key: value for key, value in body.items() if key not in _KNOWN},
+    )
+
+
+def _is_thinking(part: Part) -> bool:
+    from cpa.conversation.parts import Thinking
+
+    return isinstance(part, Thinking)
+
+
+def _system(raw: Any) -> list[SystemItem]:
+    """One item per block; empty ones and the billing block are left out."""
+    items = []
+    for part in decode_blocks(raw, "system"):
+        if isinstance(part, Text) and (not part.text or part.text.startswith(BILLING)):
+            continue
+        items.append(SystemItem([part]))
+    return items
+
+
+def decode_reasoning(body: Object) -> Reasoning:
+    """``thinking`` with ``output_config.effort``."""
+    thinking = an_object(body.get("thinking"))
+    effort = an_object(body.get("output_config")).get("effort")
+    effort = effort.strip().lower() if isinstance(effort, str) else None
+    display = thinking.get("display")
+    summary = {"summarized": "auto", "omitted": "disabled"}.get(display) if isinstance(display, str) else None
+    match thinking.get("type"):
+        case "disabled":
+            return Reasoning("off")
+        case "adaptive" | "auto":
+            if effort == "none":
+                return Reasoning("off", summary=summary)
+            if effort == "auto":
+                return Reasoning("auto", adaptive=True, summary=summary)
+            if effort:
+                return Reasoning("level", level=effort, adaptive=True, summary=summary)
+            return Reasoning(adaptive=True, summary=summary)
+        case "enabled" | None if "budget_tokens" in thinking or thinking.get("type") == "enabled":
+            budget = thinking.get("budget_tokens")
+            if isinstance(budget, bool) or not isinstance(budget, int):
+                return Reasoning("auto", summary=summary)
+            mode = {0: "off", -1: "auto"}.get(budget)
+            if mode == "off":
+                return Reasoning("off", summary=summary)
+            return Reasoning("auto", summary=summary) if mode else Reasoning("budget", budget=budget, summary=summary)
+    return Reasoning()
+
+
+def _sampling(body: Object) -> Sampling:
+    stops = [stop for stop in a_list(body.get("stop_sequences")) if isinstance(stop, str)]
+    return Sampling(
+        temperature=_number(body, "temperature"),
+        top_p=_number(body, "top_p"),
+        top_k=_integer(body, "top_k"),
+        stop=stops or None,
+        max_output_tokens=_integer(body, "max_tokens"),
+    )
+
+
+def _output_format(body: Object) -> OutputFormat | None:
+    raw = an_object(an_object(body.get("output_config")).get("format")) or an_object(body.get("output_format"))
+    if raw.get("type") == "json_schema":
+        return OutputFormat("json_schema", schema=raw.get("schema"))
+    return OutputFormat("json_object") if raw.get("type") == "json_object" else None
+
+
+def _number(body: Object, name: str) -> float | int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequest(f"{name} must be a number", param=name)
+    return value
+
+
+def _integer(body: Object, name: str) -> int | None:
+    value = _number(body, name)
+    if value is None:
+        return None
+    if value != int(value):
+        raise InvalidRequest(f"{name} must be an integer", param=name)
+    return int(value)

@@ -37,10 +37,12 @@ HASHES = ("$2a$", "$2b$", "$2y$")
 class Daemon:
     """One running cpa. ``start``, then ``stop``; it can live inside another asyncio program."""
 
-    def __init__(self, store: ConfigStore, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, store: ConfigStore, environ: Mapping[str, str] = os.environ, secrets: Secrets | None = None
+    ) -> None:
         self.store = store
         self.log = get_logger("cpa")
-        self.secrets = Secrets()
+        self.secrets = secrets or Secrets()
         self.plugins = Plugins(self.log)
         self.pool = AccountPool()
         self.catalog = Catalog(self.pool.listed)
@@ -172,8 +174,9 @@ async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ) -> int
     """Run until a signal asks to stop; the exit status. Raises ConfigError and OSError when it cannot start."""
     environ = with_dotenv(environ)
     store = ConfigStore(path, environ)
-    daemon = Daemon(store, environ)
-    setup_logging(daemon.secrets, debug=store.current.debug, environ=environ)
+    secrets = Secrets()
+    setup_logging(secrets, debug=store.current.debug, environ=environ)
+    daemon = Daemon(store, environ, secrets)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -41,7 +41,7 @@ def set_level(*, debug: bool) -> None:
 
 def get_logger(name: str) -> Any:
     """A logger bound to a name."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger().bind(logger=name)
 
 
 def setup_logging(
@@ -98,7 +98,7 @@ class _Routed(logging.Handler):
     """Lines of libraries that use the standard logging module."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger = structlog.get_logger(logger=record.name)
+        logger = structlog.get_logger().bind(logger=record.name)
         write = logger.error if record.levelno >= logging.ERROR else logger.warning
         try:
             write(record.getMessage(), exc_info=record.exc_info)

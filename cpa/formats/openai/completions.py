@@ -14,7 +14,23 @@ from cpa.formats.sse import Framing
 
 Object = dict[str, Any]
 
-_COPIED = ["model", "stream", "stream_options", "max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "stop", "n", "seed", "user", "top_logprobs", "logit_bias", "echo"]
+_COPIED = [
+    "model",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "stop",
+    "n",
+    "seed",
+    "user",
+    "top_logprobs",
+    "logit_bias",
+    "echo",
+]
 EMPTY_PROMPT = "Complete this:"
 
 

@@ -14,7 +14,44 @@ from cpa.formats.openai.content import Object, decode_content
 from cpa.formats.openai.tools import arguments_text, decode_tool_call, decode_tool_choice, decode_tools
 
 _KNOWN = frozenset(
-    ["model", "messages", "stream", "stream_options", "tools", "tool_choice", "functions", "function_call", "parallel_tool_calls", "reasoning_effort", "max_completion_tokens", "max_tokens", "temperature", "top_p", "top_k", "n", "seed", "stop", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias", "response_format", "verbosity", "modalities", "image_config", "audio", "web_search_options", "metadata", "user", "safety_identifier", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention"]
+    [
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "tools",
+        "tool_choice",
+        "functions",
+        "function_call",
+        "parallel_tool_calls",
+        "reasoning_effort",
+        "max_completion_tokens",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "n",
+        "seed",
+        "stop",
+        "presence_penalty",
+        "frequency_penalty",
+        "logprobs",
+        "top_logprobs",
+        "logit_bias",
+        "response_format",
+        "verbosity",
+        "modalities",
+        "image_config",
+        "audio",
+        "web_search_options",
+        "metadata",
+        "user",
+        "safety_identifier",
+        "store",
+        "service_tier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+    ]
 )
 
 

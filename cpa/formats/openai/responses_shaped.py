@@ -7,7 +7,21 @@ from typing import Any
 from cpa.formats.openai.content import Object
 from cpa.formats.openai.tools import arguments_text
 
-_COPIED = ["model", "stream", "stream_options", "temperature", "top_p", "user", "parallel_tool_calls", "metadata", "store", "service_tier", "prompt_cache_key", "safety_identifier", "top_logprobs"]
+_COPIED = [
+    "model",
+    "stream",
+    "stream_options",
+    "temperature",
+    "top_p",
+    "user",
+    "parallel_tool_calls",
+    "metadata",
+    "store",
+    "service_tier",
+    "prompt_cache_key",
+    "safety_identifier",
+    "top_logprobs",
+]
 
 
 def looks_like_responses(body: Object) -> bool:

@@ -1,1 +1,85 @@
-"""x"""
+"""Prompt rules: edit the system text and the last user message of requests by rule.
+
+Rules stand in the configuration's ``prompt-rules``; see ``docs/rules.md``. They run once per request, in the client's
+format, before translation; not for compacting and images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cpa.config import Config
+from cpa.plugins import ClientRequest, hookimpl
+from cpa_prompt_rules.rules import Rule, compile_rules
+from cpa_prompt_rules.targets import TARGETS, Target
+
+Object = dict[str, Any]
+
+
+class PromptRules:
+    """The plugin."""
+
+    def __init__(self) -> None:
+        self._rules: tuple[Rule, ...] = ()
+        self.problems: list[str] = []
+        """Why rules of the present configuration were left out."""
+
+    @hookimpl
+    def cpa_configure(self, config: Config) -> None:
+        """Compile the rules; one that is wrong, or repeats a name, is left out."""
+        rules, self.problems = compile_rules([_plain(rule) for rule in config.prompt_rules])
+        self._rules = tuple(rule for rule in rules if rule.enabled)
+
+    @hookimpl
+    def cpa_edit_request(self, request: ClientRequest, body: Object) -> Object | None:
+        """The edited body, None when no rule changes it."""
+        if not self._rules or request.operation in ("compact", "images"):
+            return None
+        edited = apply(self._rules, request.format, request.model, body)
+        return None if edited is body else edited
+
+
+def _plain(rule: Any) -> Mapping[str, Any]:
+    if isinstance(rule, Mapping):
+        return rule
+    return {name: getattr(rule, name) for name in Rule.SOURCE_FIELDS}
+
+
+def apply(rules: tuple[Rule, ...], format_name: str, model: str, body: Object) -> Object:
+    """The body after all matching strips and then all matching injections, in list order; copy on write."""
+    target = TARGETS.get(format_name)
+    if target is None:
+        return body
+    matching = [rule for rule in rules if rule.matches(format_name, model)]
+    for rule in matching:
+        if rule.action == "strip":
+            body = _strip(target, rule, body)
+    for rule in matching:
+        if rule.action == "inject":
+            body = _inject(target, rule, body)
+    return body
+
+
+def explain(rules: list[Mapping[str, Any]], format_name: str, model: str, body: Object) -> dict[str, Any]:
+    """What rules would do to a body: which match, what is wrong with others, the edited body."""
+    compiled, problems = compile_rules(rules)
+    enabled = tuple(rule for rule in compiled if rule.enabled)
+    return {
+        "matching": [rule.name for rule in enabled if rule.matches(format_name, model)],
+        "problems": problems,
+        "body": apply(enabled, format_name, model, body),
+    }
+
+
+def _strip(target: Target, rule: Rule, body: Object) -> Object:
+    return target.strip_system(body, rule.strip) if rule.target == "system" else target.strip_user(body, rule.strip)
+
+
+def _inject(target: Target, rule: Rule, body: Object) -> Object:
+    return target.inject_system(body, rule) if rule.target == "system" else target.inject_user(body, rule)
+
+
+def create_plugin() -> PromptRules:
+    """The plugin object."""
+    return PromptRules()

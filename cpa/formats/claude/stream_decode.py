@@ -257,10 +257,13 @@ class ClaudeStreamDecoder:
             return [
                 ev.Failure(ErrorInfo(502, "the upstream's stream is empty", type="server_error", code="empty_stream"))
             ]
+        if self._finish is None:
+            message = "the upstream's answer ended without saying why"
+            return [ev.Failure(ErrorInfo(502, message, type="server_error", code="stream_cut_off"))]
         events: list[ev.Event] = []
         for index in list(self._open):
             events += self._block_stop(index)
-        events.append(self._finish or ev.Finish("stop"))
+        events.append(self._finish)
         events.append(ev.End())
         return events
 
@@ -275,6 +278,6 @@ def decode_reply(body: Object, context: ReplyContext) -> list[ev.Event]:
         if isinstance(block, dict):
             events += decoder.event({"type": "content_block_start", "index": index, "content_block": block})
             events += decoder.event({"type": "content_block_stop", "index": index})
-    ending = {"stop_reason": body.get("stop_reason"), "stop_sequence": body.get("stop_sequence")}
+    ending = {"stop_reason": body.get("stop_reason") or "end_turn", "stop_sequence": body.get("stop_sequence")}
     events += decoder.event({"type": "message_delta", "delta": ending})
     return events + decoder.event({"type": "message_stop"})

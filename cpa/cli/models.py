@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +23,7 @@ def models(config_path: Path, as_json: bool, pattern: str) -> None:
         inspection = inspect_config(config_path)
     except ConfigError as fault:
         raise click.ClickException(str(fault)) from None
-    rows = []
+    rows: list[dict[str, Any]] = []
     for model in inspection.catalog.list_models():
         if pattern.lower() not in model.id.lower():
             continue

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,10 +37,11 @@ def serve(config_path: Path, host: str | None, port: int | None, password: str |
     sys.exit(status)
 
 
-def _loop_runner():  # type: ignore[no-untyped-def]
+def _loop_runner() -> Callable[..., Any]:
     """``uvloop.run`` where uvloop is installed, else ``asyncio.run``."""
     try:
         import uvloop
     except ImportError:
         return asyncio.run
-    return uvloop.run
+    run: Callable[..., Any] = uvloop.run
+    return run

@@ -135,11 +135,10 @@ class Attempt:
             head = await self._replay(response, translating)
             relay = translating
         else:
-            relay = (
-                PassingRelay(shaped.client.native_relay(context, framing))
-                if shaped.native and self._observe is None
-                else self._translating(framing)
-            )
+            if shaped.native and self._observe is None:
+                relay = PassingRelay(shaped.client.native_relay(context, framing))
+            else:
+                relay = self._translating(framing)
             head = await self._until_meaningful(chunks, relay)
         if relay.error is not None and not relay.meaningful:
             raise self._judge(relay.error, response)

@@ -17,13 +17,21 @@ from cpa.formats.sse import EventTooLarge, SseFrame, SseParser
 class Relay(Protocol):
     """What the exchange asks of a relay."""
 
-    usage: Usage | None
-    error: ErrorInfo | None
-    """Set once the stream has failed; before ``meaningful`` nothing of it was written."""
-    meaningful: bool
-    """Content of the answer was read: the attempt cannot be repeated any more."""
-    complete: bool
-    """The answer ended as its protocol says."""
+    @property
+    def usage(self) -> Usage | None:
+        """Token counts so far."""
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """Set once the stream has failed; before ``meaningful`` nothing of it was written."""
+
+    @property
+    def meaningful(self) -> bool:
+        """Content of the answer was read: the attempt cannot be repeated any more."""
+
+    @property
+    def complete(self) -> bool:
+        """The answer ended as its protocol says."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Client bytes for some upstream bytes."""

@@ -40,16 +40,19 @@ def cpa_configure(config: Config, settings: Mapping[str, Any]) -> None:
 @hookspec
 def cpa_providers() -> Iterable[Provider]:
     """Give the providers this plugin adds."""
+    raise NotImplementedError
 
 
 @hookspec
 def cpa_formats() -> Iterable[Codec]:
     """Give the wire formats this plugin adds."""
+    raise NotImplementedError
 
 
 @hookspec
 def cpa_models(account: Account) -> Iterable[Model]:
     """Give models an account offers beyond what its provider says."""
+    raise NotImplementedError
 
 
 @hookspec

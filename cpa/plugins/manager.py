@@ -85,7 +85,8 @@ class Plugins:
         self._providers.clear()
         self._provider_list = []
         for implementation in self._manager.hook.cpa_providers.get_hookimpls():
-            for provider in implementation.function():
+            given: Any = implementation.function()
+            for provider in given:
                 if not isinstance(provider, Provider):
                     raise PluginError(f"plugin {implementation.plugin_name!r} gave a provider that is none")
                 if provider.name in self._providers:

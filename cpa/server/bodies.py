@@ -9,7 +9,7 @@ import sys
 import zlib
 from typing import Any
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 import orjson
 from aiohttp import web
 from multidict import CIMultiDictProxy

@@ -55,7 +55,7 @@ def strip_content(content: Any, strip: Strip, kinds: tuple[str, ...] | None) -> 
 def inject_content(content: Any, rule: Rule, kinds: tuple[str, ...] | None, new: Callable[[str], Object]) -> Any:
     """The content with the rule's text in it; the same object when nothing changes."""
     if content is None:
-        content = ""
+        return None if rule.marker else rule.content
     if isinstance(content, str):
         return inject(content, rule.content, rule.marker, rule.position)
     if not isinstance(content, list):

@@ -88,7 +88,8 @@ def _mark_messages(body: Object) -> Object:
         body = _edit(body, ("messages", at), lambda m: {**m, "content": [{"type": "text", "text": content}]})
     blocks = a_list(a_list(body.get("messages"))[at].get("content"))
     if blocks and isinstance(blocks[-1], dict) and blocks[-1].get("type") not in ("thinking", "redacted_thinking"):
-        return _edit(body, ("messages", at, "content", len(blocks) - 1), _mark)
+        marked: Object = _edit(body, ("messages", at, "content", len(blocks) - 1), _mark)
+        return marked
     return body
 
 
@@ -107,6 +108,6 @@ def _edit(node: Any, place: Place, change: Any) -> Any:
     if not place:
         return change(node)
     key, rest = place[0], place[1:]
-    copy = list(node) if isinstance(node, list) else dict(node)
+    copy: Any = list(node) if isinstance(node, list) else dict(node)
     copy[key] = _edit(node[key], rest, change)
     return copy

@@ -143,9 +143,7 @@ def _collect(content: Any, lines: list[str]) -> None:
         return
     for block in a_list(content):
         block = an_object(block)
-        for name in ("text", "thinking", "name"):
-            if isinstance(block.get(name), str):
-                lines.append(block[name])
+        lines += [block[name] for name in ("text", "thinking", "name") if isinstance(block.get(name), str)]
         if block.get("input"):
             lines.append(orjson.dumps(block["input"]).decode())
         if "content" in block:

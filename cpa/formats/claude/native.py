@@ -146,7 +146,7 @@ class ClaudeNativeRelay:
     def _report(self, raw: Any) -> None:
         usage = decode_usage(raw, self._seen)
         if usage is not None:
-            self._seen = usage.raw
+            self._seen = an_object(usage.raw)
             self.usage = usage
 
     def close(self) -> bytes:

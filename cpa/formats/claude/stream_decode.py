@@ -119,7 +119,7 @@ class ClaudeStreamDecoder:
         usage = decode_usage(raw, self._usage)
         if usage is None:
             return []
-        self._usage = usage.raw
+        self._usage = an_object(usage.raw)
         return [ev.UsageReport(usage)]
 
     # -- blocks --------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class ClaudeStreamEncoder:
         if self._usage is None or self._usage.input_total is None:
             usage["input_tokens"] = self._context.input_tokens_estimate or 0
         usage["output_tokens"] = 0
-        message = {
+        message: Object = {
             "id": self._start.id or self._context.new_id("msg_"),
             "type": "message",
             "role": "assistant",

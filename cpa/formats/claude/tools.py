@@ -154,7 +154,8 @@ def clean_schema(schema: Any) -> Object:
             clean["required"] = required
     if clean.get("type") != "object" or not isinstance(clean.get("properties"), dict):
         clean = {**clean, "type": "object", "properties": an_object(clean.get("properties"))}
-    return _lower_types(clean)
+    lowered: Object = _lower_types(clean)
+    return lowered
 
 
 def _lower_types(value: Any) -> Any:

@@ -135,16 +135,15 @@ class OpenAICodec:
         for message in body.get("messages") or []:
             if isinstance(message, dict):
                 _countable_message(message, lines)
-        for name in ("tools", "functions", "tool_choice", "response_format"):
-            if body.get(name) is not None:
-                lines.append(orjson.dumps(body[name]).decode())
+        present = [
+            name for name in ("tools", "functions", "tool_choice", "response_format") if body.get(name) is not None
+        ]
+        lines += [orjson.dumps(body[name]).decode() for name in present]
         return "\n".join(line for line in lines if line)
 
 
 def _countable_message(message: dict[str, Any], lines: list[str]) -> None:
-    for name in ("role", "name", "reasoning_content"):
-        if isinstance(message.get(name), str):
-            lines.append(message[name])
+    lines += [message[name] for name in ("role", "name", "reasoning_content") if isinstance(message.get(name), str)]
     content = message.get("content")
     if isinstance(content, str):
         lines.append(content)

@@ -200,7 +200,8 @@ def _output_format(raw: Any) -> OutputFormat | None:
         case "json_object":
             return OutputFormat("json_object")
         case "json_schema":
-            inner = raw.get("json_schema") if isinstance(raw.get("json_schema"), dict) else raw
+            nested = raw.get("json_schema")
+            inner = nested if isinstance(nested, dict) else raw
             return OutputFormat(
                 "json_schema",
                 name=inner.get("name") if isinstance(inner.get("name"), str) else None,

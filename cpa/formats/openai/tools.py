@@ -49,12 +49,18 @@ def decode_tools(body: Object) -> list[Tool] | None:
     return tools
 
 
+def _inner(raw: Object, name: str) -> Object:
+    """The object under ``name``, or the outer one for clients that write its members flat."""
+    inner = raw.get(name)
+    return inner if isinstance(inner, dict) else raw
+
+
 def _decode_tool(raw: Any, index: int) -> Tool:
     if not isinstance(raw, dict):
         raise InvalidRequest(f"tools[{index}] must be an object", param=f"tools[{index}]")
     kind = raw.get("type", "function" if "function" in raw else None)
     if kind == "function":
-        function = raw.get("function") if isinstance(raw.get("function"), dict) else raw
+        function = _inner(raw, "function")
         name = function.get("name")
         if not isinstance(name, str) or not name:
             raise InvalidRequest(f"tools[{index}].function.name is required", param=f"tools[{index}].function.name")
@@ -69,7 +75,7 @@ def _decode_tool(raw: Any, index: int) -> Tool:
             format="openai",
         )
     if kind == "custom":
-        custom = raw.get("custom") if isinstance(raw.get("custom"), dict) else raw
+        custom = _inner(raw, "custom")
         return Tool(
             "custom",
             str(custom.get("name", "")),
@@ -98,7 +104,7 @@ def decode_tool_choice(body: Object) -> ToolChoice | None:
         return None
     kind = raw.get("type")
     if kind == "allowed_tools":
-        allowed = raw.get("allowed_tools") if isinstance(raw.get("allowed_tools"), dict) else raw
+        allowed = _inner(raw, "allowed_tools")
         tools = allowed.get("tools")
         names = [name for tool in tools if (name := _choice_name(tool))] if isinstance(tools, list) else []
         return ToolChoice("allowed", names=names, required=allowed.get("mode") == "required")

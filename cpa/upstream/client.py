@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
-from types import SimpleNamespace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,6 +79,8 @@ class UpstreamClient:
         self._environ = environ
         self._sessions: OrderedDict[str, aiohttp.ClientSession] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
+        self._answered: set[tuple[aiohttp.ClientSession, str]] = set()
+        """Hosts that have answered in a session: a connection to them may be an old one."""
 
     async def send(
         self,
@@ -101,7 +103,6 @@ class UpstreamClient:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeouts.total if timeouts.total else 0.0
         for attempt in (1, 2):
-            trace = SimpleNamespace(reused=False)
             try:
                 async with asyncio.timeout(_shortest(timeouts.first_byte, timeouts.total)):
                     response = await session.request(
@@ -110,14 +111,12 @@ class UpstreamClient:
                         data=body,
                         headers=headers,
                         allow_redirects=False,
-                        timeout=aiohttp.ClientTimeout(
-                            total=None, connect=timeouts.connect or None, sock_connect=timeouts.connect or None
-                        ),
-                        trace_request_ctx=trace,
+                        timeout=_connect_timeout(timeouts.connect),
                     )
+                self._answered.add((session, host))
                 return UpstreamResponse(response, IdleGuard(response, timeouts.idle, deadline), host)
             except (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError) as fault:
-                if attempt == 1 and trace.reused:
+                if attempt == 1 and (session, host) in self._answered:
                     continue
                 raise network_fault(fault, host) from fault
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as fault:
@@ -161,6 +160,7 @@ class UpstreamClient:
         self._sessions[proxy] = session
         if len(self._sessions) > SESSIONS:
             _, oldest = self._sessions.popitem(last=False)
+            self._answered = {pair for pair in self._answered if pair[0] is not oldest}
             task = asyncio.get_running_loop().create_task(oldest.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
@@ -180,14 +180,13 @@ def _shortest(*limits: float) -> float | None:
     return min((limit for limit in limits if limit), default=None)
 
 
-async def _note_reuse(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    context.trace_request_ctx.reused = True
+@lru_cache(maxsize=64)
+def _connect_timeout(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=seconds or None, sock_connect=seconds or None)
 
 
 def _new_session(proxy: str) -> aiohttp.ClientSession:
     scheme = urlsplit(proxy).scheme.lower()
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(_note_reuse)
     options: dict[str, Any] = {"limit": 0, "keepalive_timeout": 90.0, "ttl_dns_cache": 30}
     connector: aiohttp.BaseConnector
     http_proxy: str | None = None
@@ -201,7 +200,6 @@ def _new_session(proxy: str) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         proxy=http_proxy,
-        trace_configs=[trace],
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=True,
         read_bufsize=READ_BUFFER,

@@ -50,6 +50,9 @@ class ChatNativeRelay:
         self._context = context
         self._framing = framing
         self._rename = context.model is not None
+        self._old_model = b""
+        """``"model":"..."`` as the upstream writes it in every chunk; empty until it is known."""
+        self._new_model = b'"model":' + orjson.dumps(context.model or "")
         self._held: Object | None = None
         """The finish chunk, waiting for the usage."""
         self._finished = False
@@ -71,7 +74,7 @@ class ChatNativeRelay:
             return self._done()
         if (
             self.meaningful
-            and not self._rename
+            and (not self._rename or self._old_model)
             and data[:1] == b"{"
             and data[-1:] == b"}"
             and (b'"finish_reason":null' in data or b'"finish_reason": null' in data or b"finish_reason" not in data)
@@ -79,8 +82,17 @@ class ChatNativeRelay:
             and (b'"usage"' not in data or b'"usage":null' in data or b'"usage": null' in data)
             and b'"choices":[]' not in data
         ):
-            return frame.raw
+            return self._renamed(frame) if self._rename else frame.raw
         return self._parsed(frame)
+
+    def _renamed(self, frame: SseFrame) -> bytes:
+        """The frame with the client's model name. A quote inside a JSON text is escaped, so the needle is a member;
+        where it does not stand exactly once before the choices, the chunk is parsed."""
+        data, old = frame.data, self._old_model
+        at = data.find(old)
+        if at < 0 or at > data.find(b'"choices"') or data.count(old) != 1:
+            return self._parsed(frame)
+        return self._framing.frame(None, data[:at] + self._new_model + data[at + len(old) :])
 
     def _parsed(self, frame: SseFrame) -> bytes:
         try:
@@ -108,6 +120,7 @@ class ChatNativeRelay:
             self.usage = decoded
         if self.served_model is None and isinstance(chunk.get("model"), str):
             self.served_model = chunk["model"]
+            self._old_model = b'"model":' + orjson.dumps(chunk["model"])
         changed = self._rename and chunk.get("model") != self._context.model
         if changed:
             chunk = {**chunk, "model": self._context.model}

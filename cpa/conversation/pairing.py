@@ -23,12 +23,15 @@ class _Slot(Struct):
     result: ToolResult | None = None
 
 
-def pair_tool_calls(turns: list[Turn], *, keep_orphan_results: bool = False) -> list[Turn]:
+def pair_tool_calls(
+    turns: list[Turn], *, keep_orphan_results: bool = False, first_result_wins: bool = False
+) -> list[Turn]:
     """The same dialogue in which every call has an id and exactly one result, in the user turn that follows it.
 
     - a call without id gets one derived from its place, name and arguments (stable over requests);
     - a result without id belongs to the first unanswered call of its name, else to the first unanswered call;
-    - a second result for a call replaces the content of the first, at the first place;
+    - a second result for a call replaces the content of the first, at the first place (or, with
+      ``first_result_wins``, is dropped);
     - a result no call asked for is dropped, unless ``keep_orphan_results`` (the call lives on the server);
     - a call that stays unanswered although the dialogue went on gets an empty result; calls of the last turn
       stay open.
@@ -43,7 +46,7 @@ def pair_tool_calls(turns: list[Turn], *, keep_orphan_results: bool = False) -> 
         for part in turn.parts:
             if isinstance(part, ToolCall):
                 slots.append(_Slot(part, index))
-            elif isinstance(part, ToolResult) and not _answer(slots, part) and keep_orphan_results:
+            elif isinstance(part, ToolResult) and not _answer(slots, part, first_result_wins) and keep_orphan_results:
                 orphans.setdefault(index, []).append(part)
     return _rebuild(identified, slots, orphans)
 
@@ -63,11 +66,13 @@ def _derived_id(turn: int, position: int, call: ToolCall) -> str:
     return "call_" + sha256(seed.encode()).hexdigest()[:24]
 
 
-def _answer(slots: list[_Slot], result: ToolResult) -> bool:
+def _answer(slots: list[_Slot], result: ToolResult, first_wins: bool) -> bool:
     """Give ``result`` to the call it belongs to; False when there is none."""
     slot = _slot_for(slots, result)
     if slot is None:
         return False
+    if first_wins and slot.result is not None:
+        return True
     slot.result = replace(result, call_id=slot.call.call_id, name=slot.call.name)
     return True
 

@@ -132,10 +132,11 @@ def read_gemini(body: dict[str, Any]) -> Asked:
     asked.thinking = "thinkingConfig" in config
     for content in body["contents"]:
         for part in content["parts"]:
-            if content.get("role") == "user" and "text" in part:
+            if content.get("role", "user") == "user" and "text" in part:
                 asked.text = part["text"] or asked.text
             if "inlineData" in part:
-                asked.image = part["inlineData"]["mimeType"]
+                data = part["inlineData"]
+                asked.image = data.get("mimeType") or data["mime_type"]
             if "functionResponse" in part:
                 response = part["functionResponse"]["response"]
                 asked.result = str(response.get("result", response))

@@ -113,7 +113,11 @@ class _Items:
                         continue
                     item = found
                 case ServerTool(raw=raw, format=source) | Opaque(raw=raw, format=source):
-                    if source != FORMAT or not isinstance(raw, dict) or (isinstance(part, Opaque) and _is_content(part)):
+                    if (
+                        source != FORMAT
+                        or not isinstance(raw, dict)
+                        or (isinstance(part, Opaque) and _is_content(part))
+                    ):
                         continue
                     item = raw
                 case _:

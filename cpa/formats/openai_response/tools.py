@@ -207,7 +207,9 @@ def _encode_builtin(tool: Tool, target: Target) -> Object | None:
         case "web_search" | "google_search":
             return _web_search(tool)
         case "image_generation":
-            return raw if raw.get("type") == "image_generation" else {"type": "image_generation", "output_format": "png"}
+            return (
+                raw if raw.get("type") == "image_generation" else {"type": "image_generation", "output_format": "png"}
+            )
         case "code_execution" if target.format != "codex" and tool.format != "openai":
             return {"type": "code_interpreter", "container": {"type": "auto"}}
     return raw if tool.format == "openai" and isinstance(raw.get("type"), str) else None
@@ -223,9 +225,7 @@ def _web_search(tool: Tool) -> Object:
     location = options.get("user_location")
     if isinstance(location, dict):
         approximate = location.get("approximate")
-        encoded["user_location"] = (
-            {"type": "approximate", **approximate} if isinstance(approximate, dict) else location
-        )
+        encoded["user_location"] = {"type": "approximate", **approximate} if isinstance(approximate, dict) else location
     if isinstance(options.get("search_context_size"), str):
         encoded["search_context_size"] = options["search_context_size"]
     if isinstance(options.get("external_web_access"), bool):
@@ -233,7 +233,9 @@ def _web_search(tool: Tool) -> Object:
     return encoded
 
 
-def encode_tool_choice(choice: ToolChoice | None, conversation: Conversation, names: NameMap, sent: list[Object]) -> Any:
+def encode_tool_choice(
+    choice: ToolChoice | None, conversation: Conversation, names: NameMap, sent: list[Object]
+) -> Any:
     """The ``tool_choice`` member; None to leave it out, as with a choice of a tool that is not among those sent."""
     if choice is None or not sent:
         return None

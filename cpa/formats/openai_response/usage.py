@@ -32,9 +32,7 @@ def decode_usage(raw: Any) -> Usage | None:
 def encode_usage(usage: Usage | None, estimate: int | None = None) -> Object:
     """The ``usage`` object for a client; it is never missing, ``estimate`` stands in for unreported input."""
     usage = usage or Usage(input_total=estimate)
-    details: Object = {"cached_tokens": usage.cache_read or 0}
-    if usage.cache_write:
-        details["cache_write_tokens"] = usage.cache_write
+    details: Object = {"cached_tokens": usage.cache_read or 0, "cache_write_tokens": usage.cache_write or 0}
     return {
         "input_tokens": usage.input_total or 0,
         "input_tokens_details": details,

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from cpa.config import Config
 from cpa.server.clients import Doorkeeper, host_allowed
 from cpa.server.services import SERVICES, Services
-from cpa.server.surfaces import claude, fixed, gemini, models, openai
+from cpa.server.surfaces import claude, fixed, gemini, images, models, openai
 from cpa.server.surfaces.calling import CONFIG, DOORKEEPER, EXCHANGED, REQUEST_ID
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,7 +29,7 @@ def create_app(services: Services) -> web.Application:
     app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[_around])
     app[SERVICES] = services
     app[DOORKEEPER] = Doorkeeper(services)
-    for surface in (openai, claude, gemini, models, fixed):
+    for surface in (openai, claude, gemini, models, images, fixed):
         surface.add_routes(app.router)
     if services.add_routes is not None:
         services.add_routes(app.router)

@@ -44,7 +44,11 @@ class _Items:
             (item for item in conversation.system if not (instructions_apart and item.origin == "instructions")),
             key=lambda item: item.position,
         )
-        self._turns = pair_tool_calls(conversation.turns, keep_orphan_results=bool(conversation.previous_response_id))
+        self._turns = pair_tool_calls(
+            conversation.turns,
+            keep_orphan_results=bool(conversation.previous_response_id),
+            first_result_wins=True,
+        )
         self._custom = {
             part.call_id
             for turn in self._turns

@@ -157,7 +157,7 @@ class ResponseStreamEncoder:
         elif event.kind == "image":
             block.item = ImageItem(event.choice, event)
             self._begin_item(block.item, exclusive=False)
-        elif event.kind == "server_tool" and event.name in ("web_search", "google_search"):
+        elif event.kind == "server_tool" and event.format != "claude" and event.name in ("web_search", "google_search"):
             block.item = SearchItem(event.choice, event)
             self._begin_item(block.item, exclusive=False)
 

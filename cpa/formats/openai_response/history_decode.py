@@ -224,7 +224,7 @@ def _part(raw: Any, param: str) -> Part:
     if not isinstance(raw, dict):
         raise InvalidRequest(f"{param} must be an object", param=param)
     kind = raw.get("type", "input_text" if "text" in raw else None)
-    if kind in _TEXTS:
+    if isinstance(kind, str) and kind in _TEXTS:
         value = raw.get("text")
         if not isinstance(value, str | None):
             raise InvalidRequest(f"{param}.text must be a string", param=f"{param}.text")

@@ -86,7 +86,7 @@ class Message(Item):
 
     def __init__(self, new_key: NewKey, raw: Object, context: ReplyContext) -> None:
         super().__init__(new_key, raw, context)
-        self._blocks: dict[Any, _TextBlock] = {}
+        self._blocks: dict[int, _TextBlock] = {}
 
     def _block(self, index: Any, kind: str, out: list[ev.Event]) -> _TextBlock:
         if not isinstance(index, int):
@@ -110,9 +110,11 @@ class Message(Item):
         delta = event.get("delta")
         if not isinstance(delta, str) or not delta or self.finished:
             return
-        block = self._blocks.get(event.get("content_index")) or self._block(event.get("content_index"), kind, out)
+        index = event.get("content_index")
+        block = (self._blocks.get(index) if isinstance(index, int) else None) or self._block(index, kind, out)
         block.pieces.append(delta)
-        out.append(ev.TextDelta(block.key, delta, event.get("logprobs") or None))
+        logprobs = event.get("logprobs")
+        out.append(ev.TextDelta(block.key, delta, logprobs if logprobs and isinstance(logprobs, list) else None))
 
     def text_done(self, event: Object, kind: str, out: list[ev.Event]) -> None:
         whole = event.get("refusal" if kind == "refusal" else "text")

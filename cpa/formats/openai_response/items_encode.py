@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import orjson
+from msgspec.structs import replace
 
 from cpa.conversation import events as ev
 from cpa.formats.codec import ReplyContext
@@ -60,7 +61,7 @@ class OpenItem:
 class _Part:
     """A content part of a message."""
 
-    __slots__ = ("annotations", "closed", "head", "kind", "logprobs", "place", "text")
+    __slots__ = ("annotations", "base", "closed", "head", "kind", "logprobs", "place", "text")
 
     def __init__(self, kind: str, place: Object) -> None:
         self.kind = kind
@@ -70,6 +71,8 @@ class _Part:
         self.annotations: list[Object] = []
         self.closed = False
         self.head = b""
+        self.base = 0
+        """Where the text block that is being written begins in this part; citations count from there."""
 
     def shown(self) -> Object:
         text = "".join(self.text)
@@ -100,8 +103,17 @@ class MessageItem(OpenItem):
         return item
 
     def open_part(self, writer: Writer, kind: str) -> int:
-        """Begin a part; gives its index."""
+        """Begin a part, or go on with the last one; gives its index.
+
+        Formats without content parts give one answer as several text blocks: clients expect them in one part.
+        """
         index = len(self._parts)
+        if self._parts and not self._parts[-1].closed:
+            last = self._parts[-1]
+            if self.start.message_key is None and last.kind == kind:
+                last.base = sum(map(len, last.text))
+                return index - 1
+            self.close_part(writer, index - 1)
         part = _Part(kind, {**self._place(), "content_index": index})
         part.head = self._head(f"response.{kind}.delta", part.place)
         self._parts.append(part)
@@ -122,8 +134,8 @@ class MessageItem(OpenItem):
 
     def cite(self, writer: Writer, index: int, citation: ev.Citation) -> None:
         """A citation of a part."""
-        shown = annotation(citation)
         part = self._parts[index]
+        shown = annotation(_moved(citation, part.base))
         if shown is not None and part.kind != "refusal":
             number = len(part.annotations)
             part.annotations.append(shown)
@@ -147,6 +159,12 @@ class MessageItem(OpenItem):
         for index in range(len(self._parts)):
             self.close_part(writer, index)
         return self._shown(status, [part.shown() for part in self._parts])
+
+
+def _moved(citation: ev.Citation, offset: int) -> ev.Citation:
+    if not offset or citation.start is None or citation.end is None:
+        return citation
+    return replace(citation, start=citation.start + offset, end=citation.end + offset)
 
 
 class ReasoningItem(OpenItem):

@@ -120,9 +120,10 @@ def search_item(item_id: str, end: ev.BlockEnd | None, status: str) -> Object:
     """A ``web_search_call``."""
     item: Object = {"id": item_id, "type": "web_search_call", "status": status}
     if end is None:
-        return item
+        # The SDKs' types know no search without an action.
+        return {**item, "action": {"type": "search", "query": ""}}
     if isinstance(end.json, dict) and end.json.get("type") == "web_search_call":
-        return {**end.json, "id": item_id, "status": status}
+        return {**item, "action": {"type": "search", "query": ""}, **end.json, "id": item_id, "status": status}
     wanted = object_of(end.input)
     action: Object = {"type": "search", "query": str(wanted.get("query") or "")}
     sources = [{"type": "url", "url": found["url"]} for found in end.results or [] if object_of(found).get("url")]

@@ -279,8 +279,9 @@ class ResponseStreamEncoder:
             self._part_of(block).write(self, block.part, event.text, None)
         for citation in (event.citations or [])[block.citations :]:
             self._part_of(block).cite(self, block.part, citation)
-        if isinstance(block.item, MessageItem) and not block.item.closed:
-            block.item.close_part(self, block.part)
+        item = block.item
+        if isinstance(item, MessageItem) and not item.closed and item.start.message_key is not None:
+            item.close_part(self, block.part)
 
     def _end_reasoning(self, block: _Block, event: ev.BlockEnd, signature: str | None) -> None:
         texts = event.summary or event.content or ([event.text] if event.text else [])

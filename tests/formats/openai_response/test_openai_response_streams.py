@@ -6,8 +6,10 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
+from strategies_openai_response import event_lists
 from streams_openai_response import CALL, FULL, HEAD, MESSAGE, WHOLE, added, completed, stream
 
 from cpa.conversation import events as ev
@@ -137,6 +139,22 @@ def test_a_written_stream_keeps_the_grammar() -> None:
     assert response["usage"]["output_tokens_details"] == {"reasoning_tokens": 30}
     assert [item["type"] for item in response["output"]] == ["reasoning", "message", "function_call", "function_call"]
     assert response["output"][0]["encrypted_content"] == "gAAA"
+
+
+@settings(max_examples=60, deadline=None)
+@given(event_lists())
+def test_any_answer_is_written_by_the_grammar(events: list[ev.Event]) -> None:
+    shown = written(events)
+    check_grammar(shown)
+    given_text = "".join(block.text for block in fold(events).blocks if block.kind == "text")
+    parts = [
+        part["text"]
+        for item in shown[-1]["response"]["output"]
+        if item["type"] == "message"
+        for part in item["content"]
+        if part["type"] == "output_text"
+    ]
+    assert sorted("".join(parts)) == sorted(given_text)
 
 
 def test_the_whole_answer_is_what_the_stream_ended_with() -> None:

@@ -42,7 +42,18 @@ _KNOWN = frozenset(
 
 
 def decode_request(body: Object, *, model: str, stream: bool) -> Conversation:
-    """The conversation a body asks for. Raises InvalidRequest."""
+    """The conversation a body asks for. Raises InvalidRequest.
+
+    ``previous_response_id`` names a dialogue that only the vendor's own server has: without it the model would answer
+    to something else than the client meant.
+    """
+    previous = text(body, "previous_response_id")
+    if previous is not None:
+        raise InvalidRequest(
+            f"Previous response with id '{previous[:80]}' not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
     history = History().read(body.get("input"))
     system = _instructions(body.get("instructions")) + history.system
     include = strings(body.get("include"))
@@ -72,7 +83,6 @@ def decode_request(body: Object, *, model: str, stream: bool) -> Conversation:
         metadata=metadata if isinstance(metadata, dict) else None,
         service_tier=text(body, "service_tier"),
         store=flag(body, "store"),
-        previous_response_id=text(body, "previous_response_id"),
         include=include,
         extras={key: value for key, value in body.items() if key not in _KNOWN},
     )

@@ -241,7 +241,8 @@ def encode_tool_choice(
         return None
     if choice.mode in ("auto", "none", "required"):
         return choice.mode
-    kinds = {tool.get("name", tool.get("type")): tool.get("type") for tool in sent}
+    # A function may have the name of a builtin; then the function is meant.
+    kinds = {tool.get("name", tool.get("type")): tool.get("type") for tool in sorted(sent, key=lambda t: "name" in t)}
     for tool in sent:
         kinds.update({child.get("name"): child.get("type") for child in objects(tool.get("tools"))})
     wanted = [encoded for name in choice.names if (encoded := _choice(name, kinds, names))]

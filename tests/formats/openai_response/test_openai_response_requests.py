@@ -258,3 +258,10 @@ def test_namespaces_are_read_apart() -> None:
     encoded = CODEC.encode_request(conversation, TO_PUBLIC, KEEP).body
     assert encoded["tools"][0]["type"] == "namespace"
     assert encoded["tools"][0]["tools"][0]["name"] == "x"
+
+
+def test_a_dialogue_kept_elsewhere_is_not_found() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read(input="x", previous_response_id="resp_1")
+    assert refused.value.error.code == "previous_response_not_found"
+    assert refused.value.error.status == 400

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 from strategies_openai_response import event_lists
@@ -252,3 +253,31 @@ def test_an_early_refusal_can_be_repeated_elsewhere() -> None:
     _, native = relay(stream(FULL[0], failed))
     assert not native.meaningful
     assert native.error.status == 503
+
+
+LOOSE = st.recursive(
+    st.none()
+    | st.integers(-1, 2)
+    | st.sampled_from(["x", "message", "reasoning", "function_call", "image_generation_call"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["type", "id", "text", "content", "summary", "action", "call_id"]), inner)
+    ),
+    max_leaves=6,
+)
+MEMBERS = ["item", "response", "delta", "item_id", "output_index", "content_index", "summary_index", "text", "error"]
+HOSTILE = st.tuples(
+    st.sampled_from(sorted({event["type"] for event in FULL} | {"error", "response.failed", "response.refusal.done"})),
+    st.dictionaries(st.sampled_from([*MEMBERS, "annotation", "logprobs", "partial_image_b64"]), LOOSE, max_size=5),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(HOSTILE, max_size=4))
+def test_no_upstream_event_breaks_anything(events: list[tuple[str, dict[str, Any]]]) -> None:
+    raw = stream(*({**members, "type": kind} for kind, members in events))
+    decoded = decode(raw)
+    assert isinstance(decoded[-1], ev.End | ev.Failure)
+    ctx = context()
+    CODEC.stream_encoder(ctx, CODEC.framing(ctx)).encode(decoded)
+    relay(raw)

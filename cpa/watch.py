@@ -1,13 +1,14 @@
-"""Notice changes of the configuration file and of the auth directory."""
+"""Notice changes of files: watch their folders, and look at them every few seconds all the same."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from cpa.config.store import ConfigStore
 from cpa.errors import ConfigError
@@ -15,19 +16,61 @@ from cpa.errors import ConfigError
 DEBOUNCE_MS = 150
 POLL_SECONDS = 5.0
 """Safety net where the kernel reports nothing (network and bind mounts)."""
+QUIET_SECONDS = 0.05
+"""A file whose size and time stay the same this long is taken as written to its end."""
+LONGEST_WAIT = 1.0
+"""Seconds after which a file that is written all the time is read all the same."""
+RETRY_SECONDS = 60.0
+"""Between two attempts to watch folders that cannot be watched."""
+
+Stamp = tuple[int, int, int]
+"""Modification time (ns), size, inode; zeros for a file that is not there."""
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What tells one version of a file from another without reading it; symbolic links are followed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+async def changes(folders: tuple[Path, ...], concerns: Callable[[Path], bool]) -> AsyncIterator[set[Path]]:
+    """Paths directly in these folders that were written, created, renamed or removed, in batches.
+
+    ``concerns`` says which are wanted. Raises OSError or RuntimeError when the folders cannot be watched.
+    """
+
+    def wanted(_: Change, path: str) -> bool:
+        return concerns(Path(path))
+
+    async for batch in awatch(
+        *folders, watch_filter=wanted, debounce=DEBOUNCE_MS, step=50, recursive=False, yield_on_timeout=False
+    ):
+        yield {Path(path) for _, path in batch}
 
 
 class ConfigWatcher:
-    """Reloads the store when its file changes; watches the folder, so that rename-over saves are seen.
+    """Reloads the store when its file changes, however it is saved: in place, by rename, through a symbolic link.
 
-    ``reloaded`` is called after every reload that brought a new snapshot.
+    A wrong file is logged once and changes nothing. ``reloaded`` is called after every reload that brought a new
+    snapshot.
     """
 
-    def __init__(self, store: ConfigStore, log: Any, reloaded: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        store: ConfigStore,
+        log: Any,
+        reloaded: Callable[[], None] = lambda: None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
         self._store = store
         self._log = log
         self._reloaded = reloaded
+        self._poll_seconds = poll_seconds
         self._complaint = ""
+        self._checking = asyncio.Lock()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -36,53 +79,75 @@ class ConfigWatcher:
             group.create_task(self._poll())
 
     def check(self) -> None:
-        """Reload now if the file changed; a wrong file is logged once and changes nothing."""
+        """Reload now if the file changed."""
         try:
             changed = self._store.reload()
         except ConfigError as fault:
-            if str(fault) != self._complaint:
-                self._complaint = str(fault)
-                self._log.error("configuration not applied, the old one stays", reason=str(fault))
-            return
+            self._complain(fault)
+        except Exception:
+            self._log.exception("the new configuration could not be put in force everywhere")
+        else:
+            self._settled(changed)
+
+    async def _check(self) -> None:
+        """``check`` once the file is written to its end, reading it outside the event loop."""
+        async with self._checking:
+            await self._until_quiet()
+            try:
+                loaded = await asyncio.to_thread(self._store.read_if_changed)
+                changed = loaded is not None and self._store.swap(loaded)
+            except ConfigError as fault:
+                self._complain(fault)
+            except Exception:
+                self._log.exception("the new configuration could not be put in force everywhere")
+            else:
+                self._settled(changed)
+
+    def _complain(self, fault: ConfigError) -> None:
+        if str(fault) != self._complaint:
+            self._complaint = str(fault)
+            self._log.error("configuration not applied, the old one stays", reason=str(fault))
+
+    def _settled(self, changed: bool) -> None:
         self._complaint = ""
         if changed:
             self._reloaded()
 
+    async def _until_quiet(self) -> None:
+        seen = stamp_of(self._store.path)
+        for _ in range(int(LONGEST_WAIT / QUIET_SECONDS)):
+            await asyncio.sleep(QUIET_SECONDS)
+            if (now := stamp_of(self._store.path)) == seen:
+                return
+            seen = now
+
     async def _watch(self) -> None:
-        folder = self._store.path.absolute().parent
         while True:
+            folders = self._folders()
             try:
-                async for _ in awatch(
-                    folder,
-                    watch_filter=self._concerns,
-                    debounce=DEBOUNCE_MS,
-                    step=50,
-                    recursive=False,
-                    yield_on_timeout=False,
-                ):
-                    self.check()
+                async for _ in changes(folders, self._concerns):
+                    await self._check()
+                    if self._folders() != folders:
+                        break
             except (OSError, RuntimeError) as fault:
                 self._log.warning(
                     "cannot watch the configuration; it is looked at every few seconds", reason=str(fault)
                 )
-                await asyncio.sleep(60)
+                await asyncio.sleep(RETRY_SECONDS)
 
-    def _concerns(self, change: object, path: str) -> bool:
-        """The file itself, and symbolic links a mounted configuration is swapped through."""
-        name = Path(path).name
-        return name == self._store.path.name or name.startswith("..")
+    def _folders(self) -> tuple[Path, ...]:
+        """The file's folder, and the folder of the file it is a symbolic link to."""
+        path = Path(os.path.abspath(self._store.path))
+        return tuple(dict.fromkeys((path.parent, path.resolve().parent)))
+
+    def _concerns(self, path: Path) -> bool:
+        """The file, what it links to, and the ``..data`` link that a mounted configuration is swapped through."""
+        return path.name in (self._store.path.name, self._store.path.resolve().name) or path.name.startswith("..")
 
     async def _poll(self) -> None:
-        seen = self._stamp()
+        seen = stamp_of(self._store.path)
         while True:
-            await asyncio.sleep(POLL_SECONDS)
-            if (stamp := self._stamp()) != seen:
+            await asyncio.sleep(self._poll_seconds)
+            if (stamp := stamp_of(self._store.path)) != seen:
                 seen = stamp
-                self.check()
-
-    def _stamp(self) -> tuple[float, int]:
-        try:
-            status = self._store.path.stat()
-        except OSError:
-            return (0.0, 0)
-        return (status.st_mtime, status.st_size)
+                await self._check()

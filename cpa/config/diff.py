@@ -7,7 +7,16 @@ from typing import Any
 
 from cpa.config.settings import Config
 
-RESTART = ("host", "port", "tls", "commercial-mode", "usage-database-path", "auth-auto-refresh-workers")
+RESTART = (
+    "host",
+    "port",
+    "tls",
+    "auth-dir",
+    "commercial-mode",
+    "shutdown-timeout",
+    "usage-database-path",
+    "auth-auto-refresh-workers",
+)
 """Keys that are read once, at start."""
 
 _SECRET = re.compile(r"key|secret|token|password|authorization", re.IGNORECASE)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from pydantic import BaseModel
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from cpa.config.schema import fields_of
 
 PREFIX = "CPA_"
 
@@ -14,7 +16,10 @@ PREFIX = "CPA_"
 def apply_environment(
     data: dict[str, Any], model: type[BaseModel], environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The data with every setting that a ``CPA_`` variable names replaced (a copy), and the paths replaced."""
+    """The data with every setting that a ``CPA_`` variable names replaced (a copy), and the paths replaced.
+
+    ``__`` leads into a section; lists and mappings are written as JSON. Variables that name no setting are left alone.
+    """
     wanted = {name: value for name, value in environ.items() if name.upper().startswith(PREFIX)}
     if not wanted:
         return data, []
@@ -28,8 +33,7 @@ def apply_environment(
 
 
 def _set(target: dict[str, Any], model: type[BaseModel], path: list[str], value: str) -> bool:
-    fields = {field.alias or name: field for name, field in model.model_fields.items()}
-    field = fields.get(path[0])
+    field = fields_of(model).get(path[0])
     if field is None:
         return False
     if len(path) == 1:
@@ -38,40 +42,37 @@ def _set(target: dict[str, Any], model: type[BaseModel], path: list[str], value:
     inner = field.annotation
     if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
         return False
-    section = dict(target.get(path[0]) or {})
-    done = _set(section, inner, path[1:], value)
-    if done:
-        target[path[0]] = section
-    return done
-
-
-class _Values(BaseSettings):
-    model_config = SettingsConfigDict(env_parse_none_str="null")
-
-
-_SOURCE = EnvSettingsSource(_Values)
+    known = target.get(path[0])
+    section = dict(known) if isinstance(known, dict) else {}
+    if not _set(section, inner, path[1:], value):
+        return False
+    target[path[0]] = section
+    return True
 
 
 def _decoded(value: str) -> Any:
-    """Lists and mappings are written as JSON; everything else is taken as text and converted by its field."""
-    if value[:1] in "[{" and value:
+    """Lists and mappings are JSON; everything else is text, which its field converts."""
+    if value[:1] in ("[", "{"):
         try:
-            return _SOURCE.decode_complex_value("value", None, value)  # type: ignore[arg-type]
-        except ValueError:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
             return value
     return value
 
 
 def read_dotenv(text: str) -> dict[str, str]:
-    """The assignments in a ``.env`` file."""
+    """The assignments in a ``.env`` file: ``NAME=value``, quotes and ``export`` allowed, comments left out."""
     values: dict[str, str] = {}
-    for raw in text.splitlines():
-        line = raw.strip().removeprefix("export ")
-        name, equals, value = line.partition("=")
-        if not equals or line.startswith("#") or not name.strip():
+    for raw in text.removeprefix("\ufeff").splitlines():
+        line = raw.strip()
+        name, equals, value = line.removeprefix("export ").partition("=")
+        name, value = name.strip(), value.strip()
+        if not equals or not name or line.startswith("#") or " " in name:
             continue
-        value = value.strip()
-        if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1:
-            value = value[1:-1]
-        values[name.strip()] = value
+        quote = value[:1]
+        if quote in ("'", '"') and (closing := value.find(quote, 1)) > 0:
+            value = value[1:closing]
+        else:
+            value = value.partition(" #")[0].rstrip()
+        values[name] = value
     return values

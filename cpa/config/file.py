@@ -1,169 +1,160 @@
-"""Edit the YAML file by hand's rules: comments, order, quoting and unknown members stay."""
+"""Edit the configuration file: single settings change, everything else stays byte for byte."""
 
 from __future__ import annotations
 
-import io
-import os
-import re
-import tempfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from cpa.config.atomic import locked, write_atomically
+from cpa.config.carry import defaulted, with_unknown
+from cpa.config.list_match import same
+from cpa.config.load import decoded, load_text
+from cpa.config.notices import migrate
+from cpa.config.schema import fields_of
+from cpa.config.settings import Config
+from cpa.config.yaml_reader import parse
+from cpa.config.yaml_rewrite import rewrite
 from cpa.errors import ConfigError
 
-Path_ = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""``("gemini-api-key", 0, "prefix")``: keys as in the file and positions in lists."""
+
+_ORDER = tuple(fields_of(Config))
 
 
 class ConfigFile:
-    """One configuration file. Every edit is applied to the newest text, so that two writers lose nothing."""
+    """One configuration file. Every edit is applied to the newest text, so that two writers lose nothing.
+
+    Nothing is written when nothing changes, and nothing is written that could not be loaded again. Methods return the
+    SHA-256 of the content now in the file; they raise ConfigError when the edit cannot be made and OSError when the
+    file cannot be read or written. They block: call them in a thread.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def set(self, path: Path_, value: Any) -> str:
-        """Set one value, making missing mappings on the way; the digest of the new content.
+    def set(self, path: KeyPath, value: Any, *, keep_unknown: bool = True) -> str:
+        """Set one value, making missing mappings on the way; the position just behind a list's end appends.
 
-        Nothing is written when the value is equal. Raises ConfigError when the path leads through something that is
-        no mapping or list.
+        An absent key is not written when the value is its default. With ``keep_unknown``, members that cpa does not
+        know stay in items that remain.
         """
 
-        def edit(document: Any) -> bool:
-            parent = _walk(document, path[:-1], make=True)
-            key = path[-1]
-            known = _get(parent, key)
-            if known is not _MISSING and known == value and type(known) is type(value):
-                return False
-            if isinstance(parent, list) and isinstance(key, int) and key == len(parent):
-                parent.append(value)
-            else:
-                parent[key] = value
-            return True
+        def change(data: dict[str, Any]) -> None:
+            parent = _walk(data, path[:-1], make=not defaulted(data, path, value))
+            if parent is None:
+                return
+            known = _get(parent, path[-1])
+            if known is _MISSING and defaulted(data, path, value):
+                return
+            new = with_unknown(path, known, value) if keep_unknown and known is not _MISSING else value
+            _put(parent, path, new)
 
-        return self._edit(edit)
+        return self.edit(change)
 
-    def delete(self, path: Path_) -> str:
-        """Remove one key or item; comments of what stays remain with it. Nothing happens when it is not there."""
+    def delete(self, path: KeyPath) -> str:
+        """Remove one key or item, with the comments directly above an item. Nothing happens when it is not there."""
 
-        def edit(document: Any) -> bool:
-            parent = _walk(document, path[:-1], make=False)
-            if parent is None or _get(parent, path[-1]) is _MISSING:
-                return False
-            del parent[path[-1]]
-            return True
+        def change(data: dict[str, Any]) -> None:
+            parent = _walk(data, path[:-1], make=False)
+            if parent is not None and _get(parent, path[-1]) is not _MISSING:
+                del parent[path[-1]]
 
-        return self._edit(edit)
+        return self.edit(change)
+
+    def edit(self, change: Callable[[dict[str, Any]], None]) -> str:
+        """Let ``change`` alter the file's data in place and write the differences back, all of them in one go.
+
+        Keys of older releases are written under their present names on the way.
+        """
+        with locked(self.path):
+            content = self.path.read_bytes()
+            text = decoded(content, self.path)
+            data, _ = parse(text)
+            wanted = _plain(data)
+            change(wanted)
+            wanted = _plain(wanted)
+            if same(wanted, data):
+                return sha256(content).hexdigest()
+            new = rewrite(text, _plain(migrate(wanted)[0]), _ORDER)
+            load_text(new, environ={})
+            return self._write(content, new)
 
     def splice_scalar(self, key: str, old: str, new: str) -> str:
-        """Replace a scalar's own characters and nothing else, e.g. a password by its hash; the new digest."""
-        text = self.path.read_text(encoding="utf-8")
-        literal = r"(?P<quote>[\"']?)" + re.escape(old) + r"(?P=quote)"
-        pattern = re.compile(
-            rf"^(?P<head>[ \t]*(?:[\w-]+:[ \t]*\{{.*?)?{re.escape(key)}:[ \t]*){literal}(?=\s|,|\}}|$)", re.MULTILINE
-        )
-        replaced, count = pattern.subn(lambda found: f'{found["head"]}"{new}"', text, count=1)
-        if not count:
-            return self.set(("remote-management", key), new)
-        self._write(replaced.encode())
-        return sha256(replaced.encode()).hexdigest()
+        """Replace a value of ``remote-management`` in the file, e.g. a password by its hash.
 
-    def _edit(self, edit: Callable[[Any], bool]) -> str:
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
+        Nothing is written when the file does not hold ``old`` there (it came from the environment, or somebody was
+        quicker).
+        """
 
-        content = self.path.read_bytes()
-        text = content.decode("utf-8")
-        yaml = YAML(typ="rt")
-        yaml.preserve_quotes = True
-        yaml.width = 1_000_000
-        mapping, sequence, offset = _indentation(text)
-        yaml.indent(mapping=mapping, sequence=sequence, offset=offset)
-        try:
-            document = yaml.load(text)
-        except YAMLError as fault:
-            raise ConfigError(f"{self.path} is not valid YAML: {str(fault).splitlines()[0]}") from None
-        if document is None:
-            from ruamel.yaml.comments import CommentedMap
+        def change(data: dict[str, Any]) -> None:
+            section = data.get("remote-management")
+            if isinstance(section, dict) and str(section.get(key, "")).strip() == old.strip():
+                section[key] = new
 
-            document = CommentedMap()
-        if not edit(document):
-            return sha256(content).hexdigest()
-        stream = io.StringIO()
-        yaml.dump(document, stream)
-        new = stream.getvalue().encode()
-        self._write(new)
-        return sha256(new).hexdigest()
+        return self.edit(change)
 
-    def _write(self, content: bytes) -> None:
-        write_atomically(self.path, content)
+    def replace(self, content: bytes) -> str:
+        """Replace the whole content, byte for byte, after checking that it can be loaded."""
+        load_text(decoded(content, self.path), environ={})
+        with locked(self.path):
+            if not self.path.exists() or self.path.read_bytes() != content:
+                write_atomically(self.path, content)
+        return sha256(content).hexdigest()
+
+    def _write(self, before: bytes, text: str) -> str:
+        content = text.encode()
+        if before.startswith(b"\xef\xbb\xbf"):
+            content = b"\xef\xbb\xbf" + content
+        if content != before:
+            if self.path.read_bytes() != before:
+                raise ConfigError(f"{self.path.name} was changed by somebody else at the same moment; try again")
+            write_atomically(self.path, content)
+        return sha256(content).hexdigest()
 
 
 _MISSING = object()
 
 
+def _plain(value: Any) -> Any:
+    """A copy made of dicts, lists and scalars only."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
 def _get(parent: Any, key: str | int) -> Any:
     if isinstance(parent, list):
-        return parent[key] if isinstance(key, int) and -len(parent) <= key < len(parent) else _MISSING
+        return parent[key] if isinstance(key, int) and 0 <= key < len(parent) else _MISSING
     return parent.get(key, _MISSING) if isinstance(parent, dict) else _MISSING
 
 
-def _walk(document: Any, path: Path_, *, make: bool) -> Any:
-    node = document
-    for key in path:
+def _put(parent: Any, path: KeyPath, value: Any) -> None:
+    key = path[-1]
+    if isinstance(parent, list):
+        if not isinstance(key, int) or not 0 <= key <= len(parent):
+            raise ConfigError(f"{'.'.join(map(str, path))}: the list has {len(parent)} items")
+        parent[key : key + 1] = [value]
+    else:
+        parent[key] = value
+
+
+def _walk(data: Any, path: KeyPath, *, make: bool) -> Any:
+    """The mapping or list at ``path``; None when it is missing and not to be made."""
+    node = data
+    for position, key in enumerate(path):
         inner = _get(node, key)
         if inner is _MISSING or inner is None:
             if not make:
                 return None
-            if not isinstance(node, dict):
-                raise ConfigError(f"{key} does not exist and cannot be made")
-            node[key] = {}
-            inner = node[key]
+            if not isinstance(node, dict) or isinstance(key, int):
+                raise ConfigError(f"{'.'.join(map(str, path[: position + 1]))} does not exist")
+            inner = node[key] = {}
         if not isinstance(inner, dict | list):
-            raise ConfigError(f"{key} is a value, not a section")
+            raise ConfigError(f"{'.'.join(map(str, path[: position + 1]))} is a single value")
         node = inner
     return node
-
-
-def _indentation(text: str) -> tuple[int, int, int]:
-    """Mapping indent, sequence indent and dash offset as the file has them."""
-    found = re.search(r"^([ ]*)[\w-]+:[ ]*(?:#.*)?\n(?:[ ]*#.*\n|\n)*([ ]*)-([ ]+)\S", text, re.MULTILINE)
-    offset = max(0, len(found[2]) - len(found[1])) if found else 2
-    gap = len(found[3]) + 1 if found else 2
-    nested = re.search(r"^[\w-]+:[ ]*(?:#.*)?\n(?:[ ]*#.*\n|\n)*([ ]+)[\w-]+:", text, re.MULTILINE)
-    return (len(nested[1]) if nested else 2), offset + gap, offset
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by temp file, fsync and rename, keeping its mode (0600 for a new one).
-
-    Where renaming is impossible (a single file mounted into a container) it is written in place, after a copy was
-    kept as ``<name>.bak``.
-    """
-    target = path.resolve()
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, mode)
-        try:
-            os.replace(name, target)
-        except OSError:
-            _write_in_place(target, content)
-    finally:
-        if os.path.exists(name):
-            os.unlink(name)
-
-
-def _write_in_place(target: Path, content: bytes) -> None:
-    backup = target.with_name(target.name + ".bak")
-    with open(backup, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as copy:
-        copy.write(target.read_bytes())
-    with target.open("r+b") as stream:
-        stream.write(content)
-        stream.truncate()
-        stream.flush()
-        os.fsync(stream.fileno())

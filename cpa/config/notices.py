@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
 from pydantic import BaseModel
+
+from cpa.config.schema import fields_of, section_in
 
 
 class ConfigWarning(Struct, frozen=True):
@@ -30,69 +32,74 @@ UNSUPPORTED = re.compile(
 """Paths that are accepted and ignored on purpose: disguise of clients, control planes, Go shared libraries."""
 
 _SILENT_WHEN_TRUE = frozenset({"disable-claude-cloak-mode", "codex.disable-codex-cloaking"})
-_OPEN = frozenset({"xai", "codex", "oauth-request-scoped-errors"})
-"""Sections whose members are free."""
-
-LEGACY = (
-    ("generative-language-api-key", "gemini-api-key"),
-    ("amp-upstream-url", "ampcode.upstream-url"),
-    ("amp-upstream-api-key", "ampcode.upstream-api-key"),
-    ("amp-restrict-management-to-localhost", "ampcode.restrict-management-to-localhost"),
-    ("amp-model-mappings", "ampcode.model-mappings"),
-)
+_AMP = ("upstream-url", "upstream-api-key", "restrict-management-to-localhost", "model-mappings")
+"""Members of ``ampcode`` that older releases kept at the top as ``amp-...``."""
 
 
 def migrate(data: dict[str, Any]) -> tuple[dict[str, Any], list[ConfigWarning]]:
-    """The data with keys of older releases under their present names (a copy), and a notice for each."""
+    """The data with keys of older releases under their present names (a copy), and a notice for each.
+
+    What does not have the shape it should have stays where it is: nothing is lost.
+    """
     warnings: list[ConfigWarning] = []
     data = dict(data)
 
     def note(old: str, new: str) -> None:
         warnings.append(ConfigWarning(old, f"this key is an old name; it is read as {new}"))
 
-    old_keys = data.pop("generative-language-api-key", None)
-    if isinstance(old_keys, list):
-        entries = list(data.get("gemini-api-key") or [])
-        known = {entry.get("api-key") for entry in entries if isinstance(entry, dict)}
-        entries += [{"api-key": key} for key in old_keys if isinstance(key, str) and key not in known]
-        data["gemini-api-key"] = entries
-        note("generative-language-api-key", "gemini-api-key[].api-key")
-    for old, new in LEGACY[1:]:
-        if old in data:
-            amp = dict(data.get("ampcode") or {})
-            amp.setdefault(new.partition(".")[2], data.pop(old))
-            data["ampcode"] = amp
-            note(old, new)
+    _migrate_gemini_keys(data, note)
+    for member in _AMP:
+        section = data.get("ampcode")
+        if f"amp-{member}" in data and isinstance(section, dict | None):
+            data["ampcode"] = {member: data.pop(f"amp-{member}"), **(section or {})}
+            note(f"amp-{member}", f"ampcode.{member}")
     _migrate_compatibility(data, note)
-    auth = data.pop("auth", None)
-    if isinstance(auth, dict):
-        keys = list(_client_keys(auth))
-        if keys:
-            data["api-keys"] = [*(data.get("api-keys") or []), *keys]
+    if isinstance(data.get("auth"), dict) and isinstance(data.get("api-keys"), list | None):
+        known = list(data.get("api-keys") or [])
+        found = list(dict.fromkeys(key for key in _client_keys(data.pop("auth")) if key not in known))
+        if found:
+            data["api-keys"] = known + found
         note("auth", "api-keys")
     return data, warnings
 
 
-def _migrate_compatibility(data: dict[str, Any], note: Any) -> None:
+Note = Callable[[str, str], None]
+
+
+def _migrate_gemini_keys(data: dict[str, Any], note: Note) -> None:
+    old, new = data.get("generative-language-api-key"), data.get("gemini-api-key")
+    if not isinstance(old, list) or not isinstance(new, list | None):
+        return
+    known = [entry.get("api-key") for entry in new or () if isinstance(entry, dict)]
+    del data["generative-language-api-key"]
+    data["gemini-api-key"] = [*(new or ()), *({"api-key": key} for key in old if key not in known)]
+    note("generative-language-api-key", "gemini-api-key[].api-key")
+
+
+def _migrate_compatibility(data: dict[str, Any], note: Note) -> None:
     entries = data.get("openai-compatibility")
     if not isinstance(entries, list):
         return
     migrated = []
     for index, entry in enumerate(entries):
         if isinstance(entry, dict) and isinstance(entry.get("api-keys"), list):
-            entry = dict(entry)
-            old = entry.pop("api-keys")
-            entry["api-key-entries"] = [*(entry.get("api-key-entries") or []), *({"api-key": key} for key in old)]
-            note(f"openai-compatibility[{index}].api-keys", "api-key-entries[].api-key")
+            new = entry.get("api-key-entries")
+            if isinstance(new, list | None):
+                entry = dict(entry)
+                entry["api-key-entries"] = [*(new or ()), *({"api-key": key} for key in entry.pop("api-keys"))]
+                note(f"openai-compatibility[{index}].api-keys", "api-key-entries[].api-key")
         migrated.append(entry)
     data["openai-compatibility"] = migrated
 
 
 def _client_keys(node: Any) -> typing.Iterator[str]:
+    """Every client key below a node: texts in a list ``api-keys`` and values of ``api-key``."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "api-keys" and isinstance(value, list):
                 yield from (item for item in value if isinstance(item, str))
+            elif key == "api-key" and isinstance(value, str):
+                yield value
             else:
                 yield from _client_keys(value)
     elif isinstance(node, list):
@@ -105,7 +112,7 @@ def look_for_unknown(data: Any, model: type[BaseModel], path: str = "") -> list[
     warnings: list[ConfigWarning] = []
     if not isinstance(data, dict):
         return warnings
-    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    fields = fields_of(model)
     for key, value in data.items():
         here = f"{path}.{key}" if path else str(key)
         if UNSUPPORTED.fullmatch(here):
@@ -118,7 +125,7 @@ def look_for_unknown(data: Any, model: type[BaseModel], path: str = "") -> list[
             close = difflib.get_close_matches(str(key), fields, 1, 0.6)
             hint = f"; did you mean {close[0]}?" if close else ""
             warnings.append(ConfigWarning(here, f"unknown key, it has no effect{hint}"))
-        elif here not in _OPEN:
+        else:
             warnings += _look_inside(value, fields[key].annotation, here)
     return warnings
 
@@ -128,7 +135,7 @@ class _Empty(BaseModel):
 
 
 def _look_inside(value: Any, annotation: Any, path: str) -> list[ConfigWarning]:
-    inner = _model_in(annotation)
+    inner = section_in(annotation)
     if inner is None:
         return []
     if isinstance(value, list):
@@ -141,10 +148,3 @@ def _look_inside(value: Any, annotation: Any, path: str) -> list[ConfigWarning]:
             for w in look_for_unknown(item, inner, f"{path}.{key}[{index}]")
         ]
     return look_for_unknown(value, inner, path)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The section class in an annotation such as ``tuple[KeyEntry, ...]``."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)

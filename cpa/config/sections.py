@@ -21,7 +21,12 @@ class Section(BaseModel):
     """A part of the configuration. Unknown members are kept; the loader warns about them."""
 
     model_config = ConfigDict(
-        frozen=True, extra="allow", alias_generator=kebab, populate_by_name=True, coerce_numbers_to_str=True
+        frozen=True,
+        extra="allow",
+        alias_generator=kebab,
+        populate_by_name=True,
+        coerce_numbers_to_str=True,
+        defer_build=True,
     )
 
     @model_validator(mode="before")
@@ -35,6 +40,14 @@ class Section(BaseModel):
 
 def _not_negative(value: Any) -> Any:
     return 0 if isinstance(value, int | float) and value < 0 else value
+
+
+def _weight(value: Any) -> Any:
+    return min(max(value, 0), 1_000_000) if isinstance(value, int) else value
+
+
+def _none_if_negative(value: Any) -> Any:
+    return None if isinstance(value, int) and value < 0 else value
 
 
 def _trimmed(value: Any) -> Any:
@@ -119,10 +132,10 @@ class ModelEntry(Section):
 class TimeoutsSection(Section):
     """Seconds per phase of an upstream request; 0 is no limit; None inherits."""
 
-    connect: float | None = None
-    first_byte: float | None = None
-    idle: float | None = None
-    total: float | None = None
+    connect: float | None = Field(default=None, ge=0)
+    first_byte: float | None = Field(default=None, ge=0)
+    idle: float | None = Field(default=None, ge=0)
+    total: float | None = Field(default=None, ge=0)
 
 
 class ErrorRule(Section):
@@ -140,13 +153,13 @@ class ProviderEntry(Section):
     base_url: Url = ""
     prefix: Prefix = ""
     priority: int = 0
-    weight: Natural = 1
+    weight: Annotated[int, BeforeValidator(_weight)] = 1
     headers: Headers = Field(default_factory=dict)
     proxy_url: Trimmed = ""
     models: tuple[ModelEntry, ...] = ()
     excluded_models: Patterns = ()
     disable_cooling: bool = False
-    request_retry: int | None = None
+    request_retry: Annotated[int | None, BeforeValidator(_none_if_negative)] = None
     timeouts: TimeoutsSection | None = None
     request_scoped_errors: tuple[ErrorRule, ...] = ()
 
@@ -216,6 +229,19 @@ class QuotaExceeded(Section):
     antigravity_credits: bool = False
 
 
+STRATEGIES = {
+    "round-robin": "round-robin",
+    "roundrobin": "round-robin",
+    "rr": "round-robin",
+    "": "round-robin",
+    "fill-first": "fill-first",
+    "fillfirst": "fill-first",
+    "ff": "fill-first",
+    "weighted-round-robin": "weighted-round-robin",
+}
+"""Accepted spellings of the ways to choose an account."""
+
+
 class Routing(Section):
     """Which account is chosen."""
 
@@ -226,9 +252,20 @@ class Routing(Section):
     @field_validator("strategy", mode="before")
     @classmethod
     def _known(cls, value: Any) -> Any:
-        names = {"fillfirst": "fill-first", "ff": "fill-first", "weighted-round-robin": "weighted-round-robin"}
-        clean = str(value).strip().lower()
-        return names.get(clean, "fill-first" if clean == "fill-first" else "round-robin")
+        return STRATEGIES.get(str(value).strip().lower(), "round-robin")
+
+
+class CodexSettings(Section):
+    """Codex upstreams as a whole."""
+
+    stream_bootstrap_buffering: bool = False
+    optimize_multi_agent_v2: bool = False
+
+
+class XaiSettings(Section):
+    """xAI upstreams as a whole."""
+
+    inject_x_search: bool = False
 
 
 class Streaming(Section):
@@ -294,7 +331,19 @@ class ModelRoute(Section):
     alias: Trimmed = ""
     strategy: Literal["priority", "round-robin"] = "priority"
     cooldown_seconds: Natural = 60
-    models: tuple[str, ...] = ()
+    models: tuple[Trimmed, ...] = ()
+
+    @model_validator(mode="after")
+    def _usable(self) -> ModelRoute:
+        if not self.alias:
+            raise ValueError("a model route needs an alias")
+        if self.alias.endswith(")") and "(" in self.alias:
+            raise ValueError("the alias of a model route cannot end in a reasoning suffix")
+        if not self.models or not all(self.models):
+            raise ValueError("a model route needs models")
+        if len({model.lower() for model in self.models}) < len(self.models):
+            raise ValueError("a model stands twice in this route")
+        return self
 
 
 class RuleModel(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,9 @@ from pydantic import BeforeValidator, Field, field_validator
 from cpa.config.sections import (
     Amp,
     ClientKey,
+    CodexSettings,
     Compatibility,
+    ErrorRule,
     HeaderDefaults,
     KeyEntry,
     ModelRoute,
@@ -29,6 +32,7 @@ from cpa.config.sections import (
     TimeoutsSection,
     Tls,
     Trimmed,
+    XaiSettings,
 )
 
 DEFAULT_AUTH_DIR = "~/.cli-proxy-api"
@@ -64,10 +68,13 @@ def _ten_if_negative(value: Any) -> Any:
     return 10 if isinstance(value, int) and value < 0 else value
 
 
+LONGEST_QUEUE_SECONDS = 3600
+
+
 def _queue_seconds(value: Any) -> Any:
     if not isinstance(value, int | float):
         return value
-    return 60 if value <= 0 else min(value, 3600)
+    return 60 if value <= 0 else min(value, LONGEST_QUEUE_SECONDS)
 
 
 Keys = tuple[KeyEntry, ...]
@@ -78,8 +85,8 @@ class Config(Section):
 
     host: Trimmed = ""
     port: int = Field(default=8317, ge=0, le=65535)
-    tls: Tls = Tls()
-    remote_management: RemoteManagement = RemoteManagement()
+    tls: Tls = Field(default_factory=Tls)
+    remote_management: RemoteManagement = Field(default_factory=RemoteManagement)
     auth_dir: Annotated[Path, BeforeValidator(_path)] = Field(default=DEFAULT_AUTH_DIR, validate_default=True)
     api_keys: tuple[str | ClientKey, ...] = ()
     ws_auth: bool = False
@@ -92,7 +99,7 @@ class Config(Section):
     shutdown_timeout: float = Field(default=30.0, ge=0)
 
     debug: bool = False
-    pprof: Pprof = Pprof()
+    pprof: Pprof = Field(default_factory=Pprof)
     commercial_mode: bool = False
     logging_to_file: bool = False
     logs_max_total_size_mb: Natural = 0
@@ -113,11 +120,11 @@ class Config(Section):
     save_cooldown_status: bool = False
     transient_error_cooldown_seconds: int = 0
     auth_auto_refresh_workers: Natural = 0
-    quota_exceeded: QuotaExceeded = QuotaExceeded()
-    routing: Routing = Routing()
-    streaming: Streaming = Streaming()
+    quota_exceeded: QuotaExceeded = Field(default_factory=QuotaExceeded)
+    routing: Routing = Field(default_factory=Routing)
+    streaming: Streaming = Field(default_factory=Streaming)
     nonstream_keepalive_interval: Natural = 0
-    timeouts: TimeoutsSection = TimeoutsSection()
+    timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection)
     disable_image_generation: Annotated[
         Literal["off", "all", "chat", "passthrough"], BeforeValidator(_image_generation)
     ] = "off"
@@ -126,13 +133,13 @@ class Config(Section):
     antigravity_signature_cache_enabled: bool | None = None
     antigravity_signature_bypass_strict: bool | None = None
 
-    codex_header_defaults: HeaderDefaults = HeaderDefaults()
-    claude_header_defaults: HeaderDefaults = HeaderDefaults()
-    gemini_header_defaults: HeaderDefaults = HeaderDefaults()
-    gemini_cli_header_defaults: HeaderDefaults = HeaderDefaults()
-    openai_compatibility_header_defaults: HeaderDefaults = HeaderDefaults()
-    kimi_header_defaults: HeaderDefaults = HeaderDefaults()
-    antigravity_header_defaults: HeaderDefaults = HeaderDefaults()
+    codex_header_defaults: HeaderDefaults = Field(default_factory=HeaderDefaults)
+    claude_header_defaults: HeaderDefaults = Field(default_factory=HeaderDefaults)
+    gemini_header_defaults: HeaderDefaults = Field(default_factory=HeaderDefaults)
+    gemini_cli_header_defaults: HeaderDefaults = Field(default_factory=HeaderDefaults)
+    openai_compatibility_header_defaults: HeaderDefaults = Field(default_factory=HeaderDefaults)
+    kimi_header_defaults: HeaderDefaults = Field(default_factory=HeaderDefaults)
+    antigravity_header_defaults: HeaderDefaults = Field(default_factory=HeaderDefaults)
 
     gemini_api_key: Keys = ()
     codex_api_key: Keys = ()
@@ -140,18 +147,18 @@ class Config(Section):
     vertex_api_key: Keys = ()
     interactions_api_key: Keys = ()
     xai_api_key: Keys = ()
-    xai: Any = None
-    codex: Any = None
+    xai: XaiSettings = Field(default_factory=XaiSettings)
+    codex: CodexSettings = Field(default_factory=CodexSettings)
     openai_compatibility: tuple[Compatibility, ...] = ()
-    ampcode: Amp = Amp()
+    ampcode: Amp = Field(default_factory=Amp)
 
     oauth_model_alias: dict[str, tuple[OAuthAlias, ...]] = Field(default_factory=dict)
     oauth_excluded_models: dict[str, Patterns] = Field(default_factory=dict)
-    oauth_request_scoped_errors: Any = None
+    oauth_request_scoped_errors: dict[str, tuple[ErrorRule, ...]] = Field(default_factory=dict)
     model_routes: tuple[ModelRoute, ...] = ()
-    payload: Payload = Payload()
+    payload: Payload = Field(default_factory=Payload)
     prompt_rules: tuple[PromptRule, ...] = ()
-    plugins: PluginsSection = PluginsSection()
+    plugins: PluginsSection = Field(default_factory=PluginsSection)
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -165,6 +172,26 @@ class Config(Section):
             if key not in ("", None) and key not in kept:
                 kept.append(key)
         return kept
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError("expected addresses or networks such as 10.0.0.0/8") from None
+        return value
+
+    @field_validator("model_routes", mode="after")
+    @classmethod
+    def _routes_end_at_models(cls, value: tuple[ModelRoute, ...]) -> tuple[ModelRoute, ...]:
+        aliases = [route.alias.lower() for route in value]
+        if len(set(aliases)) < len(aliases):
+            raise ValueError("an alias stands twice")
+        if any(model.lower() in aliases for route in value for model in route.models):
+            raise ValueError("a route leads to another route")
+        return value
 
     @field_validator("oauth_model_alias", mode="after")
     @classmethod

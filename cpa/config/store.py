@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from cpa.config.load import LoadedConfig, load_config
+from cpa.config.load import LoadedConfig, load_bytes, load_config, read_bytes
 from cpa.config.settings import Config
-from cpa.errors import ConfigError
 
 Subscriber = Callable[[Config, Config], None]
 """``subscriber(old, new)``"""
@@ -42,21 +41,38 @@ class ConfigStore:
     def reload(self) -> bool:
         """Read the file if its content changed; whether a new snapshot is in force.
 
-        An empty file is somebody about to write: it is skipped. Raises ConfigError when the file is wrong; the old
-        snapshot stays.
+        Call it after writing the file, so that the change is in force at once and the watcher finds nothing new.
+        Raises ConfigError when the file is wrong; the old snapshot stays.
         """
-        try:
-            content = self.path.read_bytes()
-        except OSError as fault:
-            raise ConfigError(f"cannot read {self.path}: {fault.strerror or fault}") from None
+        loaded = self.read_if_changed()
+        return loaded is not None and self.swap(loaded)
+
+    def read_if_changed(self) -> LoadedConfig | None:
+        """The file's configuration when its content is not the one in force; blocks, changes nothing.
+
+        An empty file is somebody about to write: it is skipped. Raises ConfigError.
+        """
+        content = read_bytes(self.path)
         if not content.strip() or sha256(content).hexdigest() == self._loaded.digest:
-            return False
-        loaded = load_config(self.path, environ=self._environ)
+            return None
+        return load_bytes(content, self.path, environ=self._environ)
+
+    def swap(self, loaded: LoadedConfig) -> bool:
+        """Put a configuration in force and tell the subscribers; False when it is in force already.
+
+        Every subscriber is called; what the first failing one raised is raised at the end.
+        """
         if loaded.digest == self._loaded.digest:
             return False
         old, self._loaded = self._loaded.config, loaded
+        failure: Exception | None = None
         for subscriber in self._subscribers:
-            subscriber(old, loaded.config)
+            try:
+                subscriber(old, loaded.config)
+            except Exception as fault:
+                failure = failure or fault
+        if failure is not None:
+            raise failure
         return True
 
     def note_own_write(self, digest: str) -> None:

@@ -1,0 +1,94 @@
+"""Replace a file so that nobody ever sees half of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - not on this platform
+    fcntl = None  # type: ignore[assignment]
+
+_NO_RENAME = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP})
+"""Renaming or making a file beside it is impossible, e.g. a single file mounted into a container."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by temp file, fsync and rename, keeping its mode and owner (0600 for a new one).
+
+    A symbolic link stays one: its target is replaced. Where renaming is impossible the file is written in place, after
+    a copy was kept as ``<name>.bak`` if that can be made. Raises OSError.
+    """
+    target = path.resolve()
+    try:
+        _replace(target, content)
+    except OSError as fault:
+        if fault.errno not in _NO_RENAME or not target.exists():
+            raise
+        _write_in_place(target, content)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    status = target.stat() if target.exists() else None
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, status.st_mode & 0o777 if status else 0o600)
+        if status and (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            with suppress(OSError):
+                os.chown(name, status.st_uid, status.st_gid)
+        os.replace(name, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where folders can be synced."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _write_in_place(target: Path, content: bytes) -> None:
+    backup = target.with_name(target.name + ".bak")
+    with (
+        suppress(OSError),
+        open(backup, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as copy,
+    ):
+        copy.write(target.read_bytes())
+    with target.open("r+b") as stream:
+        stream.write(content)
+        stream.truncate()
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the advisory lock of a file's folder, against other threads and other processes of ours."""
+    try:
+        handle = os.open(path.resolve().parent, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -110,7 +110,7 @@ class Bench:
         """CPU seconds per answer (whole) or per event (streams)."""
         requests, connections, units = {
             "whole": (int(1500 * self._scale), 16, 1),
-            "burst": (int(60 * self._scale), 4, BURST_EVENTS),
+            "burst": (int(150 * self._scale), 4, BURST_EVENTS),
             "paced": (200, 200, PACED_EVENTS),
         }[mode]
         before = process.cpu()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import string
 import time
 
 from cpa.catalog.model import Model
@@ -12,13 +11,12 @@ from cpa.exchange.resolve import Resolution
 from cpa.exchange.shape import Shaped
 from cpa.formats.codec import ReplyContext
 
-_ALPHABET = string.ascii_letters + string.digits
 _CODEX_CLIENTS = ("codex_cli_rs", "codex-tui", "codex desktop", "codex_exec")
 
 
 def new_id(prefix: str) -> str:
-    """``prefix`` and 24 random alphanumerics (142 bits)."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(24))
+    """``prefix`` and 24 random hexadecimal digits (96 bits)."""
+    return prefix + secrets.token_hex(12)
 
 
 def reply_context(call: Call, resolution: Resolution, model: Model, shaped: Shaped) -> ReplyContext:

@@ -107,7 +107,7 @@ class UpstreamClient:
                 async with asyncio.timeout(_shortest(timeouts.first_byte, timeouts.total)):
                     response = await session.request(
                         method,
-                        URL(url, encoded=True),
+                        _url(url),
                         data=body,
                         headers=headers,
                         allow_redirects=False,
@@ -178,6 +178,11 @@ class UpstreamClient:
 
 def _shortest(*limits: float) -> float | None:
     return min((limit for limit in limits if limit), default=None)
+
+
+@lru_cache(maxsize=1024)
+def _url(url: str) -> URL:
+    return URL(url, encoded=True)
 
 
 @lru_cache(maxsize=64)

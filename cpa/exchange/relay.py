@@ -14,6 +14,11 @@ from cpa.formats.codec import NativeRelay, StreamDecoder, StreamEncoder
 from cpa.formats.sse import EventTooLarge, SseFrame, SseParser
 
 
+LONGEST_REST = 256 * 1024
+"""A frame longer than this is left to the parser, which takes giant ones without copying them over and over."""
+SMALLEST_HALF = 2048
+
+
 class Relay(Protocol):
     """What the exchange asks of a relay."""
 
@@ -49,6 +54,8 @@ class PassingRelay:
     def __init__(self, native: NativeRelay) -> None:
         self._native = native
         self._parser = SseParser()
+        self._rest = b""
+        """The beginning of a frame whose end has not come yet."""
         self._failed: ErrorInfo | None = None
 
     @property
@@ -68,6 +75,32 @@ class PassingRelay:
         return self._native.complete and self.error is None
 
     def feed(self, chunk: bytes) -> bytes:
+        native = self._native
+        if not native.meaningful or b"\r" in chunk or len(self._rest) > LONGEST_REST:
+            chunk, self._rest = self._rest + chunk, b""
+            return self._parse(chunk)
+        if not self._parser.idle:
+            return self._parse(chunk)
+        data = self._rest + chunk if self._rest else chunk
+        end = data.rfind(b"\n\n") + 2
+        if end == 1:
+            self._rest = data
+            return b""
+        self._rest = data[end:]
+        return self._pass_chunk(data[:end] if self._rest else data)
+
+    def _pass_chunk(self, chunk: bytes) -> bytes:
+        """Pass complete frames in as few pieces as possible: halves, where something in the whole must be known."""
+        passed = self._native.pass_chunk(chunk)
+        if passed is not None:
+            return passed
+        if len(chunk) > SMALLEST_HALF:
+            middle = chunk.find(b"\n\n", len(chunk) // 2) + 2
+            if 1 < middle < len(chunk):
+                return self._pass_chunk(chunk[:middle]) + self._pass_chunk(chunk[middle:])
+        return self._parse(chunk)
+
+    def _parse(self, chunk: bytes) -> bytes:
         try:
             frames = self._parser.feed(chunk)
         except EventTooLarge as fault:
@@ -83,7 +116,9 @@ class PassingRelay:
         return out
 
     def close(self) -> bytes:
-        out = self._pass(frame for frame in self._parser.close() if _whole(frame.data))
+        out = self._parse(self._rest) if self._rest else b""
+        self._rest = b""
+        out += self._pass(frame for frame in self._parser.close() if _whole(frame.data))
         if self.error is None:
             out += self._native.close()
             if self._native.error is not None and self._native.meaningful:

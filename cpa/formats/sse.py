@@ -41,6 +41,11 @@ class SseParser:
         self._limit = limit
         self._started = False
 
+    @property
+    def idle(self) -> bool:
+        """No part of a frame is waiting for its rest."""
+        return self._started and not self._buffer
+
     def feed(self, chunk: bytes) -> list[SseFrame]:
         """Frames completed by ``chunk``. Raises EventTooLarge."""
         buffer = self._buffer + chunk if self._buffer else chunk

@@ -95,6 +95,18 @@ class ClaudeNativeRelay:
         self.meaningful = False
         self.served_model: str | None = None
 
+    def pass_chunk(self, chunk: bytes) -> bytes | None:
+        """The chunk when all its frames are deltas."""
+        frames = chunk.count(b"\n\n")
+        if (
+            self.complete
+            or self.error is not None
+            or chunk.count(b"event: content_block_delta\ndata: {") != frames
+            or chunk.count(b"}\n\n") != frames
+        ):
+            return None
+        return chunk
+
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""
         if self.complete or self.error is not None:

@@ -65,6 +65,26 @@ class GeminiNativeRelay:
     def usage(self, value: Usage | None) -> None:
         self._usage, self._usage_data = value, b""
 
+    def pass_chunk(self, chunk: bytes) -> bytes | None:
+        """The chunk when nothing in it must be known or changed; the counts of its last frame are remembered."""
+        if (
+            self._rebuild
+            or not self._sse
+            or self._ended
+            or self.error is not None
+            or b'"finishReason"' in chunk
+            or b'"error"' in chunk
+            or b'"blockReason"' in chunk
+        ):
+            return None
+        frames = chunk.count(b"\n\n")
+        if chunk.count(b"data: {") != frames or chunk.count(b"}\n\n") != frames:
+            return None
+        if b'"usageMetadata"' in chunk:
+            last = chunk[chunk.rfind(b"data: {", 0, chunk.rfind(b'"usageMetadata"')) + 6 :]
+            self._usage_data = last[: last.find(b"\n\n")]
+        return chunk
+
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""
         data = frame.data

@@ -63,6 +63,29 @@ class ChatNativeRelay:
         self.meaningful = False
         self.served_model: str | None = None
 
+    def pass_chunk(self, chunk: bytes) -> bytes | None:
+        """The chunk, renamed where need be, when all its frames are plain deltas."""
+        frames = chunk.count(b"\n\n")
+        if (
+            self.complete
+            or self.error is not None
+            or self._held is not None
+            or chunk.count(b"}\n\n") != frames
+            or chunk.count(b"data: {") != frames
+            or b'"usage":{' in chunk
+            or b'"usage": {' in chunk
+            or b'"error"' in chunk
+            or b'"choices":[]' in chunk
+            or chunk.count(b'"finish_reason"') != chunk.count(b'"finish_reason":null')
+        ):
+            return None
+        if not self._rename:
+            return chunk
+        old = self._old_model
+        if not old or chunk.count(old) != frames or chunk.count(old + b',"choices"') != frames:
+            return None
+        return chunk.replace(old, self._new_model)
+
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""
         data = frame.data

@@ -18,6 +18,7 @@ _HANDSHAKE = frozenset({"response.created", "response.in_progress", "response.qu
 _TERMINAL = frozenset({"response.completed", "response.done", "response.incomplete"})
 _FAILED = frozenset({"response.failed", "response.error", "response.cancelled", "error"})
 _ITEM_DONE = "response.output_item.done"
+_TEXT_DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"'
 
 
 class ResponseNativeRelay:
@@ -41,6 +42,19 @@ class ResponseNativeRelay:
         self.error: ErrorInfo | None = None
         self.meaningful = False
         self.served_model: str | None = None
+
+    def pass_chunk(self, chunk: bytes) -> bytes | None:
+        """The chunk when all its frames are text deltas."""
+        frames = chunk.count(b"\n\n")
+        if (
+            self.complete
+            or self.error is not None
+            or chunk.count(_TEXT_DELTA) != frames
+            or chunk.count(b"}\n\n") != frames
+        ):
+            return None
+        self._last_delta = chunk[chunk.rfind(b"data: ") + 6 : -2]
+        return chunk
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

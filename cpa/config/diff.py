@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from cpa.config.sections import SECRET_NAME
 from cpa.config.settings import Config
 
 RESTART = (
@@ -18,8 +18,6 @@ RESTART = (
     "auth-auto-refresh-workers",
 )
 """Keys that are read once, at start."""
-
-_SECRET = re.compile(r"key|secret|token|password|authorization", re.IGNORECASE)
 
 
 def changed_paths(old: Config, new: Config) -> list[str]:
@@ -51,4 +49,4 @@ def _differences(before: Any, after: Any, path: str) -> list[str]:
 
 def is_secret(path: str) -> bool:
     """Whether a path names something that must not be shown."""
-    return bool(_SECRET.search(path.rpartition(".")[2]))
+    return bool(SECRET_NAME.search(path.rpartition(".")[2].lower()))

@@ -43,7 +43,7 @@ def match_items(old: list[Any], new: list[Any]) -> list[int | None]:
         _pair(old, new, origins, free, lambda item, keys=keys: _identity(item, keys))
     if len(old) == len(new):
         for index, origin in enumerate(origins):
-            if origin is None and index in free and type(old[index]) is type(new[index]):
+            if origin is None and index in free:
                 origins[index] = index
                 del free[index]
     return origins

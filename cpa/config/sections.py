@@ -7,6 +7,7 @@ least, names with blanks) are tidied while reading.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -15,6 +16,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 def kebab(name: str) -> str:
     """The key of an attribute."""
     return name.replace("_", "-")
+
+
+SECRET_NAME = re.compile(
+    r"(?:^|[_-])(?:keys?|secret|token|password|headers|auth)$|(?:secret|password|authorization|proxy[_-]url)"
+)
+"""Names of settings whose values are not to be shown."""
 
 
 class Section(BaseModel):
@@ -28,6 +35,13 @@ class Section(BaseModel):
         coerce_numbers_to_str=True,
         defer_build=True,
     )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Without what must not end up in a log: secrets, and values of keys nobody knows."""
+        known = type(self).model_fields
+        for name, value in super().__repr_args__():
+            shown = name in known and not SECRET_NAME.search(name)
+            yield name, value if shown or not value else "..."
 
     @model_validator(mode="before")
     @classmethod

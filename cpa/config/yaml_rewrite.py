@@ -37,11 +37,14 @@ def rewrite(text: str, new: dict[str, Any], order: Sequence[str] = ()) -> str:
 
 
 def applied(text: str, splices: list[Splice]) -> str:
-    """The text with splices made; of those at one place the first comes first. They must not overlap."""
+    """The text with splices made; of those at one place the first comes first. Only removals may overlap."""
     parts: list[str] = []
     position = 0
     for start, end, replacement in sorted(splices, key=lambda splice: (splice[0], splice[1])):
-        if start < position:
+        if start < position and not replacement:
+            start = position
+            end = max(end, position)
+        elif start < position:
             raise ConfigError("the file has a form that cannot be edited in place; change it by hand")
         parts += (text[position:start], replacement)
         position = end
@@ -88,7 +91,7 @@ class _Rewriter:
         line_end = self._line_end(node.end)
         is_item = self._text[after - 1 : after] == "-"
         if flow or not (isinstance(new, dict | list) and new):
-            lines = None if flow or self._text[node.end : line_end].strip() else literal(new)
+            lines = None if flow or node.style == '"' or self._text[node.end : line_end].strip() else literal(new)
             written = one_line(new, node.style) if lines is None else self._indented(lines, indent)
             if node.kind in ("map", "list") and not node.flow and "\n" in gap:
                 self._splice(after, after, " " + written)

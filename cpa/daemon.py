@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,7 @@ async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ) -> int
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, daemon.reload)
     await daemon.start()
-    _hint(daemon)
+    _hint(daemon, environ)
     await stopping.wait()
     await daemon.stop()
     return 0
@@ -210,11 +211,9 @@ def with_dotenv(environ: Mapping[str, str]) -> dict[str, str]:
     return {**read_dotenv(text), **environ}
 
 
-def _hint(daemon: Daemon) -> None:
-    """What to try next, for somebody who started it by hand."""
-    import sys
-
-    if not sys.stderr.isatty() or not daemon.addresses:
+def _hint(daemon: Daemon, environ: Mapping[str, str]) -> None:
+    """What to try next, for somebody who started it by hand (on a terminal, or with ``CPA_HINT`` set)."""
+    if not (sys.stderr.isatty() or environ.get("CPA_HINT")) or not daemon.addresses:
         return
     model = "demo" if daemon.catalog.get_model("demo") else "MODEL"
     address = daemon.addresses[0].replace("[::]", "127.0.0.1")

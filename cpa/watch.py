@@ -145,7 +145,7 @@ class ConfigWatcher:
         return path.name in (self._store.path.name, self._store.path.resolve().name) or path.name.startswith("..")
 
     async def _poll(self) -> None:
-        seen = stamp_of(self._store.path)
+        seen: Stamp | None = None  # the file may have changed between its first reading and now
         while True:
             await asyncio.sleep(self._poll_seconds)
             if (stamp := stamp_of(self._store.path)) != seen:

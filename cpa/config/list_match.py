@@ -38,6 +38,11 @@ def match_items(old: list[Any], new: list[Any]) -> list[int | None]:
     """For each new item the position of the old one it continues, or None. No old item is used twice."""
     origins: list[int | None] = [None] * len(new)
     free = dict.fromkeys(range(len(old)))
+    if len(old) == len(new):
+        for index, item in enumerate(old):
+            if same(item, new[index]):
+                origins[index] = index
+                del free[index]
     _pair(old, new, origins, free, _frozen)
     for keys in IDENTITIES:
         _pair(old, new, origins, free, lambda item, keys=keys: _identity(item, keys))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 
 import click
@@ -15,13 +16,21 @@ def add_plugin_commands(group: click.Group) -> None:
     """Let every announced plugin add its commands; one that fails is named on standard error and left out."""
     if group.commands:
         return
-    manager = pluggy.PluginManager("cpa")
-    manager.add_hookspecs(hookspecs)
+    plugins: list[tuple[str, object]] = []
     for point in entry_points(group=GROUP):
         try:
             module = point.load()
             factory = getattr(module, "create_plugin", None)
-            manager.register(factory() if callable(factory) else module, name=point.name)
+            plugins.append((point.name, factory() if callable(factory) else module))
         except Exception as fault:
             click.echo(f"plugin {point.name} left out: {type(fault).__name__}: {fault}", err=True)
+    collect(group, plugins)
+
+
+def collect(group: click.Group, plugins: Iterable[tuple[str, object]]) -> None:
+    """Let these plugins add their commands to the group."""
+    manager = pluggy.PluginManager("cpa")
+    manager.add_hookspecs(hookspecs)
+    for name, plugin in plugins:
+        manager.register(plugin, name=name)
     manager.hook.cpa_commands(group=group)

@@ -13,7 +13,6 @@ from cpa.errors import ErrorInfo
 from cpa.formats.codec import NativeRelay, StreamDecoder, StreamEncoder
 from cpa.formats.sse import EventTooLarge, SseFrame, SseParser
 
-
 LONGEST_REST = 256 * 1024
 """A frame longer than this is left to the parser, which takes giant ones without copying them over and over."""
 SMALLEST_HALF = 2048

@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ class Upstream:
         self._loop.run_forever()
         self._loop.run_until_complete(runner.cleanup())
         self._loop.close()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call ``function`` in the loop that serves."""
+        self._loop.call_soon_threadsafe(function)
 
     def stop(self) -> None:
         """Stop serving."""

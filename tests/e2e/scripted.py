@@ -1,0 +1,78 @@
+"""An OpenAI-compatible upstream that answers each key as scripted and notes who asked."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+
+@dataclass
+class Script:
+    """How one key is answered: ``status`` other than 200 is an error; ``cut`` breaks the stream after a first delta."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    message: str = "scripted error"
+    kind: str = "scripted"
+    cut: bool = False
+
+
+class ScriptedUpstream:
+    """``scripts`` by key; ``asked`` lists the keys in the order they came; ``hold`` pauses streams half way."""
+
+    def __init__(self) -> None:
+        self.scripts: dict[str, Script] = {}
+        self.asked: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.app = web.Application()
+        self.app.router.add_post("/v1/chat/completions", self._answer)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        key = request.headers["Authorization"].removeprefix("Bearer ")
+        script = self.scripts.get(key, Script())
+        body = await request.json()
+        self.asked.append(key)
+        self.bodies.append(body)
+        if script.status != 200:
+            error = {"error": {"message": script.message, "type": script.kind, "code": "scripted"}}
+            return web.json_response(error, status=script.status, headers=script.headers)
+        if not body.get("stream"):
+            message = {"role": "assistant", "content": f"by {key}"}
+            return web.json_response(
+                {
+                    "id": "c1",
+                    "object": "chat.completion",
+                    "created": 1,
+                    "model": body["model"],
+                    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+                }
+            )
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        await answer.write(self._event(body["model"], {"role": "assistant", "content": f"by {key}"}, None))
+        if script.cut:
+            assert request.transport is not None
+            request.transport.abort()
+            return answer
+        await self.hold.wait()
+        await answer.write(self._event(body["model"], {}, "stop"))
+        await answer.write(b"data: [DONE]\n\n")
+        return answer
+
+    @staticmethod
+    def _event(model: str, delta: dict[str, Any], finish: str | None) -> bytes:
+        chunk = {
+            "id": "c1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": model,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        }
+        return b"data: " + orjson.dumps(chunk) + b"\n\n"

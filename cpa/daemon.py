@@ -17,12 +17,17 @@ from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.config.diff import changed_paths, restart_required
 from cpa.config.environment import read_dotenv
-from cpa.config.file import ConfigFile
 from cpa.errors import CpaError
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
 from cpa.logs import Secrets, get_logger, set_level, setup_logging
+from cpa.management.access import Gate
+from cpa.management.hashing import hash_key_in_file, is_plain
+from cpa.management.mount import mount
+from cpa.management.resources import all_routes
+from cpa.management.services import Management
+from cpa.management.writing import ConfigWriter
 from cpa.plugins.manager import Plugins
 from cpa.plugins.values import Host
 from cpa.server.app import create_app
@@ -32,15 +37,19 @@ from cpa.systemd import Notifier
 from cpa.upstream.client import UpstreamClient
 from cpa.watch import ConfigWatcher
 
-HASHES = ("$2a$", "$2b$", "$2y$")
-
 
 class Daemon:
     """One running cpa. ``start``, then ``stop``; it can live inside another asyncio program."""
 
     def __init__(
-        self, store: ConfigStore, environ: Mapping[str, str] = os.environ, secrets: Secrets | None = None
+        self,
+        store: ConfigStore,
+        environ: Mapping[str, str] = os.environ,
+        secrets: Secrets | None = None,
+        *,
+        local_password: str = "",
     ) -> None:
+        """``local_password`` lets callers on this machine use the management API."""
         self.store = store
         self.log = get_logger("cpa")
         self.secrets = secrets or Secrets()
@@ -51,9 +60,11 @@ class Daemon:
         self.formats = builtin_formats()
         self.roster = Roster(self.plugins, self.pool, self.catalog, self.log)
         self.watcher = ConfigWatcher(store, self.log)
+        self.gate = Gate(environ, local_password)
         self._notifier = Notifier(environ)
         self._listener: Listener | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._hashing: asyncio.Task[None] | None = None
         self._beats = 0
 
     @property
@@ -66,7 +77,7 @@ class Daemon:
         config = self.store.current
         for warning in self.store.loaded.warnings:
             self.log.warning("configuration", key=warning.path, reason=warning.message)
-        await self._hash_management_key(config)
+        await self._hash_management_key()
         self.plugins.load(config)
         for codec_list in self.plugins.implementations("cpa_formats"):
             for codec in codec_list():
@@ -104,7 +115,8 @@ class Daemon:
         await self.plugins.call_all("cpa_stop")
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        hashing = [self._hashing] if self._hashing is not None else []
+        await asyncio.gather(*self._tasks, *hashing, return_exceptions=True)
         await self.client.close()
         self.log.info("stopped")
 
@@ -122,11 +134,22 @@ class Daemon:
             config=lambda: self.store.current,
             log=get_logger("cpa.server"),
             authenticate_hook=self.plugins.hook("cpa_authenticate"),
-            add_routes=self._plugin_routes,
+            add_routes=self._add_routes,
         )
         return create_app(services)
 
-    def _plugin_routes(self, router: Any) -> None:
+    def _add_routes(self, router: Any) -> None:
+        management = Management(
+            store=self.store,
+            writer=ConfigWriter(self.store),
+            gate=self.gate,
+            pool=self.pool,
+            catalog=self.catalog,
+            plugins=self.plugins,
+            client=self.client,
+            log=get_logger("cpa.management"),
+        )
+        mount(router, management, all_routes(management))
         for add in self.plugins.implementations("cpa_routes"):
             add(router=router)
 
@@ -146,18 +169,15 @@ class Daemon:
             exchange.forget_sessions()
         self.plugins.reconfigure(new)
         self._take(new)
+        if is_plain(new.remote_management.secret_key):
+            self._hashing = asyncio.create_task(self._hash_management_key())
 
-    async def _hash_management_key(self, config: Config) -> None:
+    async def _hash_management_key(self) -> None:
         """Replace a plain management key in the file by its hash, touching nothing else."""
-        key = config.remote_management.secret_key
-        if not key or key.startswith(HASHES):
-            return
-        import bcrypt
-
-        hashed = (await asyncio.to_thread(bcrypt.hashpw, key.encode()[:72], bcrypt.gensalt(10))).decode()
+        key = self.store.current.remote_management.secret_key
         try:
-            ConfigFile(self.store.path).splice_scalar("secret-key", key, hashed)
-            self.store.reload()
+            if await asyncio.to_thread(hash_key_in_file, self.store.path, key):
+                self.store.reload()
         except (OSError, CpaError) as fault:
             self.log.warning("the management key could not be hashed in the file", reason=str(fault))
 
@@ -177,13 +197,13 @@ def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:
     yield config.remote_management.secret_key
 
 
-async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ) -> int:
+async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ, *, local_password: str = "") -> int:
     """Run until a signal asks to stop; the exit status. Raises ConfigError and OSError when it cannot start."""
     environ = with_dotenv(environ)
     store = ConfigStore(path, environ)
     secrets = Secrets()
     setup_logging(secrets, debug=store.current.debug, environ=environ)
-    daemon = Daemon(store, environ, secrets)
+    daemon = Daemon(store, environ, secrets, local_password=local_password)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 

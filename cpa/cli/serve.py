@@ -29,7 +29,7 @@ def serve(config_path: Path, host: str | None, port: int | None, password: str |
         **{f"CPA_{name.upper()}": str(value) for name, value in overrides.items() if value is not None},
     }
     try:
-        status = _loop_runner()(run_daemon(config_path, environ))
+        status = _loop_runner()(run_daemon(config_path, environ, local_password=password or ""))
     except ConfigError as fault:
         raise click.ClickException(str(fault)) from None
     except OSError as fault:

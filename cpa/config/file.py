@@ -24,6 +24,10 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 _ORDER = tuple(fields_of(Config))
 
 
+class ConfigConflict(ConfigError):
+    """The file is not what the editor believes it is."""
+
+
 class ConfigFile:
     """One configuration file. Every edit is applied to the newest text, so that two writers lose nothing.
 
@@ -42,17 +46,7 @@ class ConfigFile:
         know stay in items that remain.
         """
 
-        def change(data: dict[str, Any]) -> None:
-            parent = _walk(data, path[:-1], make=not defaulted(data, path, value))
-            if parent is None:
-                return
-            known = _get(parent, path[-1])
-            if known is _MISSING and defaulted(data, path, value):
-                return
-            new = with_unknown(path, known, value) if keep_unknown and known is not _MISSING else value
-            _put(parent, path, new)
-
-        return self.edit(change)
+        return self.edit(lambda data: assign(data, path, value, keep_unknown=keep_unknown))
 
     def delete(self, path: KeyPath) -> str:
         """Remove one key or item, with the comments directly above an item. Nothing happens when it is not there."""
@@ -64,13 +58,15 @@ class ConfigFile:
 
         return self.edit(change)
 
-    def edit(self, change: Callable[[dict[str, Any]], None]) -> str:
+    def edit(self, change: Callable[[dict[str, Any]], None], *, expected: str | None = None) -> str:
         """Let ``change`` alter the file's data in place and write the differences back, all of them in one go.
 
-        Keys of older releases are written under their present names on the way.
+        Keys of older releases are written under their present names on the way. ``expected`` is the SHA-256 the file
+        must have, otherwise ConfigConflict is raised and nothing is written.
         """
         with locked(self.path):
             content = self.path.read_bytes()
+            _expect(expected, content)
             text = decoded(content, self.path)
             data, _ = parse(text)
             wanted = _plain(data)
@@ -96,11 +92,13 @@ class ConfigFile:
 
         return self.edit(change)
 
-    def replace(self, content: bytes) -> str:
-        """Replace the whole content, byte for byte, after checking that it can be loaded."""
+    def replace(self, content: bytes, *, expected: str | None = None) -> str:
+        """Replace the whole content, byte for byte, after checking that it can be loaded; ``expected`` as in edit."""
         load_text(decoded(content, self.path), environ={})
         with locked(self.path):
-            if not self.path.exists() or self.path.read_bytes() != content:
+            known = self.path.read_bytes() if self.path.exists() else b""
+            _expect(expected, known)
+            if known != content or not self.path.exists():
                 write_atomically(self.path, content)
         return sha256(content).hexdigest()
 
@@ -113,6 +111,23 @@ class ConfigFile:
                 raise ConfigError(f"{self.path.name} was changed by somebody else at the same moment; try again")
             write_atomically(self.path, content)
         return sha256(content).hexdigest()
+
+
+def assign(data: dict[str, Any], path: KeyPath, value: Any, *, keep_unknown: bool = True) -> None:
+    """Set one value in a file's data, as :meth:`ConfigFile.set` says. Raises ConfigError."""
+    parent = _walk(data, path[:-1], make=not defaulted(data, path, value))
+    if parent is None:
+        return
+    known = _get(parent, path[-1])
+    if known is _MISSING and defaulted(data, path, value):
+        return
+    new = with_unknown(path, known, value) if keep_unknown and known is not _MISSING else value
+    _put(parent, path, new)
+
+
+def _expect(digest: str | None, content: bytes) -> None:
+    if digest is not None and sha256(content).hexdigest() != digest:
+        raise ConfigConflict("the configuration file was changed meanwhile; read it again")
 
 
 _MISSING = object()

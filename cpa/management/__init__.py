@@ -1,0 +1,1 @@
+"""The management API below ``/v0/management``: one module per resource."""

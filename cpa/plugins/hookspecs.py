@@ -38,6 +38,16 @@ def cpa_configure(config: Config, settings: Mapping[str, Any]) -> None:
 
 
 @hookspec
+def cpa_check_config(config: Config) -> Iterable[str]:
+    """Say what is wrong with a configuration that is about to be written; nothing of it is in force yet.
+
+    A problem about an item of a list begins with its place, e.g. ``prompt-rules[2]``. The first one keeps the
+    configuration from being written.
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def cpa_providers() -> Iterable[Provider]:
     """Give the providers this plugin adds."""
     raise NotImplementedError

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from cpa.config import Config
+from cpa.network import is_loopback_origin
 from cpa.server.clients import Doorkeeper, host_allowed
 from cpa.server.services import SERVICES, Services
 from cpa.server.surfaces import claude, fixed, gemini, images, models, openai
@@ -20,6 +21,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LARGEST_REQUEST = 4 * 1024 * 1024 * 1024
 """aiohttp's own limit; ours (``max-body-size``) is checked against the live configuration."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_EXPOSED = (
+    "X-Request-Id, Retry-After, ETag, Content-Disposition, X-CPA-VERSION, X-CPA-COMMIT, X-CPA-BUILD-DATE, "
+    "X-CPA-SUPPORT-PLUGIN"
+)
 _METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _SECRET_QUERY = re.compile(r"(?i)([?&](?:key|[^=&]*(?:api-?_?key|token|secret)[^=&]*)=)[^&]*")
 
@@ -92,10 +97,15 @@ def _request_id(request: web.Request) -> str:
 
 
 def _allowed_origin(request: web.Request, config: Config) -> str | None:
-    """The origin to name in CORS headers; None lets the browser keep the answer from the page."""
+    """The origin to name in CORS headers; None lets the browser keep the answer from the page.
+
+    Pages served by this machine may manage, with the management key.
+    """
     origin = request.headers.get("Origin")
-    if origin is None or not config.cors_origins:
+    if origin is None:
         return None
+    if request.path.startswith("/v0/management") and is_loopback_origin(origin):
+        return origin
     if "*" in config.cors_origins:
         return "*"
     return origin if origin in config.cors_origins else None
@@ -122,5 +132,5 @@ async def _common_headers(request: web.Request, response: web.StreamResponse) ->
     origin = _allowed_origin(request, request[CONFIG])
     if origin is not None and request.method != hdrs.METH_OPTIONS:
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After"
+        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
         response.headers["Vary"] = "Origin"

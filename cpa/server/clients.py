@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Mapping
 from hashlib import sha256
 
@@ -11,12 +10,12 @@ from aiohttp import web
 
 from cpa.config import Config
 from cpa.errors import ApiError, ErrorInfo
+from cpa.network import LOOPBACK_NAMES, client_address, host_name, is_ip, is_loopback
 from cpa.plugins.values import ClientIdentity
 from cpa.server.services import Services
 
 _HEADERS = (("Authorization", "authorization"), ("X-Goog-Api-Key", "x-goog-api-key"), ("X-Api-Key", "x-api-key"))
 _QUERY = (("key", "query-key"), ("auth_token", "query-auth-token"))
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "ip6-localhost"})
 
 
 class KeyRing:
@@ -100,30 +99,7 @@ class Doorkeeper:
 
 def peer_address(request: web.Request, config: Config) -> str:
     """The client's address: the socket's, or what a trusted proxy says."""
-    peer = request.remote or ""
-    if config.trusted_proxies and _among(peer, config.trusted_proxies):
-        for hop in reversed([part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]):
-            if hop and not _among(hop, config.trusted_proxies):
-                return hop
-    return peer
-
-
-def _among(address: str, networks: tuple[str, ...]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-        return any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
-    except ValueError:
-        return False
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address is this machine's own."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address == ""
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return bool((mapped or parsed).is_loopback)
+    return client_address(request.remote or "", request.headers.get("X-Forwarded-For", ""), config.trusted_proxies)
 
 
 def host_allowed(request: web.Request, config: Config) -> bool:
@@ -134,22 +110,6 @@ def host_allowed(request: web.Request, config: Config) -> bool:
     if config.host not in LOOPBACK_NAMES and not (config.host == "" and is_loopback(request.remote or "")):
         return True
     host = host_name(request.headers.get("Host", ""))
-    if host in LOOPBACK_NAMES or host == "" or is_ip_loopback(host):
+    if host in LOOPBACK_NAMES or host == "" or is_ip(host):
         return True
     return any(pattern in ("*", host) for pattern in (entry.lower() for entry in config.allowed_hosts))
-
-
-def is_ip_loopback(host: str) -> bool:
-    """Whether a host is written as a loopback address, or as any IP address (which no page's name can be)."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def host_name(value: str) -> str:
-    """The host in a ``Host`` header, lower case, without port and brackets."""
-    if value.startswith("["):
-        return value[1:].partition("]")[0].lower()
-    return value.partition(":")[0].lower().rstrip(".")

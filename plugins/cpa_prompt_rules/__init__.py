@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+from aiohttp import web
+
 from cpa.config import Config
 from cpa.plugins import ClientRequest, hookimpl
 from cpa_prompt_rules.rules import Rule, compile_rules
@@ -22,14 +25,39 @@ class PromptRules:
 
     def __init__(self) -> None:
         self._rules: tuple[Rule, ...] = ()
+        self._sources: list[Mapping[str, Any]] = []
         self.problems: list[str] = []
         """Why rules of the present configuration were left out."""
 
     @hookimpl
     def cpa_configure(self, config: Config) -> None:
         """Compile the rules; one that is wrong, or repeats a name, is left out."""
-        rules, self.problems = compile_rules([_plain(rule) for rule in config.prompt_rules])
+        self._sources = [_plain(rule) for rule in config.prompt_rules]
+        rules, self.problems = compile_rules(self._sources)
         self._rules = tuple(rule for rule in rules if rule.enabled)
+
+    @hookimpl
+    def cpa_check_config(self, config: Config) -> list[str]:
+        """What is wrong with the rules of a configuration."""
+        return compile_rules([_plain(rule) for rule in config.prompt_rules])[1]
+
+    @hookimpl
+    def cpa_management_routes(self, router: web.UrlDispatcher) -> None:
+        """``POST /prompt-rules/dry-run``: what rules would do to a body."""
+        router.add_post("/prompt-rules/dry-run", self._dry_run)
+
+    async def _dry_run(self, request: web.Request) -> web.Response:
+        try:
+            asked = orjson.loads(await request.read())
+            rules, body = asked.get("rules", list(self._sources)), asked["body"]
+            if not isinstance(body, dict) or not isinstance(rules, list):
+                raise TypeError
+            rules = [{"enabled": True, **rule} for rule in rules]
+            told = explain(rules, str(asked.get("format", "openai")), str(asked.get("model", "")), body)
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+            error = "expected an object with body, and optionally rules, format and model"
+            return web.json_response({"error": "invalid body", "message": error}, status=400)
+        return web.json_response(told)
 
     @hookimpl
     def cpa_edit_request(self, request: ClientRequest, body: Object) -> Object | None:

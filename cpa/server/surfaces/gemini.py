@@ -6,7 +6,7 @@ from aiohttp import web
 
 from cpa.errors import ApiError, ErrorInfo
 from cpa.formats.codec import Operation
-from cpa.server.clients import host_name
+from cpa.network import host_name
 from cpa.server.services import SERVICES
 from cpa.server.surfaces.calling import CONFIG, answer_json, guarded
 

@@ -298,22 +298,36 @@ async def test_a_broken_plugin_is_reported_and_left_out(tmp_path: Path) -> None:
     assert re.search("RuntimeError: no", next(s.reason for s in plugins.statuses if s.name == "broken"))
 
 
-class ManagementRoutes:
-    """``cpa_management_routes`` is collected; the management API mounts it."""
+async def test_management_routes_are_served_to_whoever_has_the_key(start: Start) -> None:
+    class Plugin:
+        @hookimpl
+        def cpa_management_routes(self, router: web.UrlDispatcher) -> None:
+            router.add_get("/mine/{name}", self.mine)
 
-    @hookimpl
-    def cpa_management_routes(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/v0/management/mine", lambda request: web.Response())  # type: ignore[arg-type, return-value]
+        async def mine(self, request: web.Request) -> web.Response:
+            return web.json_response({"name": request.match_info["name"]})
+
+    running = await start(Plugin(), "remote-management: {secret-key: a-key}\n")
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{running.url}/v0/management/mine/x") as refused:
+            assert refused.status == 401
+        headers = {"Authorization": "Bearer a-key"}
+        async with session.get(f"{running.url}/v0/management/mine/x", headers=headers) as answer:
+            assert await answer.json() == {"name": "x"}
 
 
-def test_management_routes_are_collected(tmp_path: Path) -> None:
-    import structlog
+async def test_a_configuration_can_be_refused_before_it_is_written(start: Start) -> None:
+    class Plugin:
+        @hookimpl
+        def cpa_check_config(self, config: Any) -> list[str]:
+            return ["debug: not here"] if config.debug else []
 
-    path = tmp_path / "config.yaml"
-    path.write_text("host: 127.0.0.1\n")
-    plugins = Plugins(structlog.get_logger())
-    plugins.register(ManagementRoutes(), "mine", ConfigStore(path, {}).current)
-    router = web.Application().router
-    for add in plugins.implementations("cpa_management_routes"):
-        add(router=router)
-    assert next(route.resource.canonical for route in router.routes() if route.resource) == "/v0/management/mine"
+    running = await start(Plugin(), "remote-management: {secret-key: a-key}\n")
+    headers = {"Authorization": "Bearer a-key"}
+    before = running.daemon.store.path.read_bytes()
+    async with aiohttp.ClientSession() as session:
+        url = f"{running.url}/v0/management/config.yaml"
+        async with session.put(url, data=before + b"debug: true\n", headers=headers) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["message"] == "debug: not here"
+    assert running.daemon.store.path.read_bytes() == before

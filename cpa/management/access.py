@@ -1,0 +1,157 @@
+"""Who may use the management API."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+
+from aiohttp import web
+
+from cpa.config import Config
+from cpa.management.answers import Refusal
+from cpa.management.lockout import Lockout, duration_text
+from cpa.network import client_address, is_loopback, is_loopback_origin
+
+HASH_PREFIXES = ("$2a$", "$2b$", "$2y$")
+
+
+class Gate:
+    """Checks every management request.
+
+    ``environ`` may hold ``MANAGEMENT_PASSWORD``; ``local_password`` is one that only callers on this machine may use.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        local_password: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._password = environ.get("MANAGEMENT_PASSWORD", "").strip()
+        self._local_password = local_password
+        self.lockout = Lockout(clock)
+        self._verified = _VerifiedHash()
+        self._was_enabled = False
+
+    def enabled(self, config: Config) -> bool:
+        """Whether there is a management API at all: some key must be set."""
+        found = bool(self._password or self._local_password or config.remote_management.secret_key)
+        self._was_enabled = self._was_enabled or found
+        return found
+
+    @property
+    def was_enabled(self) -> bool:
+        """Whether there has been one since the start."""
+        return self._was_enabled
+
+    async def admit(self, request: web.Request, config: Config) -> None:
+        """Let the request in. Raises Refusal."""
+        self._refuse_foreign_pages(request, config)
+        forwarded = request.headers.get("X-Forwarded-For", "")
+        address = client_address(request.remote or "", forwarded, config.trusted_proxies)
+        local = is_loopback(address)
+        key = management_key(request)
+        await self.check(key, address, local, config, counts=bool(key) or not from_browser(request))
+
+    async def check(self, key: str, address: str, local: bool, config: Config, *, counts: bool = True) -> None:
+        """Judge a key from an address; ``counts`` False leaves the failure out of the lock-out. Raises Refusal."""
+        if left := self.lockout.remaining(address):
+            message = f"IP banned due to too many failed attempts. Try again in {duration_text(left)}"
+            raise Refusal(403, message)
+        if local and self._local_password and _equal(key, self._local_password):
+            self.lockout.succeeded(address)
+            return
+        remote_allowed = config.remote_management.allow_remote or bool(self._password)
+        if not local and not remote_allowed:
+            raise Refusal(403, "remote management disabled")
+        secret = config.remote_management.secret_key
+        if not secret and not self._password and not (local and self._local_password):
+            raise Refusal(403, "remote management key not set")
+        right = bool(key) and (
+            (bool(self._password) and _equal(key, self._password)) or await self._matches(key, secret)
+        )
+        if right:
+            self.lockout.succeeded(address)
+            return
+        if counts:
+            self.lockout.failed(address)
+        raise Refusal(401, "invalid management key" if key else "missing management key")
+
+    async def _matches(self, key: str, secret: str) -> bool:
+        if not secret:
+            return False
+        if secret.startswith(HASH_PREFIXES):
+            return await self._verified.matches(key, secret)
+        return _equal(key, secret)
+
+    @staticmethod
+    def _refuse_foreign_pages(request: web.Request, config: Config) -> None:
+        """A web page of somebody else must not even get as far as a wrong key."""
+        origin = request.headers.get("Origin")
+        if origin is not None and not origin_allowed(origin, request, config):
+            raise Refusal(403, "origin not allowed", f"pages of {origin[:200]} may not use the management API")
+
+
+class _VerifiedHash:
+    """Compares keys with a bcrypt hash off the event loop, and remembers the last right one as a keyed digest."""
+
+    def __init__(self) -> None:
+        self._salt = secrets.token_bytes(32)
+        self._hash = ""
+        self._digest = b""
+        self._lock = asyncio.Lock()
+
+    async def matches(self, key: str, hashed: str) -> bool:
+        digest = hmac.digest(self._salt, key.encode("utf-8", "surrogateescape"), "sha256")
+        if self._known(digest, hashed):
+            return True
+        async with self._lock:  # one at a time: guessing must not take the machine
+            if self._known(digest, hashed):
+                return True
+            if not await asyncio.to_thread(_bcrypt_matches, key, hashed):
+                return False
+            self._hash, self._digest = hashed, digest
+            return True
+
+    def _known(self, digest: bytes, hashed: str) -> bool:
+        return self._hash == hashed and hmac.compare_digest(digest, self._digest)
+
+
+def _bcrypt_matches(key: str, hashed: str) -> bool:
+    import bcrypt
+
+    try:
+        return bcrypt.checkpw(key.encode("utf-8", "surrogateescape")[:72], hashed.encode())
+    except ValueError:
+        return False
+
+
+def management_key(request: web.Request) -> str:
+    """The key a request carries: ``Authorization`` (with or without ``Bearer``), else ``X-Management-Key``."""
+    value = request.headers.get("Authorization", "")
+    scheme, _, rest = value.partition(" ")
+    key = rest if scheme.lower() == "bearer" else value
+    return key or request.headers.get("X-Management-Key", "")
+
+
+def from_browser(request: web.Request) -> bool:
+    """Whether a browser sent the request on a page's behalf: such a page cannot set a key, only burn attempts."""
+    return "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
+
+
+def origin_allowed(origin: str, request: web.Request, config: Config) -> bool:
+    """Pages of this server, of this machine, and of ``cors-origins`` may use the management API."""
+    if origin in config.cors_origins or "*" in config.cors_origins:
+        return True
+    own = origin.partition("://")[2].lower()
+    return bool(own and own == request.headers.get("Host", "").lower()) or is_loopback_origin(origin)
+
+
+def _equal(one: str, other: str) -> bool:
+    """Compared in constant time, whatever their lengths."""
+    left, right = (sha256(text.encode("utf-8", "surrogateescape")).digest() for text in (one, other))
+    return hmac.compare_digest(left, right)

@@ -1,0 +1,31 @@
+"""``/model-routes``: names that stand for several models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cpa.management.list_resource import ListResource
+from cpa.management.route import Route
+from cpa.management.services import Management
+
+
+class ModelRoutes(ListResource):
+    """The list of routes."""
+
+    key = "model-routes"
+    identity = "alias"
+    appends = True
+    item_schema = {
+        "type": "object",
+        "properties": {"alias": {"type": "string"}, "models": {"type": "array", "items": {"type": "string"}}},
+        "required": ["alias", "models"],
+    }
+
+    def shown(self) -> list[Any]:
+        """Every member spelled out."""
+        return [route.model_dump(mode="json", by_alias=True) for route in self.management.config.model_routes]
+
+
+def routes(management: Management) -> list[Route]:
+    """The four routes."""
+    return ModelRoutes(management).routes()

@@ -1,0 +1,68 @@
+"""Put the management API on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import hdrs, web
+
+from cpa import __version__
+from cpa.management.answers import Refusal, answer
+from cpa.management.route import CONFIGURATION, Handler, Route
+from cpa.management.services import Management
+from cpa.management.writing import etag
+
+PREFIX = "/v0/management"
+
+
+def mount(router: web.UrlDispatcher, management: Management, routes: Iterable[Route]) -> None:
+    """Add ``routes`` and what plugins add, every one of them behind the key."""
+    for route in routes:
+        router.add_route(
+            route.method, PREFIX + route.path, guarded(management, route.handler, tagged=route.tag == CONFIGURATION)
+        )
+    foreign = web.UrlDispatcher()
+    for add in management.plugins.implementations("cpa_management_routes"):
+        add(router=foreign)
+    for entry in foreign.routes():
+        if entry.resource is not None:
+            path = PREFIX + "/" + entry.resource.canonical.removeprefix(PREFIX).lstrip("/")
+            router.add_route(entry.method, path, guarded(management, entry.handler))
+
+
+def guarded(management: Management, handler: Handler, *, tagged: bool = False) -> Handler:
+    """``handler`` for those who may; errors become JSON, and nothing is cached.
+
+    ``tagged``: the answer shows the configuration and carries its entity tag.
+    """
+
+    async def answering(request: web.Request) -> web.StreamResponse:
+        config = management.config
+        if not management.gate.enabled(config):
+            text = "" if management.gate.was_enabled else "404 page not found"
+            return web.Response(status=404, text=text)
+        try:
+            await management.gate.admit(request, config)
+            response = await handler(request)
+        except Refusal as refusal:
+            response = answer(refusal.body, refusal.status)
+        except web.HTTPException:
+            raise
+        except Exception:
+            management.log.exception("management request failed", method=request.method, path=request.path)
+            response = answer({"error": "internal error", "message": "the daemon's log says more"}, 500)
+        if not response.prepared:
+            _mark(response)
+            if tagged:
+                response.headers.setdefault(hdrs.ETAG, etag(management.store))
+        return response
+
+    return answering
+
+
+def _mark(response: web.StreamResponse) -> None:
+    response.headers["X-CPA-VERSION"] = __version__
+    response.headers["X-CPA-COMMIT"] = "none"
+    response.headers["X-CPA-BUILD-DATE"] = "unknown"
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -1,0 +1,79 @@
+"""``/prompt-rules``: rules that edit prompts. The plugin that runs them judges them, through ``cpa_check_config``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from cpa.config.sections import PromptRule
+from cpa.management.answers import Refusal
+from cpa.management.checks import refuse_problems
+from cpa.management.list_resource import ListResource
+from cpa.management.lists import not_found, text
+from cpa.management.route import Route
+from cpa.management.services import Management
+
+_LOWER = ("target", "action", "position")
+_TRIMMED = ("name", "marker")
+_MEMBERS = ("name", "enabled", "models", "target", "action", "content", "marker", "position", "pattern")
+
+
+class PromptRules(ListResource):
+    """The list of rules."""
+
+    key = "prompt-rules"
+    appends = True
+    item_schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+
+    def shown(self) -> list[Any]:
+        """Every member spelled out."""
+        return [_shown(rule) for rule in self.management.config.prompt_rules]
+
+    def changed(self, known: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+        """The whole rule is replaced."""
+        return _tidy_rule(value)
+
+    def tidy(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rules that say only what they mean, none of them wrong."""
+        rules = [_tidy_rule(item) for item in items]
+        checked = tuple(PromptRule.model_validate(rule) for rule in rules)
+        refuse_problems(self.management.plugins, self.management.config.model_copy(update={"prompt_rules": checked}))
+        return rules
+
+    def without(self, items: list[Any], request: web.Request) -> list[Any]:
+        """By name, or by an exact position."""
+        name, index = text(request.query.get("name")), request.query.get("index", "").strip()
+        if name:
+            kept = [item for item in items if text(item.get("name")) != name]
+            if len(kept) == len(items):
+                raise not_found()
+            return kept
+        if not (index.isascii() and index.isdigit() and int(index[:9]) < len(items)):
+            raise Refusal(400, "missing name or index")
+        position = int(index[:9])
+        return items[:position] + items[position + 1 :]
+
+
+def _tidy_rule(rule: dict[str, Any]) -> dict[str, Any]:
+    """The rule without members that say nothing; enumerated members trimmed and in lower case."""
+    tidy = dict(rule)
+    for name in (*_LOWER, *_TRIMMED):
+        if isinstance(tidy.get(name), str):
+            tidy[name] = tidy[name].strip()
+    for name in _LOWER:
+        if isinstance(tidy.get(name), str):
+            tidy[name] = tidy[name].lower()
+    if tidy.get("action") == "inject" and not tidy.get("position"):
+        tidy["position"] = "append"
+    return {name: value for name, value in tidy.items() if name == "enabled" or value not in ("", None, [])}
+
+
+def _shown(rule: PromptRule) -> dict[str, Any]:
+    shown = {name: getattr(rule, name) for name in _MEMBERS}
+    return {**shown, "models": list(shown["models"] or ())}
+
+
+def routes(management: Management) -> list[Route]:
+    """The four routes."""
+    return PromptRules(management).routes()

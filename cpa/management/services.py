@@ -1,0 +1,33 @@
+"""What the management API needs of the rest of the daemon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from cpa.accounts.pool import AccountPool
+from cpa.catalog.catalog import Catalog
+from cpa.config import Config, ConfigStore
+from cpa.management.access import Gate
+from cpa.management.writing import ConfigWriter
+from cpa.plugins.manager import Plugins
+from cpa.upstream.client import UpstreamClient
+
+
+class Management(Struct, kw_only=True):
+    """Handed to every resource once."""
+
+    store: ConfigStore
+    writer: ConfigWriter
+    gate: Gate
+    pool: AccountPool
+    catalog: Catalog
+    plugins: Plugins
+    client: UpstreamClient
+    log: Any
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.store.current

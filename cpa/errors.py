@@ -81,5 +81,17 @@ class ConfigError(CpaError):
     """The configuration is wrong; the message names key and line where they are known."""
 
 
+class AuthFileError(CpaError):
+    """An auth file cannot be used, or its name cannot; the message quotes no content."""
+
+
+class AuthFileMissing(AuthFileError):
+    """There is no auth file of that name (any more)."""
+
+
+class AuthFileExists(AuthFileError):
+    """There is an auth file of that name already."""
+
+
 class PluginError(CpaError):
     """A plugin could not be loaded or broke its contract."""

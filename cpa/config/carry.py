@@ -12,7 +12,7 @@ from cpa.config.settings import Config
 
 
 def with_unknown(path: tuple[str | int, ...], old: Any, new: Any) -> Any:
-    """``new`` with the members of ``old`` that cpa has no field for, in the mappings that remain."""
+    """``new`` with the members of ``old`` that cpa has no field for, and without defaults ``old`` did not spell out."""
     model: type[BaseModel] | None = Config
     for key in path:
         if model is None:
@@ -38,9 +38,16 @@ def _carry(model: type[BaseModel], old: Any, new: Any) -> Any:
     fields = fields_of(model)
     carried: dict[str, Any] = {}
     for key, value in new.items():
+        if key in fields and key not in old and _is_default(fields[key], value):
+            continue
         inner = section_in(fields[key].annotation) if key in fields else None
         carried[key] = _carry(inner, old[key], value) if inner is not None and key in old else value
     return {**carried, **{key: value for key, value in old.items() if key not in fields and key not in new}}
+
+
+def _is_default(field: Any, value: Any) -> bool:
+    default = field.get_default(call_default_factory=True)
+    return same(list(default) if isinstance(default, tuple) else default, value)
 
 
 def defaulted(data: Any, path: tuple[str | int, ...], value: Any) -> bool:

@@ -101,7 +101,11 @@ def _set(items: list[Any], position: int, key: str) -> None:
 
 
 def _unique(items: list[Any]) -> list[Any]:
-    return list({key_text(item): item for item in reversed(items) if key_text(item)}.values())[::-1]
+    kept: dict[str, Any] = {}
+    for item in items:
+        if key := key_text(item):
+            kept.setdefault(key, item)
+    return list(kept.values())
 
 
 def routes(management: Management) -> list[Route]:

@@ -117,11 +117,14 @@ class OAuthModels:
         key = self._kind.key
 
         def edit(data: dict[str, Any]) -> None:
-            known = data.get(key)
-            wanted = change(dict(known) if isinstance(known, dict) else {})
-            if wanted or key == "oauth-model-alias":
-                assign(data, (key,), wanted)
-            else:
+            found = data.get(key)
+            known = dict(found) if isinstance(found, dict) else {}
+            wanted = change(known)
+            for name in known.keys() - wanted.keys():
+                del data[key][name]
+            for name, items in wanted.items():
+                assign(data, (key, name), items)
+            if not wanted and key == "oauth-excluded-models":
                 data.pop(key, None)
 
         await self._management.writer.edit(request, edit)

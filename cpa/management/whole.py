@@ -44,12 +44,11 @@ class WholeConfig:
     async def put_file(self, request: web.Request) -> web.Response:
         """Replace the file. It is checked whole first; a plain management key is replaced by its hash."""
         content = await read_body(request, LARGEST_FILE)
-        await asyncio.to_thread(self._refuse_wrong, content)
-        content = await asyncio.to_thread(with_hashed_key, content)
+        content = await asyncio.to_thread(self._checked, content)
         await self._management.writer.replace(request, content)
         return answer({"ok": True, "changed": ["config"]})
 
-    def _refuse_wrong(self, content: bytes) -> None:
+    def _checked(self, content: bytes) -> bytes:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -65,6 +64,10 @@ class WholeConfig:
         except ConfigError as fault:
             raise Refusal(422, "invalid_config", str(fault)) from None
         refuse_problems(self._management.plugins, loaded.config, code="invalid_prompt_rules")
+        try:
+            return with_hashed_key(content)
+        except ConfigError as fault:
+            raise Refusal(400, "invalid_config", str(fault)) from None
 
 
 def routes(management: Management) -> list[Route]:

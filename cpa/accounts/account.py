@@ -49,9 +49,12 @@ class Account(Struct, kw_only=True):
     """When not empty only these are offered."""
     excluded_models: tuple[str, ...] = ()
     disabled: bool = False
-    disable_cooling: bool = False
+    disable_cooling: bool | None = None
+    """True: failures never cool it; False: they do although ``disable-cooling`` is set; None follows that setting."""
     request_retry: int | None = None
     websockets: bool = False
+    note: str = ""
+    """The user's own words about it."""
     source: str = "config"
     """``config:<section>[<index>]`` or the auth file's path."""
     settings: dict[str, Any] = field(default_factory=dict)

@@ -5,6 +5,8 @@ See ``docs/plugins.md``.
 """
 
 from cpa.accounts.account import Account, ModelMapping, account_id, account_index, mask
+from cpa.accounts.file_fields import expires_at, file_account, last_refresh, provider_of
+from cpa.accounts.projects import project_accounts, split_projects
 from cpa.catalog.model import Model
 from cpa.plugins.faults import classify, retry_after_of
 from cpa.plugins.hookspecs import hookimpl
@@ -26,7 +28,13 @@ __all__ = [
     "account_id",
     "account_index",
     "classify",
+    "expires_at",
+    "file_account",
     "hookimpl",
+    "last_refresh",
     "mask",
+    "project_accounts",
+    "provider_of",
     "retry_after_of",
+    "split_projects",
 ]

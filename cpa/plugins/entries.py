@@ -72,7 +72,7 @@ def entry_fields(entry: Any) -> dict[str, Any]:
         "proxy_url": entry.proxy_url,
         "headers": dict(entry.headers),
         "excluded_models": entry.excluded_models,
-        "disable_cooling": entry.disable_cooling,
+        "disable_cooling": entry.disable_cooling or None,
         "request_retry": entry.request_retry,
         "settings": {
             "timeouts": entry.timeouts.model_dump(exclude_none=True) if entry.timeouts is not None else None,

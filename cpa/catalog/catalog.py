@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
@@ -12,12 +13,30 @@ from cpa.catalog.model import Model
 Listed: TypeAlias = Callable[[str, str], bool]
 
 
-class Offer(Struct, frozen=True):
+class Offer(Struct, frozen=True, gc=False):
     """One account's offer of one model; ``models`` has several entries when an alias is a pool."""
 
     account_id: str
     provider: str
     models: tuple[Model, ...]
+
+
+class _Given(Struct, frozen=True, gc=False):
+    """What an account was registered with."""
+
+    provider: str
+    models: tuple[Model, ...]
+    standing: tuple[int, ...]
+
+
+def _pools(models: Iterable[Model]) -> dict[str, list[Model]]:
+    """Models by name; a repeated name is a pool of different upstream models."""
+    pools: dict[str, list[Model]] = {}
+    for model in models:
+        pool = pools.setdefault(model.id, [])
+        if all((known.upstream or known.id) != (model.upstream or model.id) for known in pool):
+            pool.append(model)
+    return pools
 
 
 class Catalog:
@@ -28,31 +47,49 @@ class Catalog:
 
     def __init__(self, listed: Listed = lambda account_id, model: True) -> None:
         self._by_name: dict[str, dict[str, Offer]] = {}
-        self._names: dict[str, tuple[str, ...]] = {}
+        self._given: dict[str, _Given] = {}
         self._versions: dict[str, object] = {}
         self._listed = listed
 
-    def register(self, account_id: str, provider: str, models: Iterable[Model]) -> None:
-        """Set what an account offers, in the order given; replaces what it offered before."""
-        self.unregister(account_id)
-        by_name: dict[str, list[Model]] = {}
-        for model in models:
-            pool = by_name.setdefault(model.id, [])
-            if all((known.upstream or known.id) != (model.upstream or model.id) for known in pool):
-                pool.append(model)
-        for name, pool in by_name.items():
-            self._by_name.setdefault(name, {})[account_id] = Offer(account_id, provider, tuple(pool))
-            self._versions[name] = object()
-        self._names[account_id] = tuple(by_name)
+    def register(self, account_id: str, provider: str, models: Iterable[Model], standing: tuple[int, ...] = ()) -> bool:
+        """Set what an account offers, in the order given; replaces what it offered before. Whether that differs.
 
-    def unregister(self, account_id: str) -> None:
-        """Forget an account."""
-        for name in self._names.pop(account_id, ()):
-            offers = self._by_name[name]
-            offers.pop(account_id, None)
-            self._versions[name] = object()
-            if not offers:
-                del self._by_name[name], self._versions[name]
+        Names whose offer stays the same are left alone, their versions too. ``standing`` (priority, weight) is what
+        else of the account a version depends on.
+        """
+        given = _Given(provider, tuple(models), standing)
+        known = self._given.get(account_id)
+        if known == given:
+            return False
+        pools = _pools(given.models)
+        for name in _pools(known.models) if known is not None else ():
+            if name not in pools:
+                self._withdraw(name, account_id)
+        moved = known is None or known.standing != standing
+        for name, pool in pools.items():
+            offers = self._by_name.setdefault(name, {})
+            offer = Offer(account_id, provider, tuple(pool))
+            if moved or offers.get(account_id) != offer:
+                offers[account_id] = offer
+                self._versions[name] = object()
+        self._given[account_id] = given
+        return True
+
+    def unregister(self, account_id: str) -> bool:
+        """Forget an account; whether it was known."""
+        known = self._given.pop(account_id, None)
+        if known is None:
+            return False
+        for name in _pools(known.models):
+            self._withdraw(name, account_id)
+        return True
+
+    def _withdraw(self, name: str, account_id: str) -> None:
+        offers = self._by_name[name]
+        offers.pop(account_id, None)
+        self._versions[name] = object()
+        if not offers:
+            del self._by_name[name], self._versions[name]
 
     def offers(self, name: str) -> dict[str, Offer]:
         """Offers of a model name by account id (read only); empty when nobody has it."""
@@ -62,11 +99,15 @@ class Catalog:
         """An object that is another one after every change of the name's offers."""
         return self._versions.get(name)
 
+    def providers(self, name: str) -> list[str]:
+        """Provider keys that offer a name, the one with the most accounts first, whether or not any is usable."""
+        counts = Counter(offer.provider for offer in self._by_name.get(name, {}).values())
+        return sorted(counts, key=lambda provider: (-counts[provider], provider))
+
     def models_of(self, account_id: str) -> list[Model]:
         """What one account offers."""
-        return [
-            model for name in self._names.get(account_id, ()) for model in self._by_name[name][account_id].models[:1]
-        ]
+        known = self._given.get(account_id)
+        return [pool[0] for pool in _pools(known.models).values()] if known is not None else []
 
     def newest(self) -> str | None:
         """Name of the newest listed model that answers text, for the name ``auto``."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 from re import Pattern
 from re import compile as compile_pattern
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +21,8 @@ class ModelAlias(Struct, frozen=True):
     alias: str
     fork: bool = False
     force_mapping: bool = False
+    """The alias, not the upstream's name, stands in answers."""
+    display_name: str = ""
 
 
 def glob(pattern: str) -> Pattern[str]:
@@ -38,14 +41,40 @@ def without_excluded(models: Iterable[Model], patterns: Sequence[str]) -> list[M
     ]
 
 
+def aliases_of(entries: Iterable[Any]) -> tuple[ModelAlias, ...]:
+    """The aliases an auth file lists under ``model_aliases``; entries that say nothing are left out."""
+    found: dict[str, ModelAlias] = {}
+    for entry in entries:
+        if not isinstance(entry, Mapping):
+            continue
+        member = {str(key).replace("-", "_"): value for key, value in entry.items()}
+        name, alias = (str(member.get(key) or "").strip() for key in ("name", "alias"))
+        if name and alias and name.lower() != alias.lower():
+            shown = str(member.get("display_name") or "").strip()
+            fork, force = member.get("fork") is True, member.get("force_mapping") is True
+            found.setdefault(alias.lower(), ModelAlias(name, alias, fork, force, shown))
+    return tuple(found.values())
+
+
+def preferred_aliases(own: Sequence[ModelAlias], channel: Sequence[ModelAlias]) -> tuple[ModelAlias, ...]:
+    """An account's own aliases, then the channel's for models and aliases that its own do not mention."""
+    names = {entry.name.lower() for entry in own}
+    taken = {entry.alias.lower() for entry in own}
+    rest = (entry for entry in channel if entry.name.lower() not in names and entry.alias.lower() not in taken)
+    return (*own, *rest)
+
+
 def with_aliases(models: Sequence[Model], aliases: Sequence[ModelAlias]) -> list[Model]:
-    """Replace (or with ``fork`` accompany) each aliased model by its aliases; a colliding alias is dropped."""
+    """Replace (or with ``fork`` accompany) each aliased model by its aliases; a colliding alias is dropped.
+
+    A model none of whose aliases survives keeps its name.
+    """
     if not aliases:
         return list(models)
     by_name: dict[str, list[ModelAlias]] = {}
     for entry in aliases:
         by_name.setdefault(entry.name.lower(), []).append(entry)
-    taken = {model.id.lower() for model in models if model.id.lower() not in by_name}
+    taken = {model.id.lower() for model in models if _stays(by_name.get(model.id.lower(), ()))}
     offered: list[Model] = []
     for model in models:
         entries = by_name.get(model.id.lower(), [])
@@ -53,18 +82,27 @@ def with_aliases(models: Sequence[Model], aliases: Sequence[ModelAlias]) -> list
         for entry in entries:
             if entry.alias.lower() not in taken:
                 taken.add(entry.alias.lower())
-                renamed.append(
-                    replace(
-                        model,
-                        id=entry.alias,
-                        upstream=model.upstream or model.id,
-                        force_mapping=entry.force_mapping or model.force_mapping,
-                    )
-                )
-        if not renamed or any(entry.fork for entry in entries):
+                renamed.append(_renamed(model, entry))
+        if _stays(entries) or (not renamed and model.id.lower() not in taken):
+            taken.add(model.id.lower())
             offered.append(model)
         offered.extend(renamed)
     return offered
+
+
+def _stays(entries: Sequence[ModelAlias]) -> bool:
+    """Whether a model with these aliases keeps its own name in any case."""
+    return not entries or any(entry.fork for entry in entries)
+
+
+def _renamed(model: Model, entry: ModelAlias) -> Model:
+    return replace(
+        model,
+        id=entry.alias,
+        upstream=model.upstream or model.id,
+        display_name=entry.display_name or model.display_name,
+        force_mapping=entry.force_mapping or model.force_mapping,
+    )
 
 
 def with_prefix(models: Sequence[Model], prefix: str, *, force: bool) -> list[Model]:

@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from cpa.formats.registry import builtin_formats
 from cpa.logs import Secrets, get_logger, set_level, setup_logging
 from cpa.management.access import Gate
 from cpa.management.hashing import hash_key_in_file, is_plain
+from cpa.management.keep_alive import KeepAlive
 from cpa.management.mount import mount
 from cpa.management.resources import all_routes
 from cpa.management.services import Management
@@ -49,7 +50,13 @@ class Daemon:
         *,
         local_password: str = "",
     ) -> None:
-        """``local_password`` lets callers on this machine use the management API."""
+        """``local_password`` lets callers on this machine use the management API.
+
+        With ``on_silence`` set before ``start`` it is called when nobody uses ``/keep-alive`` for a while.
+        """
+        self._local_password = local_password
+        self.on_silence: Callable[[], None] | None = None
+        self._keep_alive: KeepAlive | None = None
         self.store = store
         self.log = get_logger("cpa")
         self.secrets = secrets or Secrets()
@@ -102,6 +109,8 @@ class Daemon:
         await self.plugins.call_all(
             "cpa_start", host=Host(config=lambda: self.store.current, http=self.client, log=self.log)
         )
+        if self._keep_alive is not None:
+            self._keep_alive.start()
         _settle_memory()
         addresses = ", ".join(self.addresses)
         self.log.info(f"API server started successfully on: {addresses}", version=__version__)
@@ -110,6 +119,8 @@ class Daemon:
     async def stop(self) -> None:
         """Stop accepting, drain, let plugins end, close everything."""
         self._notifier.stopping()
+        if self._keep_alive is not None:
+            self._keep_alive.cancel()
         if self._listener is not None:
             await self._listener.stop()
         await self.plugins.call_all("cpa_stop")
@@ -150,6 +161,9 @@ class Daemon:
             log=get_logger("cpa.management"),
         )
         mount(router, management, all_routes(management))
+        if self._local_password and self.on_silence is not None:
+            self._keep_alive = KeepAlive(self._local_password, self.on_silence)
+            router.add_get("/keep-alive", self._keep_alive.handle)
         for add in self.plugins.implementations("cpa_routes"):
             add(router=router)
 
@@ -215,6 +229,7 @@ async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ, *, loc
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, daemon.reload)
+    daemon.on_silence = stopping.set
     await daemon.start()
     _hint(daemon, environ)
     await stopping.wait()

@@ -226,6 +226,7 @@ class RemoteManagement(Section):
     disable_control_panel: bool = False
     disable_auto_update_panel: bool = False
     panel_github_repository: str = ""
+    releases_url: Trimmed = ""
 
 
 class Pprof(Section):

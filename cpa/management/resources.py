@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from cpa.management import ampcode, api_keys, model_routes, oauth_models, prompt_rules, provider_keys, scalars, whole
+from cpa.management import (
+    ampcode,
+    api_call,
+    api_keys,
+    latest_version,
+    model_definitions,
+    model_routes,
+    oauth_models,
+    prompt_rules,
+    provider_keys,
+    scalars,
+    whole,
+)
+from cpa.management.mount import PREFIX
+from cpa.management.openapi import description_route
 from cpa.management.route import Route
 from cpa.management.services import Management
 
-RESOURCES = (whole, scalars, api_keys, provider_keys, oauth_models, prompt_rules, model_routes, ampcode)
+RESOURCES = (
+    whole,
+    scalars,
+    api_keys,
+    provider_keys,
+    oauth_models,
+    prompt_rules,
+    model_routes,
+    ampcode,
+    api_call,
+    model_definitions,
+    latest_version,
+)
 """Modules with a function ``routes(management)``."""
 
 
 def all_routes(management: Management) -> list[Route]:
-    """The routes of every resource."""
-    return [route for resource in RESOURCES for route in resource.routes(management)]
+    """The routes of every resource, and the one that describes them."""
+    routes = [route for resource in RESOURCES for route in resource.routes(management)]
+    return [*routes, description_route(routes, PREFIX)]

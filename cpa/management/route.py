@@ -48,5 +48,7 @@ class Route(Struct, kw_only=True):
     answer: Schema = field(default_factory=lambda: STATUS_OK)
     """JSON schema of the 200 answer."""
     answer_type: str = "application/json"
+    statuses: tuple[int, ...] = (200,)
+    """Statuses of answers that are no refusal."""
     refusals: tuple[int, ...] = (400,)
     """Statuses beyond those that every route has (401, 403, 404 when disabled)."""

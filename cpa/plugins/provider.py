@@ -87,6 +87,8 @@ class Provider:
     model_type: str = ""
     """The ``type`` its models show in lists."""
     owned_by: str = ""
+    credential_hosts: frozenset[str] = frozenset()
+    """Hosts beside an account's own base URL that may be sent its credential when the management API is asked to."""
     channel: str = ""
     """Catalogue section whose built-in models its accounts offer when their configuration lists none."""
 

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from cpa import __version__
+from cpa.accounts.files import AuthDirectory
 from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.config.diff import changed_paths, restart_required
 from cpa.config.environment import read_dotenv
 from cpa.errors import CpaError
+from cpa.exchange.announcer import Announcer
+from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
@@ -36,7 +39,7 @@ from cpa.server.listener import Listener
 from cpa.server.services import Services
 from cpa.systemd import Notifier
 from cpa.upstream.client import UpstreamClient
-from cpa.watch import ConfigWatcher
+from cpa.watch import AuthWatcher, ConfigWatcher
 
 
 class Daemon:
@@ -65,7 +68,10 @@ class Daemon:
         self.catalog = Catalog(self.pool.listed)
         self.client = UpstreamClient(lambda: store.current.proxy_url, environ)
         self.formats = builtin_formats()
-        self.roster = Roster(self.plugins, self.pool, self.catalog, self.log)
+        self.announcer = Announcer(self.plugins, self.log)
+        self.roster = Roster(self.plugins, self.pool, self.catalog, self.log, self.announcer)
+        self.auth_files = AuthFiles(AuthDirectory(Path(store.current.auth_dir)), self.roster, self.log)
+        self.auth_watcher = AuthWatcher(self.auth_files, self.log)
         self.watcher = ConfigWatcher(store, self.log)
         self.gate = Gate(environ, local_password)
         self._notifier = Notifier(environ)
@@ -90,6 +96,8 @@ class Daemon:
             for codec in codec_list():
                 self.formats.add(codec)
         self._take(config)
+        await self.auth_watcher.prepare()
+        await self.auth_files.load()
         exchange = Exchange(
             plugins=self.plugins,
             formats=self.formats,
@@ -103,6 +111,8 @@ class Daemon:
         await self._listener.start()
         self._tasks = [
             asyncio.create_task(self.watcher.run()),
+            asyncio.create_task(self.auth_watcher.run()),
+            asyncio.create_task(self.announcer.run()),
             asyncio.create_task(self._listener.watch_certificate()),
             asyncio.create_task(self._notifier.watchdog(lambda: True)),
         ]
@@ -170,7 +180,7 @@ class Daemon:
     def _take(self, config: Config) -> None:
         """Make everything that follows the configuration what it says."""
         set_level(debug=config.debug)
-        self.roster.sync(config)
+        self.roster.apply_config(config)
         self.secrets.replace(_secret_values(config, self.pool))
 
     def _reloaded(self, old: Config, new: Config, exchange: Exchange) -> None:

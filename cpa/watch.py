@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from watchfiles import Change, awatch
 
+from cpa.accounts.files import is_auth_file_name
 from cpa.config.store import ConfigStore
 from cpa.errors import ConfigError
+from cpa.exchange.auth_files import AuthFiles
 
 DEBOUNCE_MS = 150
 POLL_SECONDS = 5.0
@@ -22,6 +26,9 @@ LONGEST_WAIT = 1.0
 """Seconds after which a file that is written all the time is read all the same."""
 RETRY_SECONDS = 60.0
 """Between two attempts to watch folders that cannot be watched."""
+
+SHARE = 200
+"""Comparing all auth files, which the kernel makes superfluous mostly, may take one part in so many of the time."""
 
 Stamp = tuple[int, int, int]
 """Modification time (ns), size, inode; zeros for a file that is not there."""
@@ -36,17 +43,26 @@ def stamp_of(path: Path) -> Stamp:
     return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-async def changes(folders: tuple[Path, ...], concerns: Callable[[Path], bool]) -> AsyncIterator[set[Path]]:
+async def changes(
+    folders: tuple[Path, ...], concerns: Callable[[Path], bool], stop: asyncio.Event | None = None
+) -> AsyncIterator[set[Path]]:
     """Paths directly in these folders that were written, created, renamed or removed, in batches.
 
-    ``concerns`` says which are wanted. Raises OSError or RuntimeError when the folders cannot be watched.
+    ``concerns`` says which are wanted, ``stop`` ends it. Raises OSError or RuntimeError when the folders cannot be
+    watched.
     """
 
     def wanted(_: Change, path: str) -> bool:
         return concerns(Path(path))
 
     async for batch in awatch(
-        *folders, watch_filter=wanted, debounce=DEBOUNCE_MS, step=50, recursive=False, yield_on_timeout=False
+        *folders,
+        watch_filter=wanted,
+        debounce=DEBOUNCE_MS,
+        step=50,
+        stop_event=stop,
+        recursive=False,
+        yield_on_timeout=False,
     ):
         yield {Path(path) for _, path in batch}
 
@@ -151,3 +167,73 @@ class ConfigWatcher:
             if (stamp := stamp_of(self._store.path)) != seen:
                 seen = stamp
                 await self._check()
+
+
+class AuthWatcher:
+    """Follows the auth directory file by file: what is added, changed, replaced or deleted there is in force at once.
+
+    The kernel tells which file it was. Where it tells nothing (network mounts), times and sizes are compared now and
+    then; only files that differ are read.
+    """
+
+    def __init__(self, files: AuthFiles, log: Any, poll_seconds: float = POLL_SECONDS) -> None:
+        self._files = files
+        self._log = log
+        self._poll_seconds = poll_seconds
+        self._stamps: dict[str, Stamp] = {}
+        self._place: Stamp | None = None
+        self._moved = asyncio.Event()
+
+    async def prepare(self) -> None:
+        """Remember how the files are now. Call it before they are read, so that no change falls in between."""
+        self._stamps = await self._look() or {}
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch())
+            group.create_task(self._poll())
+            group.create_task(self._files.follow())
+
+    async def _watch(self) -> None:
+        folder = self._files.directory.path
+        while True:
+            self._moved.clear()
+            try:
+                async for batch in changes((folder,), lambda path: is_auth_file_name(path.name), self._moved):
+                    await self._check({path.name for path in batch})
+            except (OSError, RuntimeError) as fault:
+                self._log.warning(
+                    "cannot watch the auth directory; it is looked at every few seconds", reason=str(fault)
+                )
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._moved.wait(), RETRY_SECONDS)
+
+    async def _check(self, names: set[str]) -> None:
+        try:
+            await self._files.check(names)
+        except Exception:
+            self._log.exception("changed auth files could not be put in force")
+
+    async def _poll(self) -> None:
+        pause = min(QUIET_SECONDS * 10, self._poll_seconds)
+        while True:
+            await asyncio.sleep(pause)
+            started = time.perf_counter()
+            place = stamp_of(self._files.directory.path)
+            if self._place is not None and place[2] != self._place[2]:
+                self._moved.set()  # another directory stands there now: the kernel watches the old one
+            self._place = place
+            now = await self._look()
+            pause = max(self._poll_seconds, (time.perf_counter() - started) * SHARE)
+            if now is None:
+                continue
+            before, self._stamps = self._stamps, now
+            differing = {name for name, stamp in now.items() if before.get(name) != stamp}
+            await self._check(differing | (before.keys() - now.keys()))
+
+    async def _look(self) -> dict[str, Stamp] | None:
+        try:
+            return await asyncio.to_thread(self._files.directory.stamps)
+        except OSError:
+            return None

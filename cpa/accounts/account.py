@@ -79,6 +79,14 @@ def account_index(seed: str) -> str:
     return sha256(seed.encode()).hexdigest()[:16]
 
 
+def same_login(old: Account, new: Account) -> bool:
+    """Whether ``new`` is the login that ``old`` was, at most with a renewed token."""
+    if old.kind != "oauth" or new.kind != "oauth":
+        return old.secret == new.secret
+    identity = ("email", "account_id", "account_uuid", "device_id", "sub")
+    return all(old.metadata.get(member) == new.metadata.get(member) for member in identity)
+
+
 def mask(secret: str) -> str:
     """A secret for people: enough to recognise it, too little to use it."""
     if len(secret) > 12:

@@ -79,6 +79,13 @@ class Health(Struct):
         else:
             self.models[model] = cooldown
 
+    def renewed(self) -> None:
+        """The token is a new one: forget that the old one was refused."""
+        if self.account is not None and self.account.reason == "unauthorized":
+            self.account = None
+        for model in [model for model, cooldown in self.models.items() if cooldown.reason == "unauthorized"]:
+            del self.models[model]
+
     def reset(self) -> None:
         """Forget every cooldown."""
         self.account = None

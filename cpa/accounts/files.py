@@ -59,6 +59,8 @@ class AuthFile(Struct, frozen=True):
         return f"AuthFile({self.name!r}, type={self.type!r})"
 
 
+Stamp: TypeAlias = tuple[int, int, int]
+"""Modification time (ns), size, inode."""
 Skipped: TypeAlias = Callable[[str, str], None]
 """``skipped(name, reason)``"""
 
@@ -125,6 +127,17 @@ class AuthDirectory:
             return sorted(name for name in os.listdir(self.path) if is_auth_file_name(name))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def stamps(self) -> dict[str, Stamp]:
+        """What tells one version of each file from another, without reading any. Raises OSError."""
+        found: dict[str, Stamp] = {}
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                if is_auth_file_name(entry.name):
+                    with suppress(OSError):
+                        status = entry.stat()
+                        found[entry.name] = (status.st_mtime_ns, status.st_size, status.st_ino)
+        return found
 
     def scan(self, skipped: Skipped = lambda name, reason: None) -> Iterator[AuthFile]:
         """Every usable file in order of name, whatever its type; ``skipped`` hears of the others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from cpa.accounts.account import Account
+from cpa.accounts.account import Account, same_login
 from cpa.accounts.cooldown import Cooldown, Health, Scope
 
 
@@ -34,11 +34,16 @@ class AccountPool:
         return self._health.get(account_id) or Health()
 
     def put(self, account: Account) -> None:
-        """Add an account or replace it. Cooldowns survive unless the credential itself changed."""
+        """Add an account or replace it. Cooldowns survive unless it is another login now.
+
+        A renewed token ends what the old one was refused for.
+        """
         known = self._accounts.get(account.id)
         self._accounts[account.id] = account
-        if known is None or known.secret != account.secret:
+        if known is None or not same_login(known, account):
             self._health[account.id] = Health()
+        elif known.secret != account.secret:
+            self._health[account.id].renewed()
 
     def remove(self, account_id: str) -> None:
         """Forget an account; running exchanges keep their copy."""

@@ -66,6 +66,16 @@ def cpa_models(account: Account) -> Iterable[Model]:
 
 
 @hookspec
+def cpa_models_registered(provider: str, account: Account, models: list[Model]) -> Any:
+    """An account offers these models from now on, under these names. May return a coroutine; 5 seconds at most."""
+
+
+@hookspec
+def cpa_models_unregistered(provider: str, account: Account) -> Any:
+    """An account offers nothing any more. May return a coroutine; 5 seconds at most."""
+
+
+@hookspec
 def cpa_edit_request(request: ClientRequest, body: JsonObject) -> JsonObject | None:
     """Edit a client's request in the client's format, before translation; give the new body or None for no change.
 

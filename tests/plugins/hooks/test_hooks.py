@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable
@@ -254,6 +255,37 @@ async def test_routes_start_and_stop(start: Start) -> None:
     assert await running.ask({}, "/mine") == (200, "hello")
     await running.daemon.stop()
     assert calls[:2] == ["start 127.0.0.1", "stop"]
+
+
+async def test_models_are_announced_and_a_raising_or_hanging_listener_harms_nobody(start: Start) -> None:
+    seen: list[tuple[str, str, list[str]]] = []
+
+    class Plugin:
+        @hookimpl
+        async def cpa_models_registered(self, provider: str, account: Account, models: list[Model]) -> None:
+            seen.append((provider, account.id, [model.id for model in models]))
+            raise RuntimeError("no")
+
+        @hookimpl
+        def cpa_models_unregistered(self, provider: str, account: Account) -> None:
+            seen.append((provider, account.id, []))
+
+    running = await start(Plugin())
+    roster = running.daemon.roster
+    roster.put_runtime(Account(id="echo-3", provider="echo", kind="none"))
+    roster.drop_runtime("echo-3")
+    for _ in range(100):
+        ours = [announced for announced in seen if announced[0] == "echo"]
+        if len(ours) == 4:
+            break
+        await asyncio.sleep(0.01)
+    assert ours == [
+        ("echo", "echo-1", ["echo"]),
+        ("echo", "echo-2", ["echo"]),
+        ("echo", "echo-3", ["echo"]),
+        ("echo", "echo-3", []),
+    ]
+    assert (await running.ask())[0] == 200
 
 
 def test_commands() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cpa import __version__
+from cpa.accounts.account import Account, tokens_of
 from cpa.accounts.files import AuthDirectory
 from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
@@ -70,6 +71,7 @@ class Daemon:
         self.formats = builtin_formats()
         self.announcer = Announcer(self.plugins, self.log)
         self.roster = Roster(self.plugins, self.pool, self.catalog, self.log, self.announcer)
+        self.roster.subscribe(self._note_tokens)
         self.auth_files = AuthFiles(AuthDirectory(Path(store.current.auth_dir)), self.roster, self.log)
         self.auth_watcher = AuthWatcher(self.auth_files, self.log)
         self.watcher = ConfigWatcher(store, self.log)
@@ -183,6 +185,12 @@ class Daemon:
         self.roster.apply_config(config)
         self.secrets.replace(_secret_values(config, self.pool))
 
+    def _note_tokens(self, old: Account | None, new: Account | None) -> None:
+        if new is not None and new.kind == "oauth":
+            self.secrets.tokens.add(tokens_of(new))
+        if old is not None and old.kind == "oauth":
+            self.secrets.tokens.remove(tokens_of(old))
+
     def _reloaded(self, old: Config, new: Config, exchange: Exchange) -> None:
         self.log.info("configuration applied", changed=changed_paths(old, new))
         for path in restart_required(old, new):
@@ -215,7 +223,8 @@ def _settle_memory() -> None:
 
 def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:
     for account in pool:
-        yield account.secret
+        if account.kind != "oauth":
+            yield account.secret
     for key in config.api_keys:
         yield key if isinstance(key, str) else key.key
     yield config.remote_management.secret_key

@@ -87,6 +87,18 @@ def same_login(old: Account, new: Account) -> bool:
     return all(old.metadata.get(member) == new.metadata.get(member) for member in identity)
 
 
+_TOKEN_MEMBERS = ("access_token", "refresh_token", "id_token", "client_secret", "api_key")
+
+
+def tokens_of(account: Account) -> list[str]:
+    """Everything in an account that must never be shown: its secret and its auth file's tokens."""
+    found = [account.secret] if account.secret else []
+    for place in (account.metadata, account.metadata.get("token")):
+        if isinstance(place, dict):
+            found.extend(value for name in _TOKEN_MEMBERS if isinstance(value := place.get(name), str) and value)
+    return found
+
+
 def mask(secret: str) -> str:
     """A secret for people: enough to recognise it, too little to use it."""
     if len(secret) > 12:

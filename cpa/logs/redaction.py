@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cpa.logs.token_words import TokenWords
+
 _NAMES = re.compile(r"authorization|api[-_]?key|apikey|token|secret|password|cookie|credential", re.IGNORECASE)
 _COUNTS = frozenset(
     {
@@ -43,6 +45,8 @@ class Secrets:
     def __init__(self) -> None:
         self._values: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
+        self.tokens = TokenWords()
+        """Tokens of logins, of which there may be thousands."""
 
     def replace(self, values: Iterable[str]) -> None:
         """Set all secret values; very short ones are left out, they would mask ordinary words."""
@@ -57,6 +61,7 @@ class Secrets:
         """The text without secret values and without what looks like one."""
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
+        text = self.tokens.mask(text, MASK)
         return _SHAPES.sub(_keep_name, text)
 
     def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +82,7 @@ class Secrets:
         joined = "\x00".join(texts)
         if self._pattern is not None and self._pattern.search(joined):
             return False
-        return _SHAPES.search(joined) is None
+        return _SHAPES.search(joined) is None and not self.tokens.found(joined)
 
     def _mask(self, name: str, value: Any, depth: int) -> Any:
         if _NAMES.search(name) and name not in _COUNTS and isinstance(value, str | bytes) and value:

@@ -1,0 +1,97 @@
+"""One auth file of every shape that CLIProxyAPI writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+SAMPLES: dict[str, dict[str, Any]] = {
+    "claude-a@example.com.json": {
+        "id_token": "",
+        "access_token": "sk-ant-oat01-aaaaaaaaaaaaaaaaaaaa",
+        "refresh_token": "sk-ant-ort01-bbbbbbbbbbbbbbbbbbbb",
+        "last_refresh": "2026-01-02T03:04:05+01:00",
+        "email": "a@example.com",
+        "type": "claude",
+        "expired": "2026-01-02T11:04:05+01:00",
+        "disabled": False,
+        "organization_uuid": "00000000-0000-4000-8000-000000000001",
+    },
+    "codex-a@example.com-plus.json": {
+        "type": "codex",
+        "email": "a@example.com",
+        "account_id": "acc",
+        "id_token": "h.p.s",
+        "access_token": "at-codex",
+        "refresh_token": "rt-codex",
+        "last_refresh": "2026-01-02T03:04:05+01:00",
+        "expired": "2026-01-12T03:04:05+01:00",
+    },
+    "g@example.com-all.json": {
+        "token": {
+            "access_token": "ya29.one",
+            "token_type": "Bearer",
+            "refresh_token": "1//refresh",
+            "expiry": "2026-01-02T03:04:05.678901234Z",
+            "token_uri": "https://oauth2.googleapis.com/token",
+            "client_id": "client",
+            "client_secret": "secret",
+            "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+            "universe_domain": "googleapis.com",
+        },
+        "project_id": "first-project, second-project,first-project",
+        "email": "g@example.com",
+        "auto": False,
+        "checked": True,
+        "type": "gemini",
+    },
+    "kimi-1767322800000.json": {
+        "access_token": "at-kimi",
+        "refresh_token": "rt-kimi",
+        "token_type": "Bearer",
+        "scope": "kimi-code",
+        "device_id": "device",
+        "expired": "2026-01-02T03:04:05Z",
+        "type": "kimi",
+        "timestamp": 1767322800000,
+    },
+    "vertex-my-project.json": {
+        "service_account": {
+            "type": "service_account",
+            "project_id": "my-project",
+            "private_key_id": "1",
+            "private_key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+            "client_email": "cpa@my-project.iam.gserviceaccount.com",
+            "token_uri": "https://oauth2.googleapis.com/token",
+        },
+        "project_id": "my-project",
+        "email": "cpa@my-project.iam.gserviceaccount.com",
+        "location": "us-central1",
+        "type": "vertex",
+        "prefix": "/team/",
+        "label": "my-project",
+    },
+    "antigravity-a@example.com.json": {
+        "type": "antigravity",
+        "access_token": "at",
+        "refresh_token": "rt",
+        "expires_in": 3599,
+        "timestamp": 1767322800000,
+        "expired": "2026-01-02T03:04:05+01:00",
+        "email": "a@example.com",
+        "project_id": "p",
+    },
+    "xai-a@example.com.json": {
+        "type": "xai",
+        "access_token": "at",
+        "refresh_token": "rt",
+        "base_url": "https://api.x.ai/v1",
+        "auth_kind": "oauth",
+    },
+    "AIStudio.JSON": {"type": "aistudio", "email": "aistudio-0123456789abcdef"},
+}
+
+
+def dumped(data: dict[str, Any]) -> bytes:
+    return orjson.dumps(data)

@@ -167,6 +167,8 @@ class Daemon:
             writer=ConfigWriter(self.store),
             gate=self.gate,
             pool=self.pool,
+            roster=self.roster,
+            auth_files=self.auth_files,
             catalog=self.catalog,
             plugins=self.plugins,
             client=self.client,

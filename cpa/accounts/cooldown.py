@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
 
+from cpa.accounts.recent import RecentRequests
+
 Scope: TypeAlias = Literal["model", "account"]
 
 FIRST_BACKOFF = 1.0
@@ -34,6 +36,7 @@ class Health(Struct):
     succeeded: int = 0
     failed: int = 0
     last_error: str | None = None
+    recent: RecentRequests = field(default_factory=RecentRequests)
 
     def blocked(self, model: str, now: float) -> Cooldown | None:
         """The cooldown that forbids using the account for ``model`` at ``now``; None when it may be used."""

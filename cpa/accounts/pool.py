@@ -10,12 +10,13 @@ from cpa.accounts.cooldown import Cooldown, Health, Scope
 
 
 class AccountPool:
-    """Accounts by id. ``clock`` gives monotonic seconds."""
+    """Accounts by id. ``clock`` gives monotonic seconds, ``wall`` Unix seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._accounts: dict[str, Account] = {}
         self._health: dict[str, Health] = {}
         self.clock = clock
+        self._wall = wall
         self.cooling = True
         """False: ``disable-cooling`` is set for everybody."""
 
@@ -77,6 +78,7 @@ class AccountPool:
         """An attempt with the account succeeded."""
         if health := self._health.get(account_id):
             health.succeed(model)
+            health.recent.note(True, self._wall())
 
     def fail(
         self, account_id: str, model: str, *, scope: Scope | None, reason: str, seconds: float | None, message: str
@@ -87,7 +89,9 @@ class AccountPool:
             return
         if (not self.cooling or account.disable_cooling) and reason != "model_not_supported":
             scope = None
-        self._health[account_id].fail(model, self.clock(), scope=scope, reason=reason, seconds=seconds, message=message)
+        health = self._health[account_id]
+        health.fail(model, self.clock(), scope=scope, reason=reason, seconds=seconds, message=message)
+        health.recent.note(False, self._wall())
 
     def reset(self, account_id: str) -> None:
         """Forget the cooldowns of an account."""

@@ -9,6 +9,8 @@ from msgspec import Struct
 from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
+from cpa.exchange.auth_files import AuthFiles
+from cpa.exchange.roster import Roster
 from cpa.management.access import Gate
 from cpa.management.writing import ConfigWriter
 from cpa.plugins.manager import Plugins
@@ -22,6 +24,8 @@ class Management(Struct, kw_only=True):
     writer: ConfigWriter
     gate: Gate
     pool: AccountPool
+    roster: Roster
+    auth_files: AuthFiles
     catalog: Catalog
     plugins: Plugins
     client: UpstreamClient

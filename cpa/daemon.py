@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cpa import __version__
 from cpa.accounts.account import Account, tokens_of
@@ -81,6 +81,15 @@ class Daemon:
         self._tasks: list[asyncio.Task[None]] = []
         self._hashing: asyncio.Task[None] | None = None
         self._beats = 0
+
+    async def __aenter__(self) -> Self:
+        """Start it."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Stop it."""
+        await self.stop()
 
     @property
     def addresses(self) -> list[str]:

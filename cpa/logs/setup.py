@@ -40,7 +40,20 @@ def set_level(*, debug: bool) -> None:
 
 
 def get_logger(name: str) -> Any:
-    """A logger bound to a name."""
+    """A logger bound to a name.
+
+    In a program that has not set structlog up, tracebacks are written without the values of variables: those hold
+    keys.
+    """
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+                structlog.processors.format_exc_info,
+                structlog.dev.ConsoleRenderer(colors=False, timestamp_key="ts", pad_event_to=0, sort_keys=False),
+            ]
+        )
     return structlog.get_logger().bind(logger=name)
 
 

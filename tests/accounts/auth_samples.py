@@ -74,8 +74,8 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "antigravity-a@example.com.json": {
         "type": "antigravity",
-        "access_token": "at",
-        "refresh_token": "rt",
+        "access_token": "at-antigravity",
+        "refresh_token": "rt-antigravity",
         "expires_in": 3599,
         "timestamp": 1767322800000,
         "expired": "2026-01-02T03:04:05+01:00",
@@ -84,8 +84,8 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "xai-a@example.com.json": {
         "type": "xai",
-        "access_token": "at",
-        "refresh_token": "rt",
+        "access_token": "at-xai",
+        "refresh_token": "rt-xai-token",
         "base_url": "https://api.x.ai/v1",
         "auth_kind": "oauth",
     },

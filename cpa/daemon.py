@@ -14,11 +14,13 @@ from typing import Any, Self
 from cpa import __version__
 from cpa.accounts.account import Account, tokens_of
 from cpa.accounts.files import AuthDirectory
+from cpa.accounts.persistence import FILE_NAME, CooldownKeeper
 from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.config.diff import changed_paths, restart_required
 from cpa.config.environment import read_dotenv
+from cpa.config.runtime import control_socket
 from cpa.errors import CpaError
 from cpa.exchange.announcer import Announcer
 from cpa.exchange.auth_files import AuthFiles
@@ -27,6 +29,7 @@ from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
 from cpa.logs import Secrets, get_logger, set_level, setup_logging
 from cpa.management.access import Gate
+from cpa.management.control import ControlSocket
 from cpa.management.hashing import hash_key_in_file, is_plain
 from cpa.management.keep_alive import KeepAlive
 from cpa.management.mount import mount
@@ -58,7 +61,9 @@ class Daemon:
 
         With ``on_silence`` set before ``start`` it is called when nobody uses ``/keep-alive`` for a while.
         """
+        self._environ = environ
         self._local_password = local_password
+        self._control: ControlSocket | None = None
         self.on_silence: Callable[[], None] | None = None
         self._keep_alive: KeepAlive | None = None
         self.store = store
@@ -74,6 +79,7 @@ class Daemon:
         self.roster.subscribe(self._note_tokens)
         self.auth_files = AuthFiles(AuthDirectory(Path(store.current.auth_dir)), self.roster, self.log)
         self.auth_watcher = AuthWatcher(self.auth_files, self.log)
+        self.cooldowns = CooldownKeeper(self.auth_files.directory.path / FILE_NAME, self.pool, self.log)
         self.watcher = ConfigWatcher(store, self.log)
         self.gate = Gate(environ, local_password)
         self._notifier = Notifier(environ)
@@ -109,6 +115,8 @@ class Daemon:
         self._take(config)
         await self.auth_watcher.prepare()
         await self.auth_files.load()
+        if config.save_cooldown_status:
+            self.cooldowns.restore()
         exchange = Exchange(
             plugins=self.plugins,
             formats=self.formats,
@@ -120,10 +128,13 @@ class Daemon:
         self.store.subscribe(lambda old, new: self._reloaded(old, new, exchange))
         self._listener = Listener(self._application(exchange), config, self.log, self.store.path.absolute().parent)
         await self._listener.start()
+        if self._control is not None:
+            await self._control.start()
         self._tasks = [
             asyncio.create_task(self.watcher.run()),
             asyncio.create_task(self.auth_watcher.run()),
             asyncio.create_task(self.announcer.run()),
+            asyncio.create_task(self.cooldowns.run(lambda: self.store.current.save_cooldown_status)),
             asyncio.create_task(self._listener.watch_certificate()),
             asyncio.create_task(self._notifier.watchdog(lambda: True)),
         ]
@@ -142,6 +153,8 @@ class Daemon:
         self._notifier.stopping()
         if self._keep_alive is not None:
             self._keep_alive.cancel()
+        if self._control is not None:
+            await self._control.stop()
         if self._listener is not None:
             await self._listener.stop()
         await self.plugins.call_all("cpa_stop")
@@ -149,6 +162,7 @@ class Daemon:
             task.cancel()
         hashing = [self._hashing] if self._hashing is not None else []
         await asyncio.gather(*self._tasks, *hashing, return_exceptions=True)
+        await self.cooldowns.save(wanted=self.store.current.save_cooldown_status)
         await self.client.close()
         self.log.info("stopped")
 
@@ -183,7 +197,9 @@ class Daemon:
             client=self.client,
             log=get_logger("cpa.management"),
         )
-        mount(router, management, all_routes(management))
+        routes = all_routes(management)
+        mount(router, management, routes)
+        self._control = ControlSocket(control_socket(self.store.path, self._environ), management, routes)
         if self._local_password and self.on_silence is not None:
             self._keep_alive = KeepAlive(self._local_password, self.on_silence)
             router.add_get("/keep-alive", self._keep_alive.handle)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
 
 from aiohttp import hdrs, web
 
 from cpa import __version__
+from cpa.config import Config
 from cpa.management.answers import Refusal, answer
 from cpa.management.route import CONFIGURATION, Handler, Route
 from cpa.management.services import Management
@@ -14,23 +16,27 @@ from cpa.management.writing import etag
 
 PREFIX = "/v0/management"
 
+Admit: TypeAlias = Callable[[web.Request, Config], Awaitable[None]]
+"""Lets a request in, or raises Refusal."""
 
-def mount(router: web.UrlDispatcher, management: Management, routes: Iterable[Route]) -> None:
-    """Add ``routes`` and what plugins add, every one of them behind the key."""
+
+def mount(
+    router: web.UrlDispatcher, management: Management, routes: Iterable[Route], admit: Admit | None = None
+) -> None:
+    """Add ``routes`` and what plugins add, every one of them behind the key, or behind ``admit`` instead."""
     for route in routes:
-        router.add_route(
-            route.method, PREFIX + route.path, guarded(management, route.handler, tagged=route.tag == CONFIGURATION)
-        )
+        handler = guarded(management, route.handler, admit, tagged=route.tag == CONFIGURATION)
+        router.add_route(route.method, PREFIX + route.path, handler)
     foreign = web.UrlDispatcher()
     for add in management.plugins.implementations("cpa_management_routes"):
         add(router=foreign)
     for entry in foreign.routes():
         if entry.resource is not None:
             path = PREFIX + "/" + entry.resource.canonical.removeprefix(PREFIX).lstrip("/")
-            router.add_route(entry.method, path, guarded(management, entry.handler))
+            router.add_route(entry.method, path, guarded(management, entry.handler, admit))
 
 
-def guarded(management: Management, handler: Handler, *, tagged: bool = False) -> Handler:
+def guarded(management: Management, handler: Handler, admit: Admit | None = None, *, tagged: bool = False) -> Handler:
     """``handler`` for those who may; errors become JSON, and nothing is cached.
 
     ``tagged``: the answer shows the configuration and carries its entity tag.
@@ -38,11 +44,11 @@ def guarded(management: Management, handler: Handler, *, tagged: bool = False) -
 
     async def answering(request: web.Request) -> web.StreamResponse:
         config = management.config
-        if not management.gate.enabled(config):
+        if admit is None and not management.gate.enabled(config):
             text = "" if management.gate.was_enabled else "404 page not found"
             return web.Response(status=404, text=text)
         try:
-            await management.gate.admit(request, config)
+            await (admit or management.gate.admit)(request, config)
             response = await handler(request)
         except Refusal as refusal:
             response = answer(refusal.body, refusal.status)

@@ -1,0 +1,61 @@
+"""Ask the running daemon, over the socket that only its owner can open."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cpa.config.runtime import control_socket
+from cpa.errors import CpaError
+
+SECONDS = 30.0
+
+
+class DaemonUnreachable(CpaError):
+    """No daemon serves this configuration file, or it does not answer."""
+
+
+class DaemonRefused(CpaError):
+    """The daemon answered with an error."""
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def ask_daemon(
+    config_path: Path,
+    method: str,
+    path: str,
+    body: Any = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Any:
+    """Call a route below ``/v0/management``; its JSON. Raises DaemonUnreachable and DaemonRefused."""
+    connection = _Connection(control_socket(config_path, environ))
+    try:
+        connection.request(method, f"/v0/management{path}", None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        content = answer.read()
+    except (OSError, http.client.HTTPException) as fault:
+        raise DaemonUnreachable(f"no running daemon serves {config_path} ({fault})") from None
+    finally:
+        connection.close()
+    try:
+        told = json.loads(content)
+    except ValueError:
+        raise DaemonRefused(f"the daemon answered {answer.status} without JSON") from None
+    if answer.status >= 400:
+        raise DaemonRefused(str(told.get("message") or told.get("error") or answer.status))
+    return told

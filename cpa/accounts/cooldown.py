@@ -5,6 +5,7 @@ Times are monotonic seconds, so that a changed wall clock neither frees nor jail
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
@@ -81,6 +82,23 @@ class Health(Struct):
             self.account = cooldown
         else:
             self.models[model] = cooldown
+
+    def running(self, now: float) -> Iterator[tuple[str, Cooldown]]:
+        """Cooldowns that are not over, by upstream model; that of the whole account under the empty name."""
+        if self.account is not None and self.account.until > now:
+            yield "", self.account
+        for model, cooldown in self.models.items():
+            if cooldown.until > now:
+                yield model, cooldown
+
+    def restore(self, model: str, cooldown: Cooldown, level: int) -> None:
+        """Put back a cooldown as ``running`` gave it, with the back-off level the model had."""
+        if not model:
+            self.account = cooldown
+            return
+        self.models[model] = cooldown
+        if level:
+            self.backoff[model] = level
 
     def renewed(self) -> None:
         """The token is a new one: forget that the old one was refused."""

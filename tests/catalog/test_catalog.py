@@ -5,7 +5,16 @@ from __future__ import annotations
 from cpa.catalog.builtin import builtin_models
 from cpa.catalog.catalog import Catalog
 from cpa.catalog.model import Model
-from cpa.catalog.offer import ModelAlias, glob, with_aliases, with_prefix, without_excluded
+from cpa.catalog.offer import (
+    ModelAlias,
+    aliases_of,
+    glob,
+    preferred_aliases,
+    with_aliases,
+    with_prefix,
+    without_excluded,
+)
+from cpa.catalog.shaping import Shaper
 
 
 def ids(models: list[Model]) -> list[str]:
@@ -23,6 +32,14 @@ def test_a_glob_knows_only_the_star() -> None:
     assert not glob("a?c").match("abc")
     assert not glob("[ab]").match("a")
     assert not glob("gpt").match("gpt-5")
+    for pattern, name in (
+        ("gemini-*", "gemini-x"),
+        ("*-preview", "x-preview"),
+        ("*flash*", "a-flash-b"),
+        ("a*b*c", "axbxc"),
+    ):
+        assert glob(pattern).match(name)
+        assert not glob(pattern).match("other")
 
 
 def test_an_alias_replaces_the_name_and_a_fork_keeps_it() -> None:
@@ -34,6 +51,49 @@ def test_an_alias_replaces_the_name_and_a_fork_keeps_it() -> None:
 
 def test_an_alias_that_is_taken_is_dropped() -> None:
     assert ids(with_aliases([Model(id="a"), Model(id="b")], [ModelAlias("a", "B")])) == ["a", "b"]
+
+
+def test_several_aliases_of_one_model_are_all_offered() -> None:
+    both = [ModelAlias("a", "x"), ModelAlias("a", "y", force_mapping=True, display_name="Why")]
+    offered = with_aliases([Model(id="a", display_name="A")], both)
+    assert ids(offered) == ["x", "y"]
+    assert [(model.force_mapping, model.display_name) for model in offered] == [(False, "A"), (True, "Why")]
+
+
+def test_an_alias_never_takes_a_name_that_stays() -> None:
+    kept = ModelAlias("a", "x", fork=True)
+    for order in (["a", "b"], ["b", "a"]):
+        models = [Model(id=name) for name in order]
+        assert sorted(ids(with_aliases(models, [kept, ModelAlias("b", "A")]))) == ["a", "b", "x"]
+    freed = with_aliases([Model(id="a"), Model(id="b")], [ModelAlias("a", "x"), ModelAlias("b", "a")])
+    assert [(model.id, model.upstream) for model in freed] == [("x", "a"), ("a", "b")]
+
+
+def test_aliases_in_a_file_tolerate_what_people_write() -> None:
+    entries = [
+        {"name": " a ", "alias": "x", "fork": True, "force-mapping": True, "display-name": "X"},
+        {"name": "b", "alias": "X"},
+        {"name": "c", "alias": "C"},
+        {"name": "d"},
+        {"alias": "e"},
+        "f",
+        None,
+    ]
+    own = aliases_of(entries)
+    assert own == (ModelAlias("a", "x", True, True, "X"),)
+    channel = (ModelAlias("A", "other"), ModelAlias("z", "X"), ModelAlias("b", "y"))
+    assert preferred_aliases(own, channel) == (*own, ModelAlias("b", "y"))
+
+
+def test_accounts_with_the_same_models_share_the_result() -> None:
+    shaper, models = Shaper(), (Model(id="a"), Model(id="b"))
+    first = shaper.shape(models, excluded=("b",), prefix="team")
+    assert ids(list(first)) == ["a", "team/a"]
+    assert shaper.shape(list(models), excluded=("b",), prefix="team") is first
+    assert ids(list(shaper.shape(models, excluded=("b",), prefix="team", force_prefix=True))) == ["team/a"]
+    for number in range(2 * Shaper.LIMIT):
+        shaper.shape((Model(id=str(number)),))
+    assert shaper.shape(models, excluded=("b",), prefix="team") == first
 
 
 def test_prefixes() -> None:
@@ -55,6 +115,39 @@ def test_offers_come_and_go_with_their_accounts() -> None:
     catalog.unregister("b")
     assert catalog.offers("m") == {}
     assert ids(catalog.list_models()) == ["n"]
+
+
+def test_registering_the_same_again_moves_nothing() -> None:
+    catalog = Catalog()
+    assert catalog.register("a", "p", [Model(id="m"), Model(id="n")], (0, 1))
+    before = {name: catalog.version(name) for name in ("m", "n")}
+    assert not catalog.register("a", "p", [Model(id="m"), Model(id="n")], (0, 1))
+    assert catalog.register("a", "p", [Model(id="m"), Model(id="o")], (0, 1))
+    assert catalog.version("m") is before["m"]
+    assert catalog.version("n") is None
+    assert catalog.register("a", "p", [Model(id="m"), Model(id="o")], (5, 1))
+    assert catalog.version("m") is not before["m"]
+    assert catalog.unregister("a")
+    assert not catalog.unregister("a")
+
+
+def test_providers_of_a_name_are_ordered_by_how_many_accounts_they_have() -> None:
+    usable = {"x"}
+    catalog = Catalog(lambda account, model: account in usable)
+    for account, provider in (("x", "few"), ("y", "many"), ("z", "many"), ("w", "also-few")):
+        catalog.register(account, provider, [Model(id="m"), Model(id="m")])
+    assert catalog.providers("m") == ["many", "also-few", "few"]
+    catalog.unregister("y")
+    assert catalog.providers("m") == ["also-few", "few", "many"]
+    assert catalog.providers("no such model") == []
+
+
+def test_lists_are_the_caller_s_own() -> None:
+    catalog = Catalog()
+    catalog.register("a", "p", [Model(id="m")])
+    catalog.list_models().clear()
+    catalog.models_of("a").clear()
+    assert ids(catalog.list_models()) == ids(catalog.models_of("a")) == ["m"]
 
 
 def test_a_repeated_alias_is_a_pool_in_the_order_given() -> None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from cpa.accounts.account import Account, account_index
 from cpa.accounts.files import type_of
-from cpa.config.sections import seconds_of
+from cpa.config.sections import ErrorRule, seconds_of
 
 PROVIDERS = {"gemini": "gemini-cli"}
 """Provider keys of types that are named otherwise."""
@@ -82,8 +85,8 @@ def file_options(data: Mapping[str, Any]) -> dict[str, Any]:
 def file_settings(data: Mapping[str, Any]) -> dict[str, Any]:
     """Common options that are no account field; only those that are set.
 
-    ``model_aliases`` (:func:`cpa.catalog.offer.aliases_of` reads them), ``request_scoped_errors`` as written and
-    ``refresh_interval`` in seconds.
+    ``model_aliases`` as written (:func:`cpa.catalog.offer.aliases_of` reads them), ``request_scoped_errors`` as in a
+    configuration and ``refresh_interval`` in seconds.
     """
     found: dict[str, Any] = {}
     aliases = _first(data, "model_aliases")
@@ -91,11 +94,17 @@ def file_settings(data: Mapping[str, Any]) -> dict[str, Any]:
         found["model_aliases"] = tuple(entry for entry in aliases if isinstance(entry, dict))
     rules = _first(data, "request_scoped_errors")
     if isinstance(rules, list) and rules:
-        found["request_scoped_errors"] = tuple(entry for entry in rules if isinstance(entry, dict))
+        found["request_scoped_errors"] = tuple(_error_rules(rules))
     interval = refresh_interval(data)
     if interval is not None:
         found["refresh_interval"] = interval
     return found
+
+
+def _error_rules(entries: list[Any]) -> Iterator[ErrorRule]:
+    for entry in entries:
+        with suppress(ValidationError):
+            yield ErrorRule.model_validate(entry)
 
 
 def patterns(value: Any) -> tuple[str, ...]:

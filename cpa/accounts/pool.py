@@ -87,7 +87,8 @@ class AccountPool:
         account = self._accounts.get(account_id)
         if account is None:
             return
-        if (not self.cooling or account.disable_cooling) and reason != "model_not_supported":
+        cooling = self.cooling if account.disable_cooling is None else not account.disable_cooling
+        if not cooling and reason != "model_not_supported":
             scope = None
         health = self._health[account_id]
         health.fail(model, self.clock(), scope=scope, reason=reason, seconds=seconds, message=message)

@@ -137,6 +137,12 @@ def test_own_refresh_cadence(member: dict[str, Any], seconds: float | None) -> N
     assert refresh_interval(member) == seconds
 
 
+def test_error_rules_that_make_no_sense_are_left_out() -> None:
+    rules = [{"status": 400, "match": ["nope"], "action": "continue"}, {"status": "x"}, 7]
+    (rule,) = account(**{"request-scoped-errors": rules}).settings["request_scoped_errors"]
+    assert (rule.status, rule.match, rule.action) == (400, ("nope",), "continue")
+
+
 def test_gemini_files_are_of_the_gemini_cli_provider() -> None:
     assert provider_of({"type": "gemini"}) == "gemini-cli"
     assert provider_of({"type": "CLAUDE"}) == "claude"

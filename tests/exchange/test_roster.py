@@ -301,6 +301,14 @@ def test_an_id_that_is_taken_is_left_out_and_reported(house: House) -> None:
     assert account.secret == "k"
 
 
+def test_cooling_can_be_switched_on_for_one_file_although_it_is_off_for_all(house: House) -> None:
+    house.roster.apply_config(Config.model_validate({"disable-cooling": True}))
+    for name, value in (("a.json", None), ("b.json", False), ("c.json", True)):
+        house.put(name, access_token="1", disable_cooling=value)
+        house.cool(name)
+    assert [house.cooling(name) for name in ("a.json", "b.json", "c.json")] == [False, True, False]
+
+
 def test_a_subscriber_hears_what_came_changed_and_went(house: House) -> None:
     heard: list[tuple[str, str]] = []
 

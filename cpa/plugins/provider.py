@@ -108,7 +108,11 @@ class Provider:
         """Models the account offers. ``builtin(channel)`` gives the built-in catalogue of a channel."""
         if account.models:
             return [self.configured_model(mapping, builtin) for mapping in account.models]
-        return [model for model in builtin(self.channel or self.name) if not model.retired]
+        return [model for model in builtin(self.channel_of(account)) if not model.retired]
+
+    def channel_of(self, account: Account) -> str:
+        """The catalogue section for an account, where that depends on its plan for instance."""
+        return self.channel or self.name
 
     def configured_model(self, mapping: Any, builtin: BuiltinModels) -> Model:
         """A model listed in the configuration, with the limits of the built-in model of that name if there is one."""

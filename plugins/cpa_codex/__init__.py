@@ -15,6 +15,14 @@ from cpa.plugins.entries import base_headers, custom_headers, forwarded, key_acc
 from cpa.plugins.provider import BuiltinModels
 
 IMAGE_TOOL = {"type": "image_generation", "output_format": "png"}
+PLAN_CHANNELS = {
+    "plus": "codex-plus",
+    "team": "codex-team",
+    "business": "codex-team",
+    "go": "codex-team",
+    "free": "codex-free",
+}
+"""Catalogue sections of plans; any other has the models of ``codex-pro``."""
 _FORWARDED = (
     "X-Codex-Beta-Features",
     "X-Codex-Turn-Metadata",
@@ -43,6 +51,10 @@ class CodexProvider(Provider):
         """One account for each key with a base URL."""
         entries = [entry for entry in config.codex_api_key if entry.base_url]
         return key_accounts(entries, provider="codex", section="codex-api-key")
+
+    def channel_of(self, account: Account) -> str:
+        """By the plan of the subscription (``settings["plan_type"]``); keys and unknown plans get all models."""
+        return PLAN_CHANNELS.get(str(account.settings.get("plan_type") or "").lower(), self.channel)
 
     def models(self, account: Account, builtin: BuiltinModels) -> Iterable[Model]:
         """What the entry lists, or the newest plan's models; the image models come with every account."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from cpa_codex import CodexProvider
 
 from cpa.accounts.account import Account
 from cpa.catalog.builtin import builtin_models
+from cpa_codex import CodexProvider
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,31 @@ class UpstreamError(ApiError):
         self.reason = reason
 
 
+class OAuthError(CpaError):
+    """An authorization server gave no token; the message quotes no credential.
+
+    ``status`` is HTTP's, 0 for a network fault. ``terminal``: the login is worth nothing any more, only another login
+    helps. ``retry_after`` in seconds, when the server asked to wait.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str = "",
+        description: str = "",
+        terminal: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.description = description
+        self.terminal = terminal
+        self.retry_after = retry_after
+
+
 class ConfigError(CpaError):
     """The configuration is wrong; the message names key and line where they are known."""
 

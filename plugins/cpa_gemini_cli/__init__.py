@@ -1,0 +1,1 @@
+"""Gemini CLI logins: Google accounts that reach Gemini through Cloud Code Assist."""

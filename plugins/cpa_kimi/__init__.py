@@ -1,0 +1,1 @@
+"""Kimi for coding: logins from Kimi's device flow."""

@@ -27,7 +27,7 @@ from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
-from cpa.logs import Secrets, get_logger, set_level, setup_logging
+from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, setup_logging
 from cpa.management.access import Gate
 from cpa.management.control import ControlSocket
 from cpa.management.hashing import hash_key_in_file, is_plain
@@ -56,12 +56,14 @@ class Daemon:
         secrets: Secrets | None = None,
         *,
         local_password: str = "",
+        log_files: LogFiles | None = None,
     ) -> None:
         """``local_password`` lets callers on this machine use the management API.
 
         With ``on_silence`` set before ``start`` it is called when nobody uses ``/keep-alive`` for a while.
         """
         self._environ = environ
+        self.log_files = log_files or LogFiles()
         self._local_password = local_password
         self._control: ControlSocket | None = None
         self.on_silence: Callable[[], None] | None = None
@@ -165,6 +167,7 @@ class Daemon:
         await self.cooldowns.save(wanted=self.store.current.save_cooldown_status)
         await self.client.close()
         self.log.info("stopped")
+        self.log_files.close()
 
     def reload(self) -> None:
         """Read the configuration again now."""
@@ -195,6 +198,7 @@ class Daemon:
             catalog=self.catalog,
             plugins=self.plugins,
             client=self.client,
+            log_files=self.log_files,
             log=get_logger("cpa.management"),
         )
         routes = all_routes(management)
@@ -209,6 +213,11 @@ class Daemon:
     def _take(self, config: Config) -> None:
         """Make everything that follows the configuration what it says."""
         set_level(debug=config.debug)
+        self.log_files.configure(
+            enabled=config.logging_to_file,
+            folder=log_folder(self._environ, Path(config.auth_dir)),
+            total_mb=config.logs_max_total_size_mb,
+        )
         self.roster.apply_config(config)
         self.secrets.replace(_secret_values(config, self.pool))
 
@@ -262,8 +271,9 @@ async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ, *, loc
     environ = with_dotenv(environ)
     store = ConfigStore(path, environ)
     secrets = Secrets()
-    setup_logging(secrets, debug=store.current.debug, environ=environ)
-    daemon = Daemon(store, environ, secrets, local_password=local_password)
+    files = LogFiles()
+    setup_logging(secrets, debug=store.current.debug, environ=environ, files=files)
+    daemon = Daemon(store, environ, secrets, local_password=local_password, log_files=files)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -1,6 +1,7 @@
 """Application logs: readable on a terminal, JSON otherwise, secrets masked."""
 
+from cpa.logs.files import LogFiles, log_folder
 from cpa.logs.redaction import Secrets
 from cpa.logs.setup import get_logger, set_level, setup_logging
 
-__all__ = ["Secrets", "get_logger", "set_level", "setup_logging"]
+__all__ = ["LogFiles", "Secrets", "get_logger", "log_folder", "set_level", "setup_logging"]

@@ -6,11 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TextIO
 
 import orjson
 import structlog
 
+from cpa.logs.files import LogFiles
+from cpa.logs.panel_line import panel_line
 from cpa.logs.redaction import Secrets
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}
@@ -58,9 +61,17 @@ def get_logger(name: str) -> Any:
 
 
 def setup_logging(
-    secrets: Secrets, *, debug: bool = False, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ
+    secrets: Secrets,
+    *,
+    debug: bool = False,
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+    files: LogFiles | None = None,
 ) -> None:
-    """Readable lines on a terminal, JSON lines otherwise, with ``<priority>`` in front under journald."""
+    """Readable lines on a terminal, JSON lines otherwise, with ``<priority>`` in front under journald.
+
+    While ``files`` are active, lines go there and nowhere else.
+    """
     stream = stream or sys.stderr
     readable = stream.isatty()
     journal = not readable and bool(environ.get("JOURNAL_STREAM"))
@@ -70,16 +81,18 @@ def setup_logging(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if readable else "iso", utc=not readable, key="ts"),
     ]
+    to_files = [_ToFiles(files)] if files is not None else []
     if readable:
         colors = "NO_COLOR" not in environ
         processors += [
             structlog.processors.format_exc_info,
             secrets,
+            *to_files,
             _without_name,
             structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0, sort_keys=False),
         ]
     else:
-        processors += [structlog.processors.format_exc_info, secrets, _Json(journal)]
+        processors += [structlog.processors.format_exc_info, secrets, *to_files, _Json(journal)]
     structlog.configure(
         processors=processors,
         logger_factory=structlog.PrintLoggerFactory(stream),
@@ -94,6 +107,19 @@ def setup_logging(
 def _without_name(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
     event.pop("logger", None)
     return event
+
+
+class _ToFiles:
+    """Sends lines to the log files while these are on."""
+
+    def __init__(self, files: LogFiles) -> None:
+        self._files = files
+
+    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+        if self._files.active:
+            self._files.write(panel_line(event, datetime.now()))
+            raise structlog.DropEvent
+        return event
 
 
 class _Json:

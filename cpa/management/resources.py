@@ -8,6 +8,7 @@ from cpa.management import (
     api_keys,
     auth_files,
     latest_version,
+    logs,
     model_definitions,
     model_routes,
     oauth_models,
@@ -34,6 +35,7 @@ RESOURCES = (
     api_call,
     model_definitions,
     latest_version,
+    logs,
 )
 """Modules with a function ``routes(management)``."""
 

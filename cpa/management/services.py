@@ -11,6 +11,7 @@ from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.roster import Roster
+from cpa.logs import LogFiles
 from cpa.management.access import Gate
 from cpa.management.writing import ConfigWriter
 from cpa.plugins.manager import Plugins
@@ -29,6 +30,7 @@ class Management(Struct, kw_only=True):
     catalog: Catalog
     plugins: Plugins
     client: UpstreamClient
+    log_files: LogFiles
     log: Any
 
     @property

@@ -151,6 +151,15 @@ async def test_a_half_written_file_keeps_the_old_account_until_it_is_whole(watch
     assert SECRET not in str(logs)
 
 
+async def test_the_log_says_what_changed_and_no_value(watched: Watched) -> None:
+    with capture_logs() as logs:
+        watched.replace("a.json", access_token="2", refresh_token=SECRET + "x", note="n")
+        await until(lambda: watched.secret("a.json") == "2")
+    (line,) = [line for line in logs if line["event"] == "auth file changed"]
+    assert line["changed"] == "access_token, note, refresh_token"
+    assert SECRET not in str(logs)
+
+
 async def test_other_names_are_ignored_and_any_case_of_the_ending_counts(watched: Watched) -> None:
     (watched.path / "inner").mkdir()
     for name in ("inner/x.json", "x.json.tmp", ".oauth-abc.json", "x.txt"):

@@ -5,7 +5,7 @@ Times are monotonic seconds, so that a changed wall clock neither frees nor jail
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
@@ -99,6 +99,12 @@ class Health(Struct):
         self.models[model] = cooldown
         if level:
             self.backoff[model] = level
+
+    def keep(self, models: Collection[str]) -> None:
+        """Only these upstream models are offered (any more): forget how others fared."""
+        for states in (self.models, self.backoff):
+            for model in [model for model in states if model not in models]:
+                del states[model]
 
     def renewed(self) -> None:
         """The token is a new one: forget that the old one was refused."""

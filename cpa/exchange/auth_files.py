@@ -119,9 +119,13 @@ class AuthFiles:
 
     def _take(self, file: AuthFile) -> None:
         self.unusable.pop(file.name, None)
-        known = file.name in self._roster.files
-        if self._roster.apply_file(file):
-            self._log.info("auth file changed" if known else "auth file added", file=file.name, type=file.type)
+        known = self._roster.files.get(file.name)
+        if not self._roster.apply_file(file):
+            return
+        if known is None:
+            self._log.info("auth file added", file=file.name, type=file.type)
+        else:
+            self._log.info("auth file changed", file=file.name, type=file.type, changed=_differing(known, file))
 
     async def _forget(self, name: str) -> None:
         missing = not await asyncio.to_thread(self.directory.path.is_dir)
@@ -156,3 +160,9 @@ class AuthFiles:
 
 def _batches(names: list[str]) -> Iterable[list[str]]:
     return (names[start : start + BATCH] for start in range(0, len(names), BATCH))
+
+
+def _differing(before: AuthFile, after: AuthFile) -> str:
+    """Names of the members that differ; never their values."""
+    names = before.data.keys() | after.data.keys()
+    return ", ".join(sorted(name for name in names if before.data.get(name) != after.data.get(name)))

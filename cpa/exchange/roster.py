@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from cpa.accounts.account import Account
+from cpa.accounts.account import Account, account_index
 from cpa.accounts.file_fields import file_account, provider_of
 from cpa.accounts.files import AuthDirectory, AuthFile
 from cpa.accounts.pool import AccountPool
@@ -201,6 +202,8 @@ class Roster:
             subscriber(account, None)
 
     def _take(self, account: Account, provider: Provider | None, owner: str) -> None:
+        if not account.index:
+            account = replace(account, index=account_index(f"id:{account.id}"))
         entry = self._entries.get(account.id)
         known = entry.account if entry is not None else None
         self._entries[account.id] = _Entry(account, provider, owner)
@@ -231,7 +234,10 @@ class Roster:
             force_prefix=config.force_model_prefix,
         )
         standing = (account.priority, account.weight)
-        if self._catalog.register(account.id, account.provider, models, standing) and self._announcer is not None:
+        if not self._catalog.register(account.id, account.provider, models, standing):
+            return
+        self._pool.health(account.id).keep({model.upstream or model.id for model in models})
+        if self._announcer is not None:
             self._announcer.registered(account, models)
 
     def _models(self, account: Account, provider: Provider) -> list[Model]:

@@ -10,6 +10,8 @@ from cpa.accounts.account import Account, ModelMapping, account_id, account_inde
 from cpa.conversation.models import ThinkingSupport
 
 USER_AGENT = f"cpa/{__version__}"
+_INDEXED = ("gemini-api-key", "codex-api-key", "claude-api-key")
+"""Sections whose accounts are indexed by key and base URL, as usage records of CLIProxyAPI have them."""
 
 
 def mappings(models: Iterable[Any], default_thinking: ThinkingSupport | None = None) -> tuple[ModelMapping, ...]:
@@ -49,7 +51,9 @@ def key_accounts(entries: Iterable[Any], *, provider: str, section: str, default
             identity,
             Account(
                 id=identity,
-                index=account_index(f"{section}:{entry.base_url}+{entry.api_key}"),
+                index=account_index(
+                    f"{section}:{entry.base_url}+{entry.api_key}" if section in _INDEXED else f"id:{identity}"
+                ),
                 provider=provider,
                 label=mask(entry.api_key),
                 secret=entry.api_key,

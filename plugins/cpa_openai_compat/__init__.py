@@ -8,7 +8,7 @@ from typing import Any
 from cpa.config import Config
 from cpa.conversation.models import ThinkingSupport
 from cpa.formats.codec import Operation
-from cpa.plugins import Account, Model, Provider, UpstreamRequest, account_id, hookimpl, mask
+from cpa.plugins import Account, Model, Provider, UpstreamRequest, account_id, account_index, hookimpl, mask
 from cpa.plugins.entries import base_headers, custom_headers, entry_fields, mappings
 from cpa.plugins.provider import BuiltinModels
 
@@ -45,6 +45,7 @@ class OpenAICompatProvider(Provider):
                 proxy_url = credential.proxy_url or entry.proxy_url
                 yield Account(
                     id=account_id(kind, credential.api_key, entry.base_url, credential.proxy_url),
+                    index=account_index(f"openai-compatibility:{entry.base_url}+{credential.api_key}"),
                     label=f"{entry.name or key} {mask(credential.api_key)}".strip(),
                     secret=credential.api_key,
                     **{**fields, "proxy_url": proxy_url},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -237,6 +238,45 @@ def test_a_symbolic_link_stays_one(directory: AuthDirectory, tmp_path: Path) -> 
     directory.update("a.json", lambda data: {**data, "note": "x"})
     assert (directory.path / "a.json").is_symlink()
     assert json.loads(target.read_bytes()) == {"type": "claude", "note": "x"}
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_failing_disk_leaves_the_old_file(
+    directory: AuthDirectory, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    path = directory.create("a.json", {"type": "claude", "refresh_token": "old"}).path
+    before = path.read_bytes()
+
+    def fail(*arguments: Any, **more: Any) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="no"):
+        directory.update("a.json", lambda data: {**data, "refresh_token": "new"})
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert os.listdir(directory.path) == ["a.json"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_a_full_disk_leaves_the_old_file(directory: AuthDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = directory.create("a.json", {"type": "claude", "refresh_token": "old"}).path
+    before = path.read_bytes()
+    real = os.fdopen
+
+    def full(handle: int, mode: str) -> Any:
+        if mode != "wb":
+            return real(handle, mode)
+        os.close(handle)
+        return open("/dev/full", mode)
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(OSError, match="No space left"):
+        directory.update("a.json", lambda data: {**data, "refresh_token": "new" * 10_000})
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert os.listdir(directory.path) == ["a.json"]
 
 
 COUNTING = """

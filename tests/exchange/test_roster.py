@@ -263,8 +263,23 @@ def test_another_plan_brings_other_models_and_keeps_running_cooldowns(house: Hou
     house.put("a.json", access_token="1", plan="pro")
     assert "huge" in names(house)
     assert house.cooling("a.json")
+    house.cool("a.json", model="huge")
     house.put("a.json", access_token="1")
     assert "huge" not in names(house)
+    house.put("a.json", access_token="1", plan="pro")
+    assert house.pool.blocked("a.json", "huge") is None
+    assert house.cooling("a.json")
+
+
+def test_every_account_has_an_index_that_stays(house: House) -> None:
+    house.roster.apply_config(Config.model_validate({"claude-api-key": [{"api-key": "k"}, {"api-key": "l"}]}))
+    before = {account.id: account.index for account in house.pool}
+    assert len(set(before.values())) == 2
+    assert all(len(index) == 16 for index in before.values())
+    house.roster.apply_config(
+        Config.model_validate({"claude-api-key": [{"api-key": "l", "priority": 3}, {"api-key": "k"}]})
+    )
+    assert {account.id: account.index for account in house.pool} == before
 
 
 def test_many_files_follow_a_configuration_change_in_batches(house: House) -> None:

@@ -68,7 +68,7 @@ class Roster:
         """Set while auth files wait for ``settle``."""
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Hear of every account that comes, changes or goes from now on."""
+        """Hear of every account that comes, changes or goes from now on. What a subscriber raises is logged."""
         self._subscribers.append(subscriber)
 
     def sync(self, config: Config) -> None:
@@ -198,8 +198,7 @@ class Roster:
         account = self._entries.pop(account_id).account
         self._pool.remove(account_id)
         self._withdraw(account)
-        for subscriber in self._subscribers:
-            subscriber(account, None)
+        self._tell(account, None)
 
     def _take(self, account: Account, provider: Provider | None, owner: str) -> None:
         if not account.index:
@@ -216,8 +215,14 @@ class Roster:
         else:
             self._offer(account, provider)
         if known != account:
-            for subscriber in self._subscribers:
-                subscriber(known, account)
+            self._tell(known, account)
+
+    def _tell(self, old: Account | None, new: Account | None) -> None:
+        for subscriber in self._subscribers:
+            try:
+                subscriber(old, new)
+            except Exception:
+                self._log.exception("a follower of accounts failed")
 
     def _withdraw(self, account: Account) -> None:
         if self._catalog.unregister(account.id) and self._announcer is not None:

@@ -330,6 +330,10 @@ def test_a_subscriber_hears_what_came_changed_and_went(house: House) -> None:
     def note(old: Account | None, new: Account | None) -> None:
         heard.append((old.secret if old else "-", new.secret if new else "-"))
 
+    def fail(old: Account | None, new: Account | None) -> None:
+        raise RuntimeError("no")
+
+    house.roster.subscribe(fail)
     house.roster.subscribe(note)
     house.put("a.json", access_token="1")
     house.put("a.json", access_token="2")

@@ -7,6 +7,7 @@ See ``docs/plugins.md``.
 from cpa.accounts.account import Account, ModelMapping, account_id, account_index, mask
 from cpa.accounts.file_fields import expires_at, file_account, last_refresh, provider_of
 from cpa.accounts.projects import project_accounts, split_projects
+from cpa.accounts.quota import QuotaWindow
 from cpa.catalog.model import Model
 from cpa.plugins.faults import classify, retry_after_of
 from cpa.plugins.hookspecs import hookimpl
@@ -22,6 +23,7 @@ __all__ = [
     "Model",
     "ModelMapping",
     "Provider",
+    "QuotaWindow",
     "UpstreamAnswer",
     "UpstreamRequest",
     "UsageRecord",

@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct, field
 
 from cpa.accounts.account import Account
+from cpa.accounts.quota import QuotaWindow
+from cpa.accounts.refresh import can_refresh, refresh_due
 from cpa.catalog.model import Model
 from cpa.config import Config
 from cpa.conversation.request import Conversation
@@ -89,6 +91,8 @@ class Provider:
     owned_by: str = ""
     credential_hosts: frozenset[str] = frozenset()
     """Hosts beside an account's own base URL that may be sent its credential when the management API is asked to."""
+    refresh_lead: float | None = None
+    """Seconds before its expiry at which a credential is refreshed; None: only when it is refused or has expired."""
     channel: str = ""
     """Catalogue section whose built-in models its accounts offer when their configuration lists none."""
 
@@ -170,14 +174,34 @@ class Provider:
         """Answer with an own transport; None (the default) lets cpa send the prepared HTTP request."""
         return None
 
-    def needs_refresh(self, account: Account, now: float) -> bool:
-        """Whether the credential should be refreshed now (Unix seconds)."""
-        return False
+    def refresh_at(self, account: Account) -> float | None:
+        """When to refresh the credential ahead of time (Unix seconds, 0 for at once); None for never.
+
+        By the expiry its auth file names and ``refresh_lead``; a file with a cadence of its own is refreshed by that.
+        """
+        if not can_refresh(account.metadata):
+            return None
+        return refresh_due(account.metadata, self.refresh_lead)
 
     async def refresh(self, account: Account, http: HttpClient) -> dict[str, Any] | None:
-        """Refresh the credential; the changed auth-file members, or None when there is nothing to refresh."""
+        """Refresh the credential; the changed members of its auth file, or None when there is nothing to refresh.
+
+        Called for one account of a file at a time, over all processes; the members are written before they are used.
+        Also called when the upstream refuses the credential or it has expired, whatever ``refresh_at`` says. Raises
+        OAuthError (``terminal`` when only another login helps) or UpstreamError.
+        """
         return None
 
-    def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> dict[str, Any] | None:
-        """Quota windows found in answer headers: ``{window: {used_ratio, resets_at}}``; None when there are none."""
+    def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> list[QuotaWindow] | None:
+        """Quota windows found in the headers of an answer, whatever its status; None when there are none.
+
+        ``now`` in Unix seconds.
+        """
+        return None
+
+    async def query_quota(self, account: Account, http: HttpClient) -> list[QuotaWindow] | None:
+        """Ask the vendor for the account's quota windows; None when it has nothing to ask.
+
+        Raises UpstreamError, with status 401 when the credential was refused.
+        """
         return None

@@ -13,7 +13,7 @@ SHAPES = [
     "SK-PROJ-REDACTED0123",
     "AIzaSyREDACTEDREDACTEDREDACTED",
     "ya29.REDACTED-REDACTED",
-    "eyJhbGciOi.eyJzdWIiOi.c2ln",
+    "eyJhbGciOiJIUzI1.eyJzdWIiOiIx.c2lnbmF0dXJl",
     "/v1/models?key=abc",
     "/x?a=b&auth_token=abc",
 ]

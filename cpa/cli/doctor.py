@@ -40,7 +40,12 @@ def look_at_configuration(inspection: Inspection) -> Iterator[Finding]:
     for status in inspection.plugins.statuses:
         if status.state == "failed":
             yield Finding("problem", f"plugin {status.name} was left out: {status.reason}")
-    accounts = [account for account in inspection.pool if not account.disabled]
+    for name, reason in inspection.unusable_files.items():
+        yield Finding("warning", f"auth file {name} {reason}")
+    for account in inspection.pool:
+        if unserved := account.settings.get("unserved"):
+            yield Finding("warning", f"auth file {account.id} serves nothing: {unserved}")
+    accounts = [account for account in inspection.pool if not account.disabled and not account.settings.get("unserved")]
     providers = sorted({account.provider for account in accounts})
     if [provider for provider in providers if provider != "demo"]:
         yield Finding("ok", f"{len(accounts)} accounts of {', '.join(providers)}")

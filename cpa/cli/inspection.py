@@ -24,6 +24,8 @@ class Inspection(Struct):
     plugins: Plugins
     pool: AccountPool
     catalog: Catalog
+    unusable_files: dict[str, str]
+    """Auth files that cannot be used, with the reason."""
 
     @property
     def config(self) -> Config:
@@ -40,5 +42,5 @@ def inspect_config(path: Path, environ: Mapping[str, str] = os.environ) -> Inspe
     plugins.load(loaded.config)
     pool = AccountPool()
     catalog = Catalog(pool.listed)
-    Roster(plugins, pool, catalog, log).sync(loaded.config)
-    return Inspection(loaded, plugins, pool, catalog)
+    unusable = Roster(plugins, pool, catalog, log).sync(loaded.config)
+    return Inspection(loaded, plugins, pool, catalog, unusable)

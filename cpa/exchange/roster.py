@@ -71,16 +71,22 @@ class Roster:
         """Hear of every account that comes, changes or goes from now on. What a subscriber raises is logged."""
         self._subscribers.append(subscriber)
 
-    def sync(self, config: Config) -> None:
-        """Make pool and catalogue what the configuration and its auth directory say; reads every file (blocks)."""
+    def sync(self, config: Config) -> dict[str, str]:
+        """Make pool and catalogue what the configuration and its auth directory say; reads every file (blocks).
+
+        Returns why files could not be used, by name.
+        """
         self.apply_config(config)
-        found = {file.name: file for file in AuthDirectory(Path(config.auth_dir)).scan()}
+        unusable: dict[str, str] = {}
+        directory = AuthDirectory(Path(config.auth_dir))
+        found = {file.name: file for file in directory.scan(unusable.__setitem__)}
         for name in [name for name in self._files if name not in found]:
             self.drop_file(name)
         for file in found.values():
             self.apply_file(file)
         while self.settle(AT_ONCE):
             pass
+        return unusable
 
     def apply_config(self, config: Config) -> None:
         """Put a configuration in force. Accounts of many auth files follow with ``settle``."""

@@ -18,7 +18,7 @@ import msgspec
 import orjson
 
 from cpa.accounts.account import Account
-from cpa.errors import OAuthError, UpstreamError
+from cpa.errors import ErrorInfo, OAuthError, UpstreamError
 from cpa.plugins.entries import USER_AGENT
 from cpa.plugins.faults import retry_after_of
 from cpa.plugins.provider import HttpClient
@@ -171,3 +171,46 @@ def jwt_claims(token: Any) -> dict[str, Any]:
     except (binascii.Error, ValueError):
         return {}
     return _object(content) or {}
+
+
+async def fetch_json(
+    http: HttpClient,
+    method: str,
+    url: str,
+    *,
+    account: Account,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    timeout: float = 20.0,
+) -> dict[str, Any]:
+    """The JSON object a vendor's endpoint beside its model API answers with, for quota windows for instance.
+
+    Raises UpstreamError with the answer's status: 401 says that the token was refused, other faults are nobody's.
+    """
+    status, answered, content = await http.request(
+        method, url, account=account, headers=headers, body=body, timeout=timeout
+    )
+    answer = _object(content)
+    if 200 <= status < 300 and answer is not None:
+        return answer
+    error = ErrorInfo(status if status >= 400 else 502, f"the vendor answered {status}", type="server_error")
+    error.retry_after = retry_after_of(answered)
+    if status == 401:
+        raise UpstreamError(error, scope="account", cooldown=0, reason="unauthorized")
+    raise UpstreamError(error, scope="none", cooldown=0)
+
+
+def base_url_of(data: Mapping[str, Any], default: str) -> str:
+    """The API's address an auth file names under ``base_url``, else ``default``; without a trailing slash."""
+    given = data.get("base_url") or data.get("base-url")
+    if isinstance(given, str) and given.strip().lower().startswith(("http://", "https://")):
+        return given.strip().rstrip("/")
+    return default.rstrip("/")
+
+
+def base_url_setting(settings: Mapping[str, Any], default: str) -> str:
+    """``base-url`` of a plugin's settings. Raises ValueError when it is no http or https URL."""
+    given = settings.get("base-url") or settings.get("base_url") or default
+    if not isinstance(given, str) or not given.lower().startswith(("http://", "https://")):
+        raise ValueError("base-url must begin with http:// or https://")
+    return given.rstrip("/")

@@ -1,18 +1,29 @@
-"""Anthropic API keys: the ``claude-api-key`` section."""
+"""Claude: API keys (``claude-api-key``) and logins (auth files of type ``claude``)."""
 
 from __future__ import annotations
 
-import email.utils
 import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from cpa.config import Config
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import Operation
-from cpa.plugins import Account, Provider, UpstreamRequest, classify, hookimpl
-from cpa.plugins.entries import base_headers, custom_headers, forwarded, key_accounts
+from cpa.plugins import (
+    Account,
+    HttpClient,
+    Provider,
+    QuotaWindow,
+    UpstreamRequest,
+    classify,
+    file_account,
+    hookimpl,
+    provider_of,
+)
+from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
+from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
+from cpa_claude import oauth, quota
+from cpa_claude.oauth import ClaudeEndpoints
 
 BASE_URL = "https://api.anthropic.com"
 VERSION = "2023-06-01"
@@ -25,8 +36,11 @@ _FORWARDED = (
         for name in ["Retry-Count", "Runtime", "Lang", "Timeout", "Runtime-Version", "Package-Version", "Os", "Arch"]
     ),
 )
-_WINDOWS = {"5h": "five_hour", "7d": "seven_day", "7d_oi": "seven_day_model"}
+OAUTH_BETA = "oauth-2025-04-20"
+"""Without this flag the API takes no OAuth token."""
+_LOGIN_MARK = "sk-ant-oat"
 _OVERLOADED = 529
+_REVOKED_SECONDS = 1800.0
 
 
 class ClaudeProvider(Provider):
@@ -37,12 +51,26 @@ class ClaudeProvider(Provider):
     default_base_url = BASE_URL
     model_type = "claude"
     owned_by = "anthropic"
+    credential_hosts = frozenset({"api.anthropic.com"})
+    refresh_lead = 4 * 3600.0
+
+    def __init__(self) -> None:
+        self.endpoints = ClaudeEndpoints()
+        self.base_url = BASE_URL
 
     def accounts_from_config(self, config: Config) -> Iterable[Account]:
         """One account for each key."""
         return key_accounts(
             config.claude_api_key, provider="claude", section="claude-api-key", default_base_url=BASE_URL
         )
+
+    def accounts_from_file(self, path: str, data: dict[str, Any]) -> Iterable[Account] | None:
+        """The account of a login; None for other files and for one without tokens."""
+        token = data.get("access_token")
+        if provider_of(data) != "claude" or not (token or data.get("refresh_token")):
+            return None
+        secret = token if isinstance(token, str) else ""
+        return [file_account(path, data, secret=secret, base_url=base_url_of(data, self.base_url))]
 
     def supports(self, operation: Operation, account: Account) -> bool:
         """It counts tokens."""
@@ -53,7 +81,10 @@ class ClaudeProvider(Provider):
         account, client = request.account, request.client_headers
         path = "/v1/messages/count_tokens" if request.operation == "count" else "/v1/messages"
         request.url = f"{account.base_url}{path}?beta=true"
-        betas = merged_betas(client.get("Anthropic-Beta", ""), request.headers.get("anthropic-beta", ""))
+        login = account.kind == "oauth" or _LOGIN_MARK in account.secret
+        betas = merged_betas(
+            client.get("Anthropic-Beta", ""), request.headers.get("anthropic-beta", ""), OAUTH_BETA if login else ""
+        )
         headers = {
             **base_headers(request.stream),
             **forwarded(client, _FORWARDED),
@@ -67,7 +98,7 @@ class ClaudeProvider(Provider):
             headers["User-Agent"] = defaults.user_agent
         if betas:
             headers["anthropic-beta"] = betas
-        if account.base_url == BASE_URL and "sk-ant-oat" not in account.secret:
+        if account.base_url == BASE_URL and _LOGIN_MARK not in account.secret:
             headers["x-api-key"] = account.secret
         else:
             headers["Authorization"] = f"Bearer {account.secret}"
@@ -79,6 +110,8 @@ class ClaudeProvider(Provider):
         """429 says in its headers which window is used up, and until when."""
         if status == 429:
             return self._rate_limited(headers, body, error)
+        if status == 403 and b"oauth token" in body.lower() and b"revoked" in body.lower():
+            return UpstreamError(error, scope="account", cooldown=_REVOKED_SECONDS, reason="unauthorized")
         if status == _OVERLOADED:
             return UpstreamError(error, scope="model", cooldown=error.retry_after or 60.0, reason="transient")
         return classify(status, headers, body, error)
@@ -87,27 +120,34 @@ class ClaudeProvider(Provider):
         if b"fast mode" in body.lower() and b"credit" in body.lower():
             return UpstreamError(error, scope="request", retryable=False, cooldown=0)
         judged = classify(429, headers, body, error)
-        until, whole_account = rejected_until(headers, time.time())
+        until, whole_account = quota.rejected_until(headers, time.time())
         if until is not None:
             judged.error.retry_after = max(until, judged.error.retry_after or 0.0)
             judged.cooldown = judged.error.retry_after
         judged.scope = "account" if whole_account else "model"
         return judged
 
-    def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> dict[str, Any] | None:
-        """The unified windows: how much is used and when they start anew."""
-        windows: dict[str, Any] = {}
-        for short, name in _WINDOWS.items():
-            used = headers.get(f"anthropic-ratelimit-unified-{short}-utilization")
-            if used is None:
-                continue
-            try:
-                ratio = float(used)
-            except ValueError:
-                continue
-            reset = moment(headers.get(f"anthropic-ratelimit-unified-{short}-reset"))
-            windows[name] = {"used_ratio": ratio, "resets_at": reset}
-        return windows or None
+    async def refresh(self, account: Account, http: HttpClient) -> dict[str, Any] | None:
+        """New tokens; Claude gives a new refresh token each time."""
+        token = str(account.metadata.get("refresh_token") or "")
+        return await oauth.refresh(self.endpoints, http, refresh_token=token, account=account)
+
+    def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> list[QuotaWindow] | None:
+        """The windows of a subscription, the rate limits of a key."""
+        return quota.from_headers(headers, now) or None
+
+    async def query_quota(self, account: Account, http: HttpClient) -> list[QuotaWindow] | None:
+        """The windows of a subscription; keys have no endpoint for theirs."""
+        if account.kind != "oauth":
+            return None
+        headers = {
+            "Authorization": f"Bearer {account.secret}",
+            "anthropic-beta": OAUTH_BETA,
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+        }
+        answer = await fetch_json(http, "GET", self.endpoints.usage_url, account=account, headers=headers)
+        return quota.from_usage(answer, time.time())
 
 
 def merged_betas(*lists: str) -> str:
@@ -116,46 +156,22 @@ def merged_betas(*lists: str) -> str:
     return ",".join(dict.fromkeys(flag for flag in flags if flag))
 
 
-def rejected_until(headers: Mapping[str, str], now: float) -> tuple[float | None, bool]:
-    """Seconds until the last rejected window starts anew, and whether the whole account is out."""
-    prefix = "anthropic-ratelimit-unified"
-    status = headers.get(f"{prefix}-status")
-    windows = {short: headers.get(f"{prefix}-{short}-status") for short in _WINDOWS}
-    rejected = [short for short, state in windows.items() if state == "rejected"]
-    resets = [moment(headers.get(f"{prefix}-{short}-reset")) for short in rejected]
-    if status == "rejected" or (status is None and "allowed" not in windows.values()):
-        resets.append(moment(headers.get(f"{prefix}-reset")))
-    times = [reset - now for reset in resets if reset is not None and reset > now]
-    only_family = rejected == ["7d_oi"]
-    whole = (bool(rejected) and not only_family) or (status == "rejected" and not rejected)
-    return (max(times) if times else None), whole
-
-
-def moment(text: str | None) -> float | None:
-    """Unix seconds of a number, an RFC 3339 time or an HTTP date."""
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        pass
-    try:
-        return email.utils.parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError):
-        return None
-
-
 class ClaudePlugin:
     """The plugin."""
+
+    def __init__(self) -> None:
+        self._provider = ClaudeProvider()
+
+    @hookimpl
+    def cpa_configure(self, settings: Mapping[str, Any]) -> None:
+        """Take ``base-url`` and ``oauth``. Raises ValueError for what cannot be used."""
+        base_url, endpoints = base_url_setting(settings, BASE_URL), endpoints_of(ClaudeEndpoints, settings)
+        self._provider.base_url, self._provider.endpoints = base_url, endpoints
 
     @hookimpl
     def cpa_providers(self) -> list[Provider]:
         """The provider."""
-        return [ClaudeProvider()]
+        return [self._provider]
 
 
 def create_plugin() -> ClaudePlugin:

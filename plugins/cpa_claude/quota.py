@@ -1,0 +1,101 @@
+"""How much of a Claude login's or key's allowance is used: from headers of answers, and by asking.
+
+Neither the unified headers nor the usage endpoint are documented by the vendor, so both are read leniently. The
+headers of API keys are: https://docs.anthropic.com/en/api/rate-limits#response-headers
+"""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from cpa.plugins import QuotaWindow
+
+UNIFIED = "anthropic-ratelimit-unified"
+WINDOWS = {"5h": "five_hour", "7d": "seven_day", "7d_oi": "seven_day_model"}
+"""Windows of a subscription by their name in headers; the last is for one family of models."""
+_LENGTHS = {"five_hour": 18000.0, "seven_day": 604800.0}
+_KEY_LIMITS = {
+    "requests": "requests",
+    "tokens": "tokens",
+    "input-tokens": "input_tokens",
+    "output-tokens": "output_tokens",
+}
+
+
+def from_headers(headers: Mapping[str, str], now: float) -> list[QuotaWindow]:
+    """The windows an answer's headers tell of; ``now`` in Unix seconds."""
+    found = []
+    for short, name in WINDOWS.items():
+        used = _number(headers.get(f"{UNIFIED}-{short}-utilization"))
+        if used is not None:
+            found.append(_window(name, used, moment(headers.get(f"{UNIFIED}-{short}-reset")), "headers", now))
+    for short, name in _KEY_LIMITS.items():
+        prefix = f"anthropic-ratelimit-{short}"
+        limit, remaining = _number(headers.get(f"{prefix}-limit")), _number(headers.get(f"{prefix}-remaining"))
+        if limit and remaining is not None:
+            found.append(_window(name, 1 - remaining / limit, moment(headers.get(f"{prefix}-reset")), "headers", now))
+    return found
+
+
+def from_usage(answer: Mapping[str, Any], now: float) -> list[QuotaWindow]:
+    """The windows the usage endpoint tells of; it gives percent where headers give fractions."""
+    found = []
+    for name, window in answer.items():
+        if name.startswith(("five_hour", "seven_day")) and isinstance(window, Mapping):
+            used = _number(window.get("utilization"))
+            if used is not None:
+                found.append(_window(name, used / 100, moment(window.get("resets_at")), "query", now))
+    return found
+
+
+def _window(name: str, used: float, resets_at: float | None, source: Any, now: float) -> QuotaWindow:
+    length = next((seconds for start, seconds in _LENGTHS.items() if name.startswith(start)), None)
+    return QuotaWindow(
+        name=name,
+        used_ratio=min(max(used, 0.0), 1.0),
+        resets_at=resets_at,
+        limit_seconds=length,
+        source=source,
+        seen_at=now,
+    )
+
+
+def rejected_until(headers: Mapping[str, str], now: float) -> tuple[float | None, bool]:
+    """Seconds until the last rejected window starts anew, and whether the whole account is out."""
+    status = headers.get(f"{UNIFIED}-status")
+    windows = {short: headers.get(f"{UNIFIED}-{short}-status") for short in WINDOWS}
+    rejected = [short for short, state in windows.items() if state == "rejected"]
+    resets = [moment(headers.get(f"{UNIFIED}-{short}-reset")) for short in rejected]
+    if status == "rejected" or (status is None and "allowed" not in windows.values()):
+        resets.append(moment(headers.get(f"{UNIFIED}-reset")))
+    times = [reset - now for reset in resets if reset is not None and reset > now]
+    only_family = rejected == ["7d_oi"]
+    whole = (bool(rejected) and not only_family) or (status == "rejected" and not rejected)
+    return (max(times) if times else None), whole
+
+
+def moment(text: Any) -> float | None:
+    """Unix seconds of a number, an RFC 3339 time or an HTTP date; None for anything else."""
+    number = _number(text)
+    if number is not None or not isinstance(text, str) or not text:
+        return number
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        pass
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from cpa.config import Config
 from cpa.formats.codec import Operation
-from cpa.plugins import Account, HttpClient, Provider, UpstreamRequest, account_index, hookimpl
+from cpa.plugins import Account, HttpClient, Provider, UpstreamRequest, file_account, hookimpl, provider_of
 from cpa.plugins.entries import base_headers, custom_headers, key_accounts
 from cpa_vertex.service_account import TokenSource, location_host, read_service_account
 
@@ -36,28 +36,13 @@ class VertexProvider(Provider):
 
     def accounts_from_file(self, path: str, data: dict[str, Any]) -> Iterable[Account] | None:
         """One account for a service-account file; None for other files."""
-        if str(data.get("type", "")).lower() != "vertex":
+        if provider_of(data) != "vertex":
             return None
         service = read_service_account(data)
         if service is None:
             return None
-        prefix = str(data.get("prefix") or "").strip().strip("/")
-        return [
-            Account(
-                id=f"vertex:{account_index(f'vertex:{path}')[:12]}",
-                index=account_index(f"vertex:{path}"),
-                provider="vertex",
-                kind="oauth",
-                label=str(data.get("email") or service.client_email),
-                prefix="" if "/" in prefix else prefix,
-                priority=data["priority"] if isinstance(data.get("priority"), int) else 0,
-                proxy_url=str(data.get("proxy_url") or ""),
-                disabled=data.get("disabled") is True,
-                source=path,
-                settings={"service_account": service},
-                metadata=data,
-            )
-        ]
+        label = {} if data.get("email") else {"label": service.client_email}
+        return [file_account(path, data, settings={"service_account": service}, **label)]
 
     def supports(self, operation: Operation, account: Account) -> bool:
         """It counts tokens."""

@@ -1,4 +1,4 @@
-"""Codex and OpenAI Responses keys: the ``codex-api-key`` section."""
+"""Codex: keys of Responses APIs (``codex-api-key``) and ChatGPT logins (auth files of type ``codex``)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,27 @@ from typing import Any
 from cpa.config import Config
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import Operation
-from cpa.plugins import Account, Model, Provider, UpstreamRequest, classify, hookimpl
-from cpa.plugins.entries import base_headers, custom_headers, forwarded, key_accounts
+from cpa.plugins import (
+    Account,
+    HttpClient,
+    Model,
+    Provider,
+    QuotaWindow,
+    UpstreamRequest,
+    classify,
+    file_account,
+    hookimpl,
+    provider_of,
+)
+from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
+from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
 from cpa.plugins.provider import BuiltinModels
+from cpa_codex import oauth, quota
+from cpa_codex.oauth import CodexEndpoints, identity_of
+
+BASE_URL = "https://chatgpt.com/backend-api/codex"
+"""Where ChatGPT logins are served; keys name their own."""
+ORIGINATOR = "cpa"
 
 IMAGE_TOOL = {"type": "image_generation", "output_format": "png"}
 PLAN_CHANNELS = {
@@ -46,11 +64,34 @@ class CodexProvider(Provider):
     model_type = "openai"
     owned_by = "openai"
     channel = "codex-pro"
+    credential_hosts = frozenset({"chatgpt.com"})
+    refresh_lead = 5 * 86400.0
+
+    def __init__(self) -> None:
+        self.endpoints = CodexEndpoints()
+        self.base_url = BASE_URL
+        self.originator = ORIGINATOR
 
     def accounts_from_config(self, config: Config) -> Iterable[Account]:
         """One account for each key with a base URL."""
         entries = [entry for entry in config.codex_api_key if entry.base_url]
         return key_accounts(entries, provider="codex", section="codex-api-key")
+
+    def accounts_from_file(self, path: str, data: dict[str, Any]) -> Iterable[Account] | None:
+        """The account of a login; None for other files and for one without tokens."""
+        token = data.get("access_token")
+        if provider_of(data) != "codex" or not (token or data.get("refresh_token")):
+            return None
+        who = identity_of(data.get("id_token"))
+        own = data.get("account_id")
+        settings = {
+            "plan_type": who.plan,
+            "account_id": own if isinstance(own, str) and own else who.account_id,
+        }
+        label = {} if data.get("email") or not who.email else {"label": who.email}
+        base_url = base_url_of(data, self.base_url)
+        secret = token if isinstance(token, str) else ""
+        return [file_account(path, data, secret=secret, base_url=base_url, settings=settings, **label)]
 
     def channel_of(self, account: Account) -> str:
         """By the plan of the subscription (``settings["plan_type"]``); keys and unknown plans get all models."""
@@ -80,15 +121,28 @@ class CodexProvider(Provider):
         session = request.body.get("prompt_cache_key") or client.get("Session-Id") or client.get("Session_id")
         headers = {**base_headers(not compact), **forwarded(client, _FORWARDED)}
         headers["Authorization"] = f"Bearer {account.secret}"
+        if account.kind == "oauth":
+            headers |= self._login_headers(request)
+            session = session or str(uuid.uuid4())
         if isinstance(session, str) and session:
             headers["Session_id"] = session
         request.headers = {**headers, **custom_headers(account, client)}
+
+    def _login_headers(self, request: UpstreamRequest) -> dict[str, str]:
+        """What the ChatGPT backend wants to know beside the token: which account, and which program asks."""
+        headers = {"Originator": request.client_headers.get("Originator") or self.originator}
+        if account_id := request.account.settings.get("account_id"):
+            headers["Chatgpt-Account-Id"] = str(account_id)
+        if agent := request.config.codex_header_defaults.user_agent:
+            headers["User-Agent"] = agent
+        return headers
 
     def _fix(self, request: UpstreamRequest) -> None:
         """What no operator rule may change."""
         body = {**request.body, "model": request.model, "stream": True, "store": False}
         tools = body.get("tools")
         wanted = request.config.disable_image_generation == "off" and not request.model.endswith("spark")
+        wanted = wanted and request.account.settings.get("plan_type") != "free"
         if wanted and request.operation == "generate":
             known = tools if isinstance(tools, list) else []
             if not any(isinstance(tool, dict) and tool.get("type") == "image_generation" for tool in known):
@@ -123,6 +177,29 @@ class CodexProvider(Provider):
                 return UpstreamError(error, scope="request", retryable=False, cooldown=0)
         return classify(error.status or status, headers, body, error)
 
+    async def refresh(self, account: Account, http: HttpClient) -> dict[str, Any] | None:
+        """New tokens; OpenAI gives a new refresh token each time and takes the old one never again."""
+        token = str(account.metadata.get("refresh_token") or "")
+        return await oauth.refresh(self.endpoints, http, refresh_token=token, account=account)
+
+    def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> list[QuotaWindow] | None:
+        """The windows of the subscription."""
+        return quota.from_headers(headers, now) or None
+
+    async def query_quota(self, account: Account, http: HttpClient) -> list[QuotaWindow] | None:
+        """The windows of the subscription; keys have no endpoint for theirs."""
+        if account.kind != "oauth":
+            return None
+        headers = {
+            "Authorization": f"Bearer {account.secret}",
+            "Content-Type": "application/json",
+            "User-Agent": USER_AGENT,
+        }
+        if account_id := account.settings.get("account_id"):
+            headers["Chatgpt-Account-Id"] = str(account_id)
+        answer = await fetch_json(http, "GET", self.endpoints.usage_url, account=account, headers=headers)
+        return quota.from_usage(answer, time.time())
+
 
 def cache_key(request: UpstreamRequest) -> str | None:
     """The prompt cache key: the client's own, else one that is stable for its key and session."""
@@ -150,10 +227,22 @@ def _resets_in(raw: Any) -> float | None:
 class CodexPlugin:
     """The plugin."""
 
+    def __init__(self) -> None:
+        self._provider = CodexProvider()
+
+    @hookimpl
+    def cpa_configure(self, settings: Mapping[str, Any]) -> None:
+        """Take ``base-url``, ``originator`` and ``oauth``. Raises ValueError for what cannot be used."""
+        base_url, endpoints = base_url_setting(settings, BASE_URL), endpoints_of(CodexEndpoints, settings)
+        originator = settings.get("originator") or ORIGINATOR
+        if not isinstance(originator, str) or not originator.isascii() or not originator.isprintable():
+            raise ValueError("originator must be a text that a header can carry")
+        self._provider.base_url, self._provider.endpoints, self._provider.originator = base_url, endpoints, originator
+
     @hookimpl
     def cpa_providers(self) -> list[Provider]:
         """The provider."""
-        return [CodexProvider()]
+        return [self._provider]
 
 
 def create_plugin() -> CodexPlugin:

@@ -60,7 +60,7 @@ class Shaper:
     def shape(self, provider: Provider, account: Account, model: Model) -> Shaped:
         """The request for one account and model. Raises InvalidRequest when it cannot be expressed."""
         call = self._call
-        upstream = self._formats[provider.upstream_format(account, call.operation)]
+        upstream = self._formats[provider.format_for(account, call.operation, call.format)]
         target = Target(
             model=model.upstream or model.id,
             format=upstream.name,

@@ -142,6 +142,10 @@ class Provider:
         """The format this account is spoken to in."""
         return self.format
 
+    def format_for(self, account: Account, operation: Operation, client_format: str) -> str:
+        """The format this account is spoken to in by a client of ``client_format``, where that matters."""
+        return self.upstream_format(account, operation)
+
     def supports(self, operation: Operation, account: Account) -> bool:
         """Whether the upstream has an endpoint for the operation (``count`` falls back to local counting)."""
         return operation == "generate"

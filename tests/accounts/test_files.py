@@ -399,6 +399,32 @@ async def test_of_many_that_want_the_lock_one_has_it_at_a_time(directory: AuthDi
     assert (most, total) == (1, 20)
 
 
+ADDING = """
+import asyncio, sys
+from pathlib import Path
+from cpa.accounts.files import AuthDirectory
+async def add():
+    directory, counter = AuthDirectory(Path(sys.argv[1])), Path(sys.argv[2])
+    for _ in range(40):
+        async with directory.lock("a.json"):
+            number = int(counter.read_text())
+            await asyncio.sleep(0)
+            counter.write_text(str(number + 1))
+asyncio.run(add())
+"""
+
+
+def test_the_lock_is_never_held_twice_although_its_file_comes_and_goes(
+    directory: AuthDirectory, tmp_path: Path
+) -> None:
+    directory.create("a.json", {"type": "claude"})
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    children = [child(ADDING, str(directory.path), str(counter)) for _ in range(3)]
+    assert [process.wait() for process in children] == [0, 0, 0]
+    assert counter.read_text() == "120"
+
+
 async def test_waiting_for_the_lock_can_be_cancelled(directory: AuthDirectory) -> None:
     directory.create("a.json", {"type": "claude"})
     async with directory.lock("a.json"):

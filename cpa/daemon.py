@@ -34,6 +34,7 @@ from cpa.management.hashing import hash_key_in_file, is_plain
 from cpa.management.keep_alive import KeepAlive
 from cpa.management.mount import mount
 from cpa.management.resources import all_routes
+from cpa.management.resp import RespServer
 from cpa.management.services import Management
 from cpa.management.writing import ConfigWriter
 from cpa.plugins.manager import Plugins
@@ -43,6 +44,7 @@ from cpa.server.listener import Listener
 from cpa.server.services import Services
 from cpa.systemd import Notifier
 from cpa.upstream.client import UpstreamClient
+from cpa.usage.usage_queue import UsageQueue
 from cpa.watch import AuthWatcher, ConfigWatcher
 
 
@@ -84,6 +86,8 @@ class Daemon:
         self.cooldowns = CooldownKeeper(self.auth_files.directory.path / FILE_NAME, self.pool, self.log)
         self.watcher = ConfigWatcher(store, self.log)
         self.gate = Gate(environ, local_password)
+        self.usage_queue = UsageQueue(self.pool.clock)
+        self._resp = RespServer(self.gate, self.usage_queue, lambda: store.current, self.log)
         self._notifier = Notifier(environ)
         self._listener: Listener | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,7 +132,8 @@ class Daemon:
             log=get_logger("cpa.exchange"),
         )
         self.store.subscribe(lambda old, new: self._reloaded(old, new, exchange))
-        self._listener = Listener(self._application(exchange), config, self.log, self.store.path.absolute().parent)
+        folder = self.store.path.absolute().parent
+        self._listener = Listener(self._application(exchange), config, self.log, folder, self._resp.protocol)
         await self._listener.start()
         if self._control is not None:
             await self._control.start()
@@ -157,6 +162,7 @@ class Daemon:
             self._keep_alive.cancel()
         if self._control is not None:
             await self._control.stop()
+        await self._resp.close()
         if self._listener is not None:
             await self._listener.stop()
         await self.plugins.call_all("cpa_stop")
@@ -199,6 +205,7 @@ class Daemon:
             plugins=self.plugins,
             client=self.client,
             log_files=self.log_files,
+            usage_queue=self.usage_queue,
             log=get_logger("cpa.management"),
         )
         routes = all_routes(management)
@@ -213,6 +220,10 @@ class Daemon:
     def _take(self, config: Config) -> None:
         """Make everything that follows the configuration what it says."""
         set_level(debug=config.debug)
+        self.usage_queue.configure(
+            enabled=config.usage_statistics_enabled and self.gate.enabled(config),
+            retention=config.redis_usage_queue_retention_seconds,
+        )
         self.log_files.configure(
             enabled=config.logging_to_file,
             folder=log_folder(self._environ, Path(config.auth_dir)),

@@ -15,6 +15,7 @@ from cpa.management import (
     prompt_rules,
     provider_keys,
     scalars,
+    usage_queue,
     whole,
 )
 from cpa.management.mount import PREFIX
@@ -36,6 +37,7 @@ RESOURCES = (
     model_definitions,
     latest_version,
     logs,
+    usage_queue,
 )
 """Modules with a function ``routes(management)``."""
 

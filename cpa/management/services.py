@@ -16,6 +16,7 @@ from cpa.management.access import Gate
 from cpa.management.writing import ConfigWriter
 from cpa.plugins.manager import Plugins
 from cpa.upstream.client import UpstreamClient
+from cpa.usage.usage_queue import UsageQueue
 
 
 class Management(Struct, kw_only=True):
@@ -31,6 +32,7 @@ class Management(Struct, kw_only=True):
     plugins: Plugins
     client: UpstreamClient
     log_files: LogFiles
+    usage_queue: UsageQueue
     log: Any
 
     @property

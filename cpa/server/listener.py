@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from cpa.config import Config
+from cpa.server.first_byte import FirstByte, Other
 from cpa.systemd import inherited_sockets
 
 HEAD_LIMIT = 64 * 1024
@@ -21,7 +22,10 @@ CERTIFICATE_POLL = 30.0
 class Listener:
     """Serves an application until told to stop."""
 
-    def __init__(self, app: web.Application, config: Config, log: Any, base: Path) -> None:
+    def __init__(
+        self, app: web.Application, config: Config, log: Any, base: Path, other: Other = lambda first: None
+    ) -> None:
+        """``other`` may claim connections by their first byte."""
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -35,6 +39,8 @@ class Listener:
         self._config = config
         self._log = log
         self._base = base
+        self._other = other
+        self._servers: list[asyncio.Server] = []
         self._tls: ssl.SSLContext | None = None
         self._certificate: tuple[float, float] = (0.0, 0.0)
         self.addresses: list[str] = []
@@ -44,21 +50,22 @@ class Listener:
         """Bind and accept. Raises OSError when the port is taken, ConfigError-like OSError for a bad certificate."""
         await self._runner.setup()
         self._tls = self._context() if self._config.tls.enable else None
-        sockets = inherited_sockets()
-        sites: list[web.BaseSite] = []
-        if sockets:
-            sites = [web.SockSite(self._runner, sock, ssl_context=self._tls) for sock in sockets]
-        else:
-            sites = [
-                web.SockSite(self._runner, sock, ssl_context=self._tls, backlog=BACKLOG)
-                for sock in bind(self._config.host, self._config.port)
-            ]
-        for site in sites:
-            await site.start()
-        self.addresses = [_shown(address) for address in self._runner.addresses]
+        sockets = inherited_sockets() or bind(self._config.host, self._config.port)
+        http = self._runner.server
+        assert http is not None
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            sock.setblocking(False)
+            server = await loop.create_server(
+                lambda: FirstByte(http, self._other), sock=sock, ssl=self._tls, backlog=BACKLOG
+            )
+            self._servers.append(server)
+        self.addresses = [_shown(sock.getsockname()) for sock in sockets]
 
     async def stop(self) -> None:
         """Stop accepting, let running answers finish within the configured time, then cut them off."""
+        for server in self._servers:
+            server.close()
         await self._runner.cleanup()
 
     async def watch_certificate(self) -> None:

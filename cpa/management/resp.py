@@ -1,0 +1,262 @@
+"""The usage queue for clients of the Redis protocol, on the port of everything else.
+
+https://redis.io/docs/latest/develop/reference/protocol-spec/ (version 2). Only what collectors use is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from cpa.config import Config
+from cpa.management.access import Gate
+from cpa.management.answers import Refusal
+from cpa.network import is_loopback
+from cpa.usage.usage_queue import UsageQueue
+
+FIRST_BYTES = frozenset(b"*$+-:")
+MOST_ARGUMENTS = 16
+LONGEST_ARGUMENT = 64 * 1024
+MOST_CONNECTIONS = 1024
+IDLE_SECONDS = 300.0
+NULL = b"$-1\r\n"
+OK = b"+OK\r\n"
+
+
+class ProtocolError(ValueError):
+    """What came is no command."""
+
+
+class _Quit(Exception):
+    """The client says goodbye."""
+
+
+def bulk(value: bytes) -> bytes:
+    """A bulk string."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def array(items: list[bytes]) -> bytes:
+    """An array of encoded items."""
+    return b"*%d\r\n" % len(items) + b"".join(items)
+
+
+def error(text: str) -> bytes:
+    """An error; its first word is its kind."""
+    return b"-" + text.replace("\r", " ").replace("\n", " ").encode() + b"\r\n"
+
+
+class RespServer:
+    """Serves connections. Owns their tasks: ``close`` ends them."""
+
+    def __init__(self, gate: Gate, queue: UsageQueue, config: Callable[[], Config], log: Any) -> None:
+        self._gate = gate
+        self._queue = queue
+        self._config = config
+        self._log = log
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def protocol(self, first: int) -> asyncio.Protocol | None:
+        """The protocol for a connection that begins with this byte; None when it is not of this kind."""
+        if first not in FIRST_BYTES:
+            return None
+        reader = asyncio.StreamReader(limit=LONGEST_ARGUMENT * 2)
+        return asyncio.StreamReaderProtocol(reader, self._connected)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) >= MOST_CONNECTIONS or not self._gate.enabled(self._config()):
+            writer.close()
+            return
+        peer = writer.get_extra_info("peername")
+        address = peer[0] if isinstance(peer, tuple) else ""
+        session = _Session(self._gate, self._queue, self._config, reader, writer, address)
+        task = asyncio.get_running_loop().create_task(self._serve(session, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, session: _Session, writer: asyncio.StreamWriter) -> None:
+        try:
+            await session.run()
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+            pass
+        except Exception:
+            self._log.exception("connection of a collector failed")
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def close(self) -> None:
+        """End every connection."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class _Session:
+    """One connection: commands in, replies out."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        queue: UsageQueue,
+        config: Callable[[], Config],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        address: str,
+    ) -> None:
+        self._gate = gate
+        self._queue = queue
+        self._config = config
+        self._reader = reader
+        self._writer = writer
+        self._address = address
+        self._admitted = False
+
+    async def run(self) -> None:
+        """Until the client leaves, is silent for too long, or says something that is no command."""
+        try:
+            while True:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    command = await read_command(self._reader)
+                if not self._gate.enabled(self._config()):
+                    return
+                if command and command[0].upper() == b"SUBSCRIBE" and self._admitted:
+                    await self._subscribed(command)
+                    return
+                self._writer.write(await self._answer(command))
+                await self._writer.drain()
+        except ProtocolError:
+            self._writer.write(error("ERR protocol error"))
+            await self._writer.drain()
+        except _Quit:
+            self._writer.write(OK)
+            await self._writer.drain()
+
+    async def _answer(self, command: list[bytes]) -> bytes:
+        if not command:
+            return error("ERR empty command")
+        name, arguments = command[0].upper(), command[1:]
+        match name:
+            case b"AUTH":
+                return await self._auth(arguments)
+            case b"QUIT":
+                raise _Quit
+            case b"HELLO":
+                return self._hello(arguments)
+            case _ if not self._admitted:
+                return error("NOAUTH Authentication required.")
+            case b"LPOP" | b"RPOP":
+                return self._pop(name, arguments)
+            case b"LLEN":
+                return b":%d\r\n" % len(self._queue)
+            case b"PING":
+                return bulk(arguments[0]) if arguments else b"+PONG\r\n"
+            case b"ECHO" if len(arguments) == 1:
+                return bulk(arguments[0])
+            case b"SELECT" | b"CLIENT":
+                return OK
+            case _:
+                return error(f"ERR unknown command '{command[0][:64].decode('utf-8', 'replace')}'")
+
+    async def _auth(self, arguments: list[bytes]) -> bytes:
+        if len(arguments) not in (1, 2):
+            return error("ERR wrong number of arguments for 'auth' command")
+        key = arguments[-1].decode("utf-8", "surrogateescape")
+        try:
+            await self._gate.check(key, self._address, is_loopback(self._address), self._config())
+        except Refusal as refusal:
+            return error(f"ERR {refusal.body['error']}")
+        self._admitted = True
+        return OK
+
+    def _hello(self, arguments: list[bytes]) -> bytes:
+        if arguments and arguments[0] != b"2":
+            return error("NOPROTO unsupported protocol version")
+        return array([bulk(b"server"), bulk(b"cpa"), bulk(b"proto"), b":2\r\n"])
+
+    def _pop(self, name: bytes, arguments: list[bytes]) -> bytes:
+        if len(arguments) not in (1, 2):
+            return error(f"ERR wrong number of arguments for '{name.decode().lower()}' command")
+        if len(arguments) == 1:
+            found = self._queue.pop(1)
+            return bulk(found[0]) if found else NULL
+        count = arguments[1]
+        if not count.isdigit() or int(count[:9]) < 1:
+            return error("ERR value is not an integer or out of range")
+        return array([bulk(item) for item in self._queue.pop(int(count[:9]))])
+
+    async def _subscribed(self, command: list[bytes]) -> None:
+        """Payloads as they come, until the client unsubscribes, leaves, or cannot keep up."""
+        if len(command) != 2 or command[1] != b"usage":
+            channel = b" ".join(command[1:])[:64].decode("utf-8", "replace")
+            self._writer.write(error(f"ERR unsupported channel '{channel}'"))
+            await self._writer.drain()
+            return
+        listener = self._queue.listen()
+        forward = asyncio.ensure_future(self._forward(listener.payloads))
+        commands = asyncio.ensure_future(self._commands_while_subscribed())
+        try:
+            self._writer.write(array([bulk(b"subscribe"), bulk(b"usage"), b":1\r\n"]))
+            self._message(b'{"support_refresh":false}')
+            await asyncio.wait((forward, commands), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._queue.leave(listener)
+            for task in (forward, commands):
+                task.cancel()
+            await asyncio.gather(forward, commands, return_exceptions=True)
+
+    def _message(self, payload: bytes) -> None:
+        self._writer.write(array([bulk(b"message"), bulk(b"usage"), bulk(payload)]))
+
+    async def _forward(self, payloads: asyncio.Queue[bytes | None]) -> None:
+        while (payload := await payloads.get()) is not None:
+            self._message(payload)
+            await self._writer.drain()
+
+    async def _commands_while_subscribed(self) -> None:
+        while True:
+            command = await read_command(self._reader)
+            name = command[0].upper() if command else b""
+            if name == b"PING":
+                self._writer.write(array([bulk(b"pong"), bulk(command[1] if len(command) > 1 else b"")]))
+            elif name == b"UNSUBSCRIBE":
+                self._writer.write(array([bulk(b"unsubscribe"), bulk(b"usage"), b":0\r\n"]))
+                await self._writer.drain()
+                return
+            elif name == b"QUIT":
+                self._writer.write(OK)
+                await self._writer.drain()
+                return
+            else:
+                self._writer.write(error("ERR only PING, UNSUBSCRIBE and QUIT are allowed now"))
+            await self._writer.drain()
+
+
+async def read_command(reader: asyncio.StreamReader) -> list[bytes]:
+    """One command: an array of bulk strings. Raises ProtocolError, and IncompleteReadError at the end."""
+    count = await _number(reader, b"*")
+    if count > MOST_ARGUMENTS:
+        raise ProtocolError("too many arguments")
+    arguments = []
+    for _ in range(max(0, count)):
+        size = await _number(reader, b"$")
+        if not 0 <= size <= LONGEST_ARGUMENT:
+            raise ProtocolError("argument too long")
+        arguments.append(await reader.readexactly(size))
+        if await reader.readexactly(2) != b"\r\n":
+            raise ProtocolError("no line end")
+    return arguments
+
+
+async def _number(reader: asyncio.StreamReader, mark: bytes) -> int:
+    try:
+        line = await reader.readuntil(b"\r\n")
+    except asyncio.LimitOverrunError:
+        raise ProtocolError("line too long") from None
+    digits = line[1:-2]
+    if line[:1] != mark or not digits.lstrip(b"-").isdigit() or len(digits) > 9:
+        raise ProtocolError("no length")
+    return int(digits)

@@ -6,6 +6,7 @@ write. All methods block (they read, write and sync files), so the daemon calls 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 import orjson
 from msgspec import Struct
@@ -105,6 +107,7 @@ class AuthDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.abspath(path))
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def ensure(self) -> None:
         """Make the directory (0700) and let nobody else read it or its files.
@@ -220,15 +223,18 @@ class AuthDirectory:
         read-only directory): then the lock holds within nothing. A killed process holds no lock.
         """
         self._path(name)
-        return self._held(FileLock(self.path / f".{name}.lock"))
+        return self._held(name)
 
     @asynccontextmanager
-    async def _held(self, lock: FileLock) -> AsyncIterator[bool]:
-        held = await lock.acquire()
-        try:
-            yield held
-        finally:
-            lock.release()
+    async def _held(self, name: str) -> AsyncIterator[bool]:
+        among_us = self._turns.setdefault(name, asyncio.Lock())
+        async with among_us:  # first come, first served, where no polling is needed
+            lock = FileLock(self.path / f".{name}.lock")
+            held = await lock.acquire()
+            try:
+                yield held
+            finally:
+                lock.release()
 
     def _path(self, name: str) -> Path:
         """Where the file is. Raises AuthFileError for a name that leads elsewhere."""

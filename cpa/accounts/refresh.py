@@ -42,11 +42,6 @@ def _token(data: Mapping[str, Any], member: str) -> str:
     return ""
 
 
-def can_refresh(data: Mapping[str, Any]) -> bool:
-    """Whether an auth file has what a refresh needs."""
-    return bool(refresh_token_of(data))
-
-
 def has_expired(data: Mapping[str, Any], now: float, slack: float = 10.0) -> bool:
     """Whether the access token has ended by our clock, or will within ``slack`` seconds; False when unknown."""
     expiry = expires_at(data)

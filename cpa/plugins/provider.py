@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from cpa.accounts.account import Account
 from cpa.accounts.quota import QuotaWindow
-from cpa.accounts.refresh import can_refresh, refresh_due
+from cpa.accounts.refresh import refresh_due, refresh_token_of
 from cpa.catalog.model import Model
 from cpa.config import Config
 from cpa.conversation.request import Conversation
@@ -178,12 +178,16 @@ class Provider:
         """Answer with an own transport; None (the default) lets cpa send the prepared HTTP request."""
         return None
 
+    def can_refresh(self, account: Account) -> bool:
+        """Whether the account's auth file has what ``refresh`` needs: a refresh token, unless overridden."""
+        return bool(refresh_token_of(account.metadata))
+
     def refresh_at(self, account: Account) -> float | None:
         """When to refresh the credential ahead of time (Unix seconds, 0 for at once); None for never.
 
         By the expiry its auth file names and ``refresh_lead``; a file with a cadence of its own is refreshed by that.
         """
-        if not can_refresh(account.metadata):
+        if not self.can_refresh(account):
             return None
         return refresh_due(account.metadata, self.refresh_lead)
 

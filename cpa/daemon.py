@@ -25,6 +25,7 @@ from cpa.errors import CpaError
 from cpa.exchange.announcer import Announcer
 from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.exchange import Exchange
+from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
 from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, setup_logging
@@ -82,6 +83,14 @@ class Daemon:
         self.roster = Roster(self.plugins, self.pool, self.catalog, self.log, self.announcer)
         self.roster.subscribe(self._note_tokens)
         self.auth_files = AuthFiles(AuthDirectory(Path(store.current.auth_dir)), self.roster, self.log)
+        self.renewals = Renewals(
+            files=self.auth_files,
+            roster=self.roster,
+            plugins=self.plugins,
+            http=self.client,
+            log=get_logger("cpa.refresh"),
+            workers=lambda: store.current.auth_auto_refresh_workers,
+        )
         self.auth_watcher = AuthWatcher(self.auth_files, self.log)
         self.cooldowns = CooldownKeeper(self.auth_files.directory.path / FILE_NAME, self.pool, self.log)
         self.watcher = ConfigWatcher(store, self.log)
@@ -129,6 +138,7 @@ class Daemon:
             pool=self.pool,
             catalog=self.catalog,
             client=self.client,
+            renewals=self.renewals,
             log=get_logger("cpa.exchange"),
         )
         self.store.subscribe(lambda old, new: self._reloaded(old, new, exchange))
@@ -141,6 +151,7 @@ class Daemon:
             asyncio.create_task(self.watcher.run()),
             asyncio.create_task(self.auth_watcher.run()),
             asyncio.create_task(self.announcer.run()),
+            asyncio.create_task(self.renewals.run()),
             asyncio.create_task(self.cooldowns.run(lambda: self.store.current.save_cooldown_status)),
             asyncio.create_task(self._listener.watch_certificate()),
             asyncio.create_task(self._notifier.watchdog(lambda: True)),
@@ -171,6 +182,7 @@ class Daemon:
         hashing = [self._hashing] if self._hashing is not None else []
         await asyncio.gather(*self._tasks, *hashing, return_exceptions=True)
         await self.cooldowns.save(wanted=self.store.current.save_cooldown_status)
+        await self.renewals.stop()
         await self.client.close()
         self.log.info("stopped")
         self.log_files.close()

@@ -31,7 +31,8 @@ DRAIN_SECONDS = 0.5
 class Attempt:
     """Sends one shaped request and makes the client's answer of what comes back.
 
-    ``edit_reply`` and ``observe`` are the hooks on answers, None when no plugin implements them.
+    ``edit_reply`` and ``observe`` are the hooks on answers, None when no plugin implements them. With
+    ``may_be_renewed`` a refused credential is not held against the account yet: a refresh may cure it.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Attempt:
         edit_reply: Callable[[JsonObject], JsonObject] | None,
         observe: Callable[[ev.Event], None] | None,
         passthrough_headers: bool,
+        may_be_renewed: bool = False,
     ) -> None:
         self._client = client
         self._pool = pool
@@ -62,6 +64,7 @@ class Attempt:
         self._edit_reply = edit_reply
         self._observe = observe
         self._passthrough_headers = passthrough_headers
+        self._may_be_renewed = may_be_renewed
 
     async def run(self) -> Answer:
         """The client's answer. Raises UpstreamError when the attempt failed before anything was given away."""
@@ -69,7 +72,8 @@ class Attempt:
             return await self._run()
         except UpstreamError as failure:
             failure.error = without_secret(failure.error, self._record.account)
-            self._failed(failure)
+            if not (self._may_be_renewed and failure.reason == "unauthorized"):
+                self._failed(failure)
             self._record.close(failure.error.status, failure.error)
             raise
         except asyncio.CancelledError:

@@ -21,6 +21,7 @@ from cpa.exchange.candidates import Candidates, Router
 from cpa.exchange.context import reply_context
 from cpa.exchange.counting import count_tokens
 from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
+from cpa.exchange.renewal import Renewals
 from cpa.exchange.resolve import Resolution, resolve_model
 from cpa.exchange.shape import Shaped, Shaper
 from cpa.exchange.unavailable import no_account
@@ -47,6 +48,7 @@ class Exchange:
         pool: AccountPool,
         catalog: Catalog,
         client: UpstreamClient,
+        renewals: Renewals,
         log: Any,
     ) -> None:
         self._plugins = plugins
@@ -54,6 +56,7 @@ class Exchange:
         self._pool = pool
         self._catalog = catalog
         self._client = client
+        self._renewals = renewals
         self._log = log
         self._router = Router(pool, catalog, plugins.hook("cpa_choose_account"))
 
@@ -139,6 +142,33 @@ class Exchange:
         account: Account,
         model: Model,
     ) -> Answer:
+        """An attempt with an account; a second one with a new token when its login's token is refused."""
+        if account.kind != "oauth":
+            return await self._attempt_once(call, config, log, request, shaper, resolution, account, model)
+        try:
+            account = await self._renewals.ready(account)
+            return await self._attempt_once(call, config, log, request, shaper, resolution, account, model, True)
+        except UpstreamError as failure:
+            if failure.reason != "unauthorized":
+                raise
+            renewed = await self._renewals.renew(account)
+            if renewed is None:
+                self._renewals.blame(self._pool, account, model.upstream or model.id, failure)
+                raise
+        return await self._attempt_once(call, config, log, request, shaper, resolution, renewed, model)
+
+    async def _attempt_once(
+        self,
+        call: Call,
+        config: Config,
+        log: ExchangeLog,
+        request: ClientRequest,
+        shaper: Shaper,
+        resolution: Resolution,
+        account: Account,
+        model: Model,
+        may_be_renewed: bool = False,
+    ) -> Answer:
         provider = self._plugins.provider_of(account)
         _refuse_unsupported(call, provider, account)
         shaped = shaper.shape(provider, account, model)
@@ -161,6 +191,7 @@ class Exchange:
             edit_reply=self._reply_editor(request),
             observe=self._observer(request),
             passthrough_headers=config.passthrough_headers,
+            may_be_renewed=may_be_renewed,
         )
         answer = await attempt.run()
         if answer.stream is None:

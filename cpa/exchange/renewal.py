@@ -19,6 +19,7 @@ from msgspec import Struct
 from cpa.accounts.account import Account
 from cpa.accounts.file_fields import expires_at
 from cpa.accounts.files import AuthFile, JsonObject
+from cpa.accounts.pool import AccountPool
 from cpa.accounts.refresh import (
     STILL_DUE,
     LoginState,
@@ -46,6 +47,8 @@ SAVE_AGAIN = 15.0
 STOP_GRACE = 10.0
 """Seconds running refreshes are given at the end: what they bring may not come a second time."""
 LOGIN_AGAIN_COOLDOWN = 1800.0
+RETRY_COOLDOWN = 30.0
+"""Seconds an account is left alone whose token was refused and could not be refreshed for now."""
 
 
 class _Unsaved(Struct):
@@ -135,6 +138,14 @@ class Renewals:
                 return None
         current = self._current(account)
         return current if current is not None and current.secret != account.secret else None
+
+    def blame(self, pool: AccountPool, account: Account, model: str, failure: UpstreamError) -> None:
+        """Hold a refused login against the account: for long when only another login helps, else not for long."""
+        state = self.state(account)
+        hopeless = state is None or state.login_again or not self._refreshable(account)
+        seconds = failure.cooldown if hopeless else RETRY_COOLDOWN
+        message = state.trouble if state is not None and state.login_again else failure.error.message
+        pool.fail(account.id, model, scope="account", reason="unauthorized", seconds=seconds, message=message)
 
     # -- ahead of time -----------------------------------------------------------------------------------------
 

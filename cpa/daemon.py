@@ -25,6 +25,8 @@ from cpa.errors import CpaError
 from cpa.exchange.announcer import Announcer
 from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.exchange import Exchange
+from cpa.exchange.limits import ClientLimits
+from cpa.exchange.limits_file import LimitsFile
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
@@ -45,6 +47,7 @@ from cpa.server.listener import Listener
 from cpa.server.services import Services
 from cpa.systemd import Notifier
 from cpa.upstream.client import UpstreamClient
+from cpa.usage.prices import CurrentPrices
 from cpa.usage.usage_queue import UsageQueue
 from cpa.watch import AuthWatcher, ConfigWatcher
 
@@ -94,6 +97,9 @@ class Daemon:
         self.auth_watcher = AuthWatcher(self.auth_files, self.log)
         self.cooldowns = CooldownKeeper(self.auth_files.directory.path / FILE_NAME, self.pool, self.log)
         self.watcher = ConfigWatcher(store, self.log)
+        self.prices = CurrentPrices(lambda: store.current)
+        self.limits = ClientLimits(self.prices)
+        self._limits_file = LimitsFile(_data_folder(store) / "client-limits.json", self.limits, self.log)
         self.gate = Gate(environ, local_password)
         self.usage_queue = UsageQueue(self.pool.clock)
         self._resp = RespServer(self.gate, self.usage_queue, lambda: store.current, self.log)
@@ -132,6 +138,7 @@ class Daemon:
         await self.auth_files.load()
         if config.save_cooldown_status:
             self.cooldowns.restore()
+        await self._limits_file.load()
         exchange = Exchange(
             plugins=self.plugins,
             formats=self.formats,
@@ -139,6 +146,7 @@ class Daemon:
             catalog=self.catalog,
             client=self.client,
             renewals=self.renewals,
+            limits=self.limits,
             log=get_logger("cpa.exchange"),
         )
         self.store.subscribe(lambda old, new: self._reloaded(old, new, exchange))
@@ -151,6 +159,7 @@ class Daemon:
             asyncio.create_task(self.watcher.run()),
             asyncio.create_task(self.auth_watcher.run()),
             asyncio.create_task(self.announcer.run()),
+            asyncio.create_task(self._limits_file.run()),
             asyncio.create_task(self.renewals.run()),
             asyncio.create_task(self.cooldowns.run(lambda: self.store.current.save_cooldown_status)),
             asyncio.create_task(self._listener.watch_certificate()),
@@ -181,6 +190,7 @@ class Daemon:
             task.cancel()
         hashing = [self._hashing] if self._hashing is not None else []
         await asyncio.gather(*self._tasks, *hashing, return_exceptions=True)
+        await self._limits_file.save()
         await self.cooldowns.save(wanted=self.store.current.save_cooldown_status)
         await self.renewals.stop()
         await self.client.close()
@@ -271,6 +281,11 @@ class Daemon:
                 self.store.reload()
         except (OSError, CpaError) as fault:
             self.log.warning("the management key could not be hashed in the file", reason=str(fault))
+
+
+def _data_folder(store: ConfigStore) -> Path:
+    """Where the usage database is, and what belongs beside it."""
+    return (store.path.absolute().parent / Path(store.current.usage_database_path).expanduser()).parent
 
 
 def _settle_memory() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -204,10 +205,51 @@ class Compatibility(ProviderEntry):
 
 
 class ClientKey(Section):
-    """A client key with a name."""
+    """A client key with a name and limits. 0 (and an empty text or list) is no limit."""
 
     key: str = ""
-    name: str = ""
+    name: Trimmed = ""
+    models: Patterns = ()
+    """The only models it may ask for; ``*`` stands for any text."""
+    requests_per_minute: Natural = 0
+    tokens_per_minute: Natural = 0
+    budget_per_day: float = Field(default=0.0, ge=0)
+    """USD."""
+    budget_per_month: float = Field(default=0.0, ge=0)
+    """USD."""
+    concurrency: Natural = 0
+    """Requests at the same time."""
+    expires: Trimmed = ""
+    """A date or time; the key is refused from then on."""
+
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _a_moment(cls, value: Any) -> Any:
+        text = value.isoformat() if isinstance(value, date) else str(value).strip()
+        try:
+            return text and datetime.fromisoformat(text).isoformat()
+        except ValueError:
+            raise ValueError("expected a date such as 2026-12-31 or a time such as 2026-12-31T18:00:00Z") from None
+
+
+class PriceEntry(Section):
+    """What a model costs, in USD per million tokens."""
+
+    model: Trimmed = ""
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+    cache_read: float | None = Field(default=None, ge=0)
+    cache_write: float | None = Field(default=None, ge=0)
+    cache_write_1h: float | None = Field(default=None, ge=0)
+
+
+class PriceFactor(Section):
+    """A factor on what matching attempts cost; ``*`` in a pattern stands for any text."""
+
+    factor: float = Field(default=1.0, ge=0)
+    model: Trimmed = ""
+    provider: Trimmed = ""
+    account: Trimmed = ""
 
 
 class Tls(Section):

@@ -23,6 +23,8 @@ from cpa.config.sections import (
     Payload,
     PluginsSection,
     Pprof,
+    PriceEntry,
+    PriceFactor,
     PromptRule,
     QuotaExceeded,
     RemoteManagement,
@@ -108,6 +110,8 @@ class Config(Section):
     usage_statistics_enabled: bool = False
     usage_database_path: str = "./data/usage.sqlite"
     usage_event_retention_days: Natural = 0
+    prices: tuple[PriceEntry, ...] = ()
+    price_factors: tuple[PriceFactor, ...] = ()
     redis_usage_queue_retention_seconds: Annotated[float, BeforeValidator(_queue_seconds)] = 60
 
     proxy_url: Trimmed = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from cpa.exchange.call import Answer, Call
 from cpa.exchange.candidates import Candidates, Router
 from cpa.exchange.context import reply_context
 from cpa.exchange.counting import count_tokens
+from cpa.exchange.limits import ClientLimits
 from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.resolve import Resolution, resolve_model
@@ -49,6 +50,7 @@ class Exchange:
         catalog: Catalog,
         client: UpstreamClient,
         renewals: Renewals,
+        limits: ClientLimits,
         log: Any,
     ) -> None:
         self._plugins = plugins
@@ -57,6 +59,7 @@ class Exchange:
         self._catalog = catalog
         self._client = client
         self._renewals = renewals
+        self._limits = limits
         self._log = log
         self._router = Router(pool, catalog, plugins.hook("cpa_choose_account"))
 
@@ -83,6 +86,8 @@ class Exchange:
     async def _answer(self, call: Call, config: Config, log: ExchangeLog) -> Answer:
         resolution = resolve_model(self._catalog, call.model)
         _refuse_image_only(call, resolution)
+        if call.operation != "count":
+            log.ticket = self._limits.enter(call, config, lambda: _offered(resolution))
         request = _client_request(call, resolution, config)
         body = self._edited(request, call)
         shaper = Shaper(self._formats, self._plugins.hook("cpa_edit_upstream_request"), call, body, resolution, config)
@@ -176,7 +181,13 @@ class Exchange:
             return await self._count_locally(call, log, shaped)
         log.attempts += 1
         record = AttemptRecord(
-            call, account, shaped.target.model, shaped.upstream.name, log.attempts, self._plugins.hook("cpa_usage")
+            call,
+            account,
+            shaped.target.model,
+            shaped.upstream.name,
+            log.attempts,
+            self._plugins.hook("cpa_usage"),
+            log.ticket,
         )
         attempt = Attempt(
             client=self._client,
@@ -300,6 +311,13 @@ def _client_request(call: Call, resolution: Resolution, config: Config) -> Clien
         request_id=call.request_id,
         config=config,
     )
+
+
+def _offered(resolution: Resolution) -> Iterator[tuple[str, str]]:
+    """(provider, upstream model) of everything that may serve it."""
+    for offer in resolution.offers.values():
+        for model in offer.models:
+            yield offer.provider, model.upstream or model.id
 
 
 def _refuse_image_only(call: Call, resolution: Resolution) -> None:

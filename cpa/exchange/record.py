@@ -10,6 +10,7 @@ from cpa.accounts.account import Account
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.exchange.call import Call
+from cpa.exchange.limits import Ticket
 from cpa.plugins.values import UsageRecord
 
 CLIENT_GONE = 499
@@ -26,8 +27,10 @@ class AttemptRecord:
         upstream_format: str,
         number: int,
         emit: Callable[..., Any] | None,
+        ticket: Ticket | None = None,
     ) -> None:
         self._call = call
+        self._ticket = ticket
         self._emit = emit
         self._begun = time.monotonic()
         self._done = False
@@ -53,6 +56,14 @@ class AttemptRecord:
         self._done = True
         self.status = status
         self.error = (error.code or error.type or "error") if error is not None else None
+        if self._ticket is not None:
+            self._ticket.spend(
+                self.usage,
+                model=self.model,
+                requested=self._call.model,
+                provider=self.account.provider,
+                account=self.account.id,
+            )
         if self._emit is None:
             return
         call = self._call
@@ -89,12 +100,16 @@ class ExchangeLog:
         self._begun = time.monotonic()
         self._done = False
         self.attempts = 0
+        self.ticket: Ticket | None = None
+        """Set when the client's key has limits."""
 
     def close(self, status: int, attempt: AttemptRecord | None = None, error: ErrorInfo | None = None) -> None:
         """Write the line; later calls write nothing."""
         if self._done:
             return
         self._done = True
+        if self.ticket is not None:
+            self.ticket.leave()
         call = self._call
         fields: dict[str, Any] = {
             "request_id": call.request_id,

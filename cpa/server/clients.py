@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 
 from aiohttp import web
 
 from cpa.config import Config
+from cpa.config.client_keys import ClientKeys, expired, key_id, may_ask
 from cpa.errors import ApiError, ErrorInfo
 from cpa.network import LOOPBACK_NAMES, client_address, host_name, is_ip, is_loopback
 from cpa.plugins.values import ClientIdentity
@@ -39,11 +41,6 @@ class KeyRing:
         return found
 
 
-def key_id(key: str) -> str:
-    """A key's stable id, which says nothing of the key."""
-    return "key-" + sha256(b"cpa client key\0" + key.encode()).hexdigest()[:12]
-
-
 def candidates(headers: Mapping[str, str], query: Mapping[str, str]) -> list[tuple[str, str]]:
     """(key, source) of every place a key may stand in, in the order in which they count."""
     found = []
@@ -68,6 +65,7 @@ class Doorkeeper:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._ring: KeyRing | None = None
+        self._limited = ClientKeys()
 
     def _keys(self, config: Config) -> KeyRing:
         ring = self._ring
@@ -95,6 +93,16 @@ class Doorkeeper:
                 return ClientIdentity(identity_id, metadata={"source": source})
         message = "Invalid API key" if found else "Missing API key"
         raise ApiError(ErrorInfo(401, message, type="authentication_error", code="invalid_api_key"))
+
+    def visible_to(self, client: ClientIdentity | None, config: Config) -> Callable[[str], bool]:
+        """Tells which models a client is shown: those its key may ask for. Raises ApiError for an expired key."""
+        entry = self._limited.find(config, client.id) if client is not None else None
+        if entry is None:
+            return lambda name: True
+        if expired(entry, time.time()):
+            message = f"this key expired on {entry.expires}"
+            raise ApiError(ErrorInfo(403, message, type="permission_error", code="key_expired"))
+        return may_ask(entry)
 
 
 def peer_address(request: web.Request, config: Config) -> str:

@@ -154,11 +154,12 @@ async def _answer(request: web.Request, shape: str, name: str | None) -> web.Str
     codec = services.formats["openai" if shape == "codex" else shape]
 
     async def answer() -> web.StreamResponse:
-        request.app[DOORKEEPER].admit(request, request[CONFIG])
+        config, door = request[CONFIG], request.app[DOORKEEPER]
+        may_see = door.visible_to(door.admit(request, config), config)
         if name is None:
-            return _json(_LISTS[shape](services.catalog.list_models()))
+            return _json(_LISTS[shape]([model for model in services.catalog.list_models() if may_see(model.id)]))
         model = services.catalog.get_model(name.removeprefix("models/")) or services.catalog.get_model(name)
-        if model is None:
+        if model is None or not may_see(model.id):
             error = unknown_model(name)
             raise ApiError(ErrorInfo(404, error.message, type=error.type, code=error.code))
         return _json(_ITEMS[shape](model))

@@ -1,0 +1,218 @@
+"""What a client's key may use: models, requests and tokens per minute, requests at once, money per day and month."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct, field
+
+from cpa.config import Config
+from cpa.config.client_keys import ClientKeys, expired, may_ask
+from cpa.config.sections import ClientKey
+from cpa.conversation.usage import Usage
+from cpa.errors import ApiError, ErrorInfo
+from cpa.exchange.call import Call
+from cpa.usage.prices import NANO, PriceTable
+
+MINUTE = 60.0
+_MILLION = Usage(input_total=10**6, output_total=10**6)
+
+
+class Spending(Struct):
+    """What one key has used. Times are Unix seconds, money is nano-dollars."""
+
+    requests: deque[float] = field(default_factory=deque)
+    tokens: deque[tuple[float, int]] = field(default_factory=deque)
+    token_sum: int = 0
+    day: str = ""
+    day_nanos: int = 0
+    month: str = ""
+    month_nanos: int = 0
+    running: int = 0
+
+    def move_to(self, now: float) -> None:
+        """Forget what is older than a minute, and the money of days and months that are over."""
+        oldest = now - MINUTE
+        while self.requests and self.requests[0] <= oldest:
+            self.requests.popleft()
+        while self.tokens and self.tokens[0][0] <= oldest:
+            self.token_sum -= self.tokens.popleft()[1]
+        today = datetime.fromtimestamp(now)
+        if (day := f"{today:%Y-%m-%d}") != self.day:
+            self.day, self.day_nanos = day, 0
+        if (month := f"{today:%Y-%m}") != self.month:
+            self.month, self.month_nanos = month, 0
+
+    def spend(self, now: float, tokens: int, nanos: int) -> None:
+        """Count what an attempt used."""
+        self.move_to(now)
+        if tokens:
+            self.tokens.append((now, tokens))
+            self.token_sum += tokens
+        self.day_nanos += nanos
+        self.month_nanos += nanos
+
+
+class Ticket:
+    """One exchange of a limited key: ``spend`` for each attempt, ``leave`` once at its end."""
+
+    def __init__(self, limits: ClientLimits, spending: Spending) -> None:
+        self._limits = limits
+        self._spending: Spending | None = spending
+
+    def spend(self, usage: Usage | None, *, model: str, requested: str, provider: str, account: str) -> None:
+        """Count an attempt's tokens and their price; tokens nobody reported count nothing."""
+        if self._spending is not None and usage is not None:
+            self._limits.spend(self._spending, usage, model, requested, provider, account)
+
+    def leave(self) -> None:
+        """The exchange is over; later calls change nothing."""
+        if self._spending is not None:
+            self._spending.running -= 1
+            self._spending = None
+
+
+class ClientLimits:
+    """Counts per key. ``prices`` gives the prices in force, ``now`` Unix seconds."""
+
+    def __init__(self, prices: Callable[[], PriceTable], now: Callable[[], float] = time.time) -> None:
+        self._prices = prices
+        self._now = now
+        self._keys = ClientKeys()
+        self._spendings: dict[str, Spending] = {}
+        self.changed = False
+        """Whether anything was counted since somebody last set this to False."""
+
+    def enter(self, call: Call, config: Config, offered: Callable[[], Iterable[tuple[str, str]]]) -> Ticket | None:
+        """Let an exchange begin; None when its client has no limits.
+
+        ``offered`` gives (provider, upstream model) of what may serve it. Raises ApiError 403 or 429 in the words of
+        the limit that is reached, with the time to wait.
+        """
+        if call.client is None:
+            return None
+        entry = self._keys.find(config, call.client.id)
+        if entry is None:
+            return None
+        now = self._now()
+        spending = self._spendings.setdefault(call.client.id, Spending())
+        spending.move_to(now)
+        self._refuse_forbidden(entry, call.model, now)
+        self._refuse_fast(entry, spending, now)
+        self._refuse_poor(entry, spending, now, call.model, offered)
+        spending.requests.append(now)
+        spending.running += 1
+        self.changed = True
+        return Ticket(self, spending)
+
+    def spend(self, spending: Spending, usage: Usage, model: str, requested: str, provider: str, account: str) -> None:
+        """Count an attempt, see :meth:`Ticket.spend`."""
+        nanos = self._prices().cost(usage, model=model, requested=requested, provider=provider, account=account)
+        spending.spend(self._now(), usage.sum(), nanos or 0)
+        self.changed = True
+
+    @staticmethod
+    def _refuse_forbidden(entry: ClientKey, model: str, now: float) -> None:
+        if expired(entry, now):
+            raise _refusal(403, f"this key expired on {entry.expires}", "key_expired")
+        if not may_ask(entry)(model):
+            raise _refusal(403, f"this key may not ask for model {model}", "model_not_allowed")
+
+    @staticmethod
+    def _refuse_fast(entry: ClientKey, spending: Spending, now: float) -> None:
+        if entry.concurrency and spending.running >= entry.concurrency:
+            message = f"this key may have {entry.concurrency} requests running at the same time"
+            raise _refusal(429, message, "concurrency_exceeded", 1.0)
+        if entry.requests_per_minute and len(spending.requests) >= entry.requests_per_minute:
+            freed = spending.requests[len(spending.requests) - entry.requests_per_minute]
+            message = f"this key may ask {entry.requests_per_minute} times per minute"
+            raise _refusal(429, message, "rate_limit_exceeded", freed + MINUTE - now)
+        if entry.tokens_per_minute and spending.token_sum >= entry.tokens_per_minute:
+            message = f"this key may use {entry.tokens_per_minute} tokens per minute"
+            raise _refusal(429, message, "rate_limit_exceeded", _tokens_free(entry, spending, now))
+
+    def _refuse_poor(
+        self,
+        entry: ClientKey,
+        spending: Spending,
+        now: float,
+        model: str,
+        offered: Callable[[], Iterable[tuple[str, str]]],
+    ) -> None:
+        today = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+        if entry.budget_per_month and spending.month_nanos >= entry.budget_per_month * NANO:
+            until, name, budget = (
+                (today.replace(day=1) + timedelta(days=32)).replace(day=1),
+                "month",
+                "budget_per_month",
+            )
+        elif entry.budget_per_day and spending.day_nanos >= entry.budget_per_day * NANO:
+            until, name, budget = today + timedelta(days=1), "day", "budget_per_day"
+        else:
+            return
+        if self._costs_nothing(model, offered()):
+            return
+        message = f"this key has used its budget of {getattr(entry, budget):g} USD per {name}"
+        raise _refusal(429, message, "budget_exceeded", until.timestamp() - now)
+
+    def _costs_nothing(self, requested: str, offered: Iterable[tuple[str, str]]) -> bool:
+        """Whether every way to serve the request is known to be free."""
+        prices = self._prices()
+        costs = [prices.cost(_MILLION, model=model, requested=requested, provider=p) for p, model in offered]
+        return bool(costs) and all(cost == 0 for cost in costs)
+
+    # -- over restarts -----------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything counted, as JSON values."""
+        now = self._now()
+        state = {}
+        for client_id, spending in self._spendings.items():
+            spending.move_to(now)
+            state[client_id] = {
+                "requests": list(spending.requests),
+                "tokens": [list(entry) for entry in spending.tokens],
+                "day": spending.day,
+                "day_nanos": spending.day_nanos,
+                "month": spending.month,
+                "month_nanos": spending.month_nanos,
+            }
+        return state
+
+    def restore(self, state: Any) -> None:
+        """Take back what :meth:`state` gave; what has another shape is left out."""
+        for client_id, row in state.items() if isinstance(state, dict) else ():
+            try:
+                spending = Spending(
+                    deque(float(moment) for moment in row["requests"]),
+                    deque((float(moment), int(tokens)) for moment, tokens in row["tokens"]),
+                    sum(int(tokens) for _, tokens in row["tokens"]),
+                    str(row["day"]),
+                    int(row["day_nanos"]),
+                    str(row["month"]),
+                    int(row["month_nanos"]),
+                )
+            except (KeyError, TypeError, ValueError):
+                continue
+            self._spendings[str(client_id)] = spending
+
+
+def _tokens_free(entry: ClientKey, spending: Spending, now: float) -> float:
+    """Seconds until enough tokens are older than a minute."""
+    left = spending.token_sum
+    for moment, tokens in spending.tokens:
+        left -= tokens
+        if left < entry.tokens_per_minute:
+            return moment + MINUTE - now
+    return MINUTE
+
+
+def _refusal(status: int, message: str, code: str, wait: float | None = None) -> ApiError:
+    kind = "rate_limit_error" if status == 429 else "permission_error"
+    seconds = None if wait is None else float(max(1, math.ceil(wait)))
+    return ApiError(ErrorInfo(status, message, type=kind, code=code, retry_after=seconds))

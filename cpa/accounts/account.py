@@ -80,11 +80,15 @@ def account_index(seed: str) -> str:
 
 
 def same_login(old: Account, new: Account) -> bool:
-    """Whether ``new`` is the login that ``old`` was, at most with a renewed token."""
+    """Whether ``new`` is the login that ``old`` was, at most with a renewed token.
+
+    A refresh may tell what the file did not know before, so only what both know is compared.
+    """
     if old.kind != "oauth" or new.kind != "oauth":
         return old.secret == new.secret
     identity = ("email", "account_id", "account_uuid", "device_id", "sub")
-    return all(old.metadata.get(member) == new.metadata.get(member) for member in identity)
+    known = ((old.metadata.get(member), new.metadata.get(member)) for member in identity)
+    return all(before == after for before, after in known if before and after)
 
 
 _TOKEN_MEMBERS = ("access_token", "refresh_token", "id_token", "client_secret", "api_key")

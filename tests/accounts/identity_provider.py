@@ -1,0 +1,145 @@
+"""An authorization server that behaves like the vendors': tokens end, rotate, are revoked; it can be slow or broken."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+
+@dataclass
+class Login:
+    """One user's login. ``generation`` counts the refresh tokens it had."""
+
+    vendor: str
+    user: str
+    generation: int = 0
+    access: str = ""
+    previous: str = ""
+    revoked: bool = False
+    used: bool = True
+    """Whether the newest access token has reached the model API."""
+
+    @property
+    def refresh_token(self) -> str:
+        return f"rt-{self.vendor}-{self.user}-{self.generation}"
+
+
+@dataclass
+class IdentityProvider:
+    """``rotates``: a refresh token works once. ``leeway``: the one before works, too, until the newest was used."""
+
+    rotates: bool = True
+    leeway: bool = False
+    expires_in: Any = 3600
+    delay: float = 0.0
+    statuses: list[int] = field(default_factory=list)
+    """Statuses of the next answers; 0 drops the connection. After them it works."""
+    headers: dict[str, str] = field(default_factory=dict)
+    logins: dict[tuple[str, str], Login] = field(default_factory=dict)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    granted: list[str] = field(default_factory=list)
+    """Users whose login was refreshed, in order."""
+
+    def __post_init__(self) -> None:
+        self.app = web.Application()
+        self.app.router.add_post("/token/{vendor}", self._token)
+
+    def login(self, vendor: str, user: str) -> Login:
+        """A new login with an access token."""
+        login = self.logins[vendor, user] = Login(vendor, user, access=f"at-{vendor}-{user}-0")
+        return login
+
+    def find(self, access_token: str) -> Login | None:
+        """The login whose newest access token this is, if it is worth something."""
+        for login in self.logins.values():
+            if login.access == access_token and not login.revoked:
+                login.used = True
+                return login
+        return None
+
+    def end_tokens(self) -> None:
+        """Every access token is refused from now on."""
+        for login in self.logins.values():
+            login.access = ""
+
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        vendor = request.match_info["vendor"]
+        sent: dict[str, Any]
+        if request.content_type == "application/json":
+            sent = orjson.loads(await request.read())
+        else:
+            sent = dict(await request.post())
+        self.calls.append({**sent, "vendor": vendor, "headers": dict(request.headers)})
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if self.statuses:
+            status = self.statuses.pop(0)
+            if status == 0:
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response()
+            return web.json_response({"error": "server_error"}, status=status, headers=self.headers)
+        return self._grant(vendor, str(sent.get("refresh_token")))
+
+    def _grant(self, vendor: str, token: str) -> web.Response:
+        for login in self.logins.values():
+            if login.vendor != vendor or login.revoked:
+                continue
+            late = self.leeway and token == login.previous and not login.used
+            if token == login.refresh_token or late:
+                return web.json_response(self._renewed(login))
+            if token.startswith(f"rt-{vendor}-{login.user}-"):
+                return web.json_response({"error": {"code": "refresh_token_reused", "message": "used"}}, status=401)
+        return web.json_response({"error": "invalid_grant", "error_description": "Token revoked"}, status=400)
+
+    def _renewed(self, login: Login) -> dict[str, Any]:
+        self.granted.append(login.user)
+        if self.rotates:
+            login.previous = login.refresh_token
+            login.generation += 1
+        login.access = f"at-{login.vendor}-{login.user}-{len(self.granted)}"
+        login.used = False
+        answer: dict[str, Any] = {"access_token": login.access, "token_type": "Bearer", "expires_in": self.expires_in}
+        if self.rotates:
+            answer["refresh_token"] = login.refresh_token
+        if login.vendor == "claude":
+            answer["account"] = {"uuid": "u-1", "email_address": login.user}
+            answer["organization"] = {"uuid": "o-1", "name": "Org"}
+        if login.vendor == "codex":
+            answer["id_token"] = jwt({"email": login.user})
+        return answer
+
+
+def jwt(claims: dict[str, Any]) -> str:
+    """An unsigned JWT."""
+    auth = {"chatgpt_account_id": "acc", "chatgpt_plan_type": "plus"}
+    content = {"https://api.openai.com/auth": auth, **claims}
+    return f"h.{base64.urlsafe_b64encode(orjson.dumps(content)).rstrip(b'=').decode()}.s"
+
+
+def auth_file(login: Login, expired: str = "2099-01-01T00:00:00Z") -> dict[str, Any]:
+    """The auth file of a login as CLIProxyAPI writes it."""
+    tokens = {"access_token": login.access, "refresh_token": login.refresh_token}
+    match login.vendor:
+        case "gemini":
+            token = {**tokens, "token_type": "Bearer", "expiry": expired, "client_id": "own", "client_secret": "shh"}
+            return {"type": "gemini", "email": login.user, "project_id": "p1", "token": token, "checked": True}
+        case "kimi":
+            return {"type": "kimi", **tokens, "device_id": "device-1", "expired": expired, "timestamp": 1767322800000}
+        case "codex":
+            claims = {"id_token": jwt({"email": login.user}), "account_id": "acc"}
+            return {"type": "codex", "email": login.user, **tokens, **claims, "expired": expired}
+    return {"type": login.vendor, "email": login.user, **tokens, "expired": expired, "id_token": ""}
+
+
+def oauth_settings(url: str) -> dict[str, Any]:
+    """``plugins.configs`` with every token endpoint at ``url``."""
+    return {
+        plugin: {"oauth": {"token-url": f"{url}/token/{vendor}"}}
+        for plugin, vendor in (("claude", "claude"), ("codex", "codex"), ("gemini_cli", "gemini"), ("kimi", "kimi"))
+    }

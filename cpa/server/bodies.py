@@ -44,16 +44,28 @@ async def read_json(request: web.Request, limit: int) -> tuple[JsonObject, bytes
 
 async def read_body(request: web.Request, limit: int) -> bytes:
     """The body, decoded of its Content-Encoding; at most ``limit`` bytes, also after decoding."""
-    try:
-        content = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise too_large(limit) from None
+    content = await _received(request, limit)
     codings = [coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")]
     for coding in reversed([coding for coding in codings if coding and coding != "identity"]):
         content = await _decode(content, coding, limit)
     if len(content) > limit:
         raise too_large(limit)
     return content
+
+
+async def _received(request: web.Request, limit: int) -> bytes:
+    """The body as it came. One that is announced or turns out to be too large is not taken into memory."""
+    announced = request.content_length
+    if announced is not None:
+        if announced > limit:
+            raise too_large(limit)
+        return await request.read()
+    content = bytearray()
+    async for chunk in request.content.iter_any():
+        content += chunk
+        if len(content) > limit:
+            raise too_large(limit)
+    return bytes(content)
 
 
 async def _decode(content: bytes, coding: str, limit: int) -> bytes:

@@ -30,6 +30,7 @@ class Listener:
             app,
             access_log=None,
             handler_cancellation=True,
+            auto_decompress=False,  # bodies are unpacked within max-body-size, see bodies
             max_line_size=HEAD_LIMIT,
             max_field_size=HEAD_LIMIT,
             max_headers=512,

@@ -36,6 +36,7 @@ class IdentityProvider:
     rotates: bool = True
     leeway: bool = False
     expires_in: Any = 3600
+    """Seconds, or a dictionary of them by vendor."""
     delay: float = 0.0
     statuses: list[int] = field(default_factory=list)
     """Statuses of the next answers; 0 drops the connection. After them it works."""
@@ -48,6 +49,7 @@ class IdentityProvider:
     def __post_init__(self) -> None:
         self.app = web.Application()
         self.app.router.add_post("/token/{vendor}", self._token)
+        self.app.router.add_post("/use", self._use)
 
     def login(self, vendor: str, user: str) -> Login:
         """A new login with an access token."""
@@ -66,6 +68,11 @@ class IdentityProvider:
         """Every access token is refused from now on."""
         for login in self.logins.values():
             login.access = ""
+
+    async def _use(self, request: web.Request) -> web.Response:
+        """Any API of the vendor: 204 for a good access token, 401 for another."""
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return web.Response(status=204 if self.find(token) is not None else 401)
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         vendor = request.match_info["vendor"]
@@ -104,7 +111,8 @@ class IdentityProvider:
             login.generation += 1
         login.access = f"at-{login.vendor}-{login.user}-{len(self.granted)}"
         login.used = False
-        answer: dict[str, Any] = {"access_token": login.access, "token_type": "Bearer", "expires_in": self.expires_in}
+        lifetime = self.expires_in[login.vendor] if isinstance(self.expires_in, dict) else self.expires_in
+        answer: dict[str, Any] = {"access_token": login.access, "token_type": "Bearer", "expires_in": lifetime}
         if self.rotates:
             answer["refresh_token"] = login.refresh_token
         if login.vendor == "claude":

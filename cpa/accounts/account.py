@@ -52,6 +52,8 @@ class Account(Struct, kw_only=True):
     disable_cooling: bool | None = None
     """True: failures never cool it; False: they do although ``disable-cooling`` is set; None follows that setting."""
     request_retry: int | None = None
+    concurrency: int = 0
+    """Requests it may serve at a time; 0 follows ``routing.account-concurrency``."""
     websockets: bool = False
     note: str = ""
     """The user's own words about it."""

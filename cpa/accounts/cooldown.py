@@ -5,8 +5,9 @@ Times are monotonic seconds, so that a changed wall clock neither frees nor jail
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
 
@@ -16,6 +17,10 @@ Scope: TypeAlias = Literal["model", "account"]
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 30 * 60.0
+LAST_LEVEL = 11
+"""After it the longest back-off applies: 1, 2, 4 ... 1024 seconds, then half an hour."""
+PROBE_SECONDS = 10.0
+"""How long others wait for the first request after a cooldown; one that has not failed by then holds nobody back."""
 
 
 class Cooldown(Struct, frozen=True):
@@ -24,16 +29,24 @@ class Cooldown(Struct, frozen=True):
     until: float
     reason: str
     """``quota``, ``unauthorized``, ``payment_required``, ``not_found``, ``model_not_supported``, ``transient`` ..."""
+    since: float = 0.0
+    """When it was imposed: how an attempt fares that began before says nothing new."""
 
 
 class Health(Struct):
-    """How one account fares. Changed only through its methods."""
+    """How one account fares. Changed only through its methods.
+
+    A cooldown that is over is half-open until an attempt succeeds: the first request is a probe, others see it
+    blocked (``probing``) while that has neither answered nor failed, for at most ``PROBE_SECONDS``.
+    """
 
     account: Cooldown | None = None
     models: dict[str, Cooldown] = field(default_factory=dict)
     """By upstream model name."""
     backoff: dict[str, int] = field(default_factory=dict)
     """How often in a row a model's quota was hit without a hint when to return."""
+    probes: dict[str, float] = field(default_factory=dict)
+    """Until when others wait for the probe of a model; that of the whole account under the empty name."""
     succeeded: int = 0
     failed: int = 0
     last_error: str | None = None
@@ -41,47 +54,98 @@ class Health(Struct):
 
     def blocked(self, model: str, now: float) -> Cooldown | None:
         """The cooldown that forbids using the account for ``model`` at ``now``; None when it may be used."""
-        whole = self.account
-        if whole is not None and whole.until > now:
-            return whole
+        if self.account is not None and (held := self._held("", self.account, now)) is not None:
+            return held
         cooldown = self.models.get(model)
-        return cooldown if cooldown is not None and cooldown.until > now else None
+        return self._held(model, cooldown, now) if cooldown is not None else None
 
-    def succeed(self, model: str) -> None:
-        """An attempt succeeded: whatever stood against the account or the model is over."""
+    def _held(self, name: str, cooldown: Cooldown, now: float) -> Cooldown | None:
+        if cooldown.until > now:
+            return cooldown
+        deadline = self.probes.get(name, now)
+        return Cooldown(deadline, "probing", cooldown.since) if deadline > now else None
+
+    def begin_probe(self, model: str, now: float) -> tuple[tuple[str, float], ...]:
+        """A request is sent: what it probes, to be given to ``end_probe``; nothing unless a cooldown has just ended."""
+        begun = []
+        for name, cooldown in (("", self.account), (model, self.models.get(model))):
+            if cooldown is not None and cooldown.until <= now and name not in self.probes:
+                self.probes[name] = now + PROBE_SECONDS
+                begun.append((name, self.probes[name]))
+        return tuple(begun)
+
+    def end_probe(self, begun: tuple[tuple[str, float], ...]) -> bool:
+        """A probe ended. Without a verdict (it was cancelled, say) the next request probes; whether that is so."""
+        undecided = [name for name, deadline in begun if self.probes.get(name) == deadline]
+        for name in undecided:
+            del self.probes[name]
+        return bool(undecided)
+
+    def answering(self, begun: tuple[tuple[str, float], ...]) -> bool:
+        """A probe has begun to answer: what it probed is usable by all; whether that changed anything."""
+        passed = [name for name, deadline in begun if self.probes.get(name) == deadline]
+        for name in passed:
+            self._clear(name)
+        return bool(passed)
+
+    def succeed(self, model: str, began: float = math.inf) -> bool:
+        """An attempt that began at ``began`` succeeded: what stood against it then is over; whether anything did."""
         self.succeeded += 1
-        if self.account is not None or self.models or self.backoff:
-            self.account = None
-            self.models.pop(model, None)
+        if self.account is None and not self.models and not self.backoff:
+            return False
+        changed = False
+        for name, cooldown in (("", self.account), (model, self.models.get(model))):
+            if cooldown is not None and cooldown.since <= began:
+                self._clear(name)
+                changed = True
+        if model not in self.models:
             self.backoff.pop(model, None)
+        return changed
+
+    def _clear(self, name: str) -> None:
+        self.probes.pop(name, None)
+        if name:
+            self.models.pop(name, None)
+        else:
+            self.account = None
 
     def fail(
-        self, model: str, now: float, *, scope: Scope | None, reason: str, seconds: float | None, message: str
+        self,
+        model: str,
+        now: float,
+        *,
+        scope: Scope | None,
+        reason: str,
+        seconds: float | None,
+        message: str,
+        began: float = math.inf,
     ) -> None:
-        """An attempt failed.
+        """An attempt that began at ``began`` failed.
 
-        ``scope`` None: nobody's fault here, only counted. ``seconds`` None: back off exponentially; failures that
-        arrive while the cooldown of an earlier one still runs (a burst) do not escalate it. A shorter cooldown
-        never replaces a longer one.
+        ``scope`` None: nobody's fault here, only counted. ``seconds`` None: back off exponentially; failures of
+        attempts that began before the last cooldown was imposed, or that arrive while it runs (a burst), do not
+        escalate it. A shorter cooldown never replaces a longer one.
         """
         self.failed += 1
         self.last_error = message
         if scope is None or seconds == 0:
             return
-        running = self.account if scope == "account" else self.models.get(model)
+        name = "" if scope == "account" else model
+        known = self.models.get(model) if name else self.account
         if seconds is None:
-            if running is not None and running.until > now:
+            if known is not None and (known.until > now or began < known.since):
                 return
             level = self.backoff.get(model, 0)
             seconds = min(FIRST_BACKOFF * 2**level, LONGEST_BACKOFF)
-            self.backoff[model] = min(level + 1, 11)
-        cooldown = Cooldown(now + seconds, reason)
-        if running is not None and running.until > cooldown.until:
+            self.backoff[model] = min(level + 1, LAST_LEVEL)
+        cooldown = Cooldown(now + seconds, reason, now)
+        if known is not None and known.until > cooldown.until:
             return
-        if scope == "account":
-            self.account = cooldown
-        else:
+        self.probes.pop(name, None)
+        if name:
             self.models[model] = cooldown
+        else:
+            self.account = cooldown
 
     def running(self, now: float) -> Iterator[tuple[str, Cooldown]]:
         """Cooldowns that are not over, by upstream model; that of the whole account under the empty name."""
@@ -102,19 +166,30 @@ class Health(Struct):
 
     def keep(self, models: Collection[str]) -> None:
         """Only these upstream models are offered (any more): forget how others fared."""
-        for states in (self.models, self.backoff):
-            for model in [model for model in states if model not in models]:
+        kept = {"", *models}
+        states: dict[str, Any]
+        for states in (self.models, self.backoff, self.probes):
+            for model in [model for model in states if model not in kept]:
                 del states[model]
 
     def renewed(self) -> None:
         """The token is a new one: forget that the old one was refused."""
-        if self.account is not None and self.account.reason == "unauthorized":
-            self.account = None
-        for model in [model for model, cooldown in self.models.items() if cooldown.reason == "unauthorized"]:
-            del self.models[model]
+        self._forgive("unauthorized")
+
+    def refilled(self) -> None:
+        """The vendor says that there is quota again: forget that there was none."""
+        self._forgive("quota")
+        self.backoff.clear()
+
+    def _forgive(self, reason: str) -> None:
+        if self.account is not None and self.account.reason == reason:
+            self._clear("")
+        for model in [model for model, cooldown in self.models.items() if cooldown.reason == reason]:
+            self._clear(model)
 
     def reset(self) -> None:
         """Forget every cooldown."""
         self.account = None
         self.models.clear()
         self.backoff.clear()
+        self.probes.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -23,3 +25,53 @@ class QuotaWindow(Struct, frozen=True, kw_only=True):
     source: QuotaSource
     seen_at: float
     """Unix seconds."""
+
+
+def current(windows: Iterable[QuotaWindow], now: float) -> list[QuotaWindow]:
+    """The windows that have not started anew since they were seen; ``now`` in Unix seconds."""
+    return [window for window in windows if window.resets_at is None or window.resets_at > now]
+
+
+def merged(known: Iterable[QuotaWindow], seen: Iterable[QuotaWindow], now: float) -> list[QuotaWindow]:
+    """What is known after windows were seen: by name the newest; those that started anew are left out."""
+    found = {window.name: window for window in current(known, now)}
+    for window in current(seen, now):
+        before = found.get(window.name)
+        if before is None or before.seen_at <= window.seen_at:
+            found[window.name] = window
+    return [found[name] for name in sorted(found)]
+
+
+WITH_ROOM, UNKNOWN, IN_RESERVE, USED_UP = 0.0, 1.0, 2.0, 3.0
+_CLASS = 1e12
+_GRAIN = 60.0
+"""Vendors' reset times waver by seconds; accounts that reset in the same minute take turns."""
+
+
+class Standing(Struct, frozen=True):
+    """Where an account stands in the order of the quota-aware strategy."""
+
+    rank: float
+    """Lower is better: first accounts with room by their soonest reset, then those whose windows are not known, then
+    those of which only the reserve is left, then those that are used up."""
+    until: float
+    """Unix seconds; then a window starts anew and the rank is another."""
+
+
+NOT_KNOWN = Standing(UNKNOWN * _CLASS, math.inf)
+
+
+def standing(windows: Iterable[QuotaWindow], reserve: float, now: float) -> Standing:
+    """The standing by an account's windows at ``now`` (Unix seconds); ``reserve`` is the share 0..1 to keep."""
+    running = current(windows, now)
+    used = [window.used_ratio for window in running if window.used_ratio is not None]
+    resets = [window.resets_at for window in running if window.resets_at is not None]
+    soonest = min(resets, default=math.inf)
+    if not used and not resets:
+        return NOT_KNOWN
+    fullest = max(used, default=0.0)
+    place = USED_UP if fullest >= 1.0 else IN_RESERVE if fullest >= 1.0 - reserve else WITH_ROOM
+    if place == WITH_ROOM and soonest == math.inf:
+        place = UNKNOWN
+    minute = soonest // _GRAIN if soonest != math.inf else _CLASS / 2
+    return Standing(place * _CLASS + minute, soonest)

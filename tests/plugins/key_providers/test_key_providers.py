@@ -1,0 +1,261 @@
+"""Providers with keys from the configuration: where requests go, with which headers, and how errors are judged."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from cpa.config.load import load_text
+from cpa.errors import UpstreamError
+from cpa.formats.registry import builtin_formats
+from cpa.plugins import Provider, UpstreamRequest
+from cpa_claude import ClaudeProvider
+from cpa_codex import CodexProvider
+from cpa_gemini import GeminiProvider
+from cpa_openai_compat import OpenAICompatProvider
+from cpa_vertex import VertexProvider
+
+
+def prepared(
+    provider: Provider,
+    section: str,
+    *,
+    operation: Any = "generate",
+    stream: bool = False,
+    body: dict[str, Any] | None = None,
+    **client: str,
+) -> UpstreamRequest:
+    """A request of the first account of a configuration."""
+    config = load_text(section, environ={}).config
+    account = next(iter(provider.accounts_from_config(config)))
+    request = UpstreamRequest(
+        account=account,
+        model="up",
+        body=body if body is not None else {"model": "up"},
+        operation=operation,
+        stream=stream,
+        client_format="openai",
+        client_headers=CIMultiDict({name.replace("_", "-"): value for name, value in client.items()}),
+        upstream_format=provider.upstream_format(account, operation),
+        config=config,
+    )
+    provider.prepare(request)
+    return request
+
+
+CLAUDE = "claude-api-key: [{api-key: sk-1, headers: {X-Mine: a, X-Theirs: $X-Client}}]\n"
+CLAUDE_BASE = "claude-api-key: [{api-key: k, base-url: 'https://c.example/'}]\n"
+CODEX = "codex-api-key: [{api-key: k, base-url: 'https://x.example/v1'}]\n"
+GEMINI = "gemini-api-key: [{api-key: k}]\n"
+VERTEX = "vertex-api-key: [{api-key: k, models: [{name: up, alias: a}]}]\n"
+COMPAT = (
+    "openai-compatibility: [{name: O, base-url: 'https://o.example/v1', api-key-entries: [{api-key: k}],"
+    " models: [{name: up, alias: a}]}]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("provider", "section", "options", "url"),
+    [
+        (ClaudeProvider(), CLAUDE, {}, "https://api.anthropic.com/v1/messages?beta=true"),
+        (ClaudeProvider(), CLAUDE_BASE, {}, "https://c.example/v1/messages?beta=true"),
+        (
+            ClaudeProvider(),
+            CLAUDE,
+            {"operation": "count"},
+            "https://api.anthropic.com/v1/messages/count_tokens?beta=true",
+        ),
+        (CodexProvider(), CODEX, {"stream": True}, "https://x.example/v1/responses"),
+        (CodexProvider(), CODEX, {"operation": "compact"}, "https://x.example/v1/responses/compact"),
+        (
+            GeminiProvider(),
+            GEMINI,
+            {},
+            "https://generativelanguage.googleapis.com/v1beta/models/up:generateContent",
+        ),
+        (
+            GeminiProvider(),
+            GEMINI,
+            {"stream": True},
+            "https://generativelanguage.googleapis.com/v1beta/models/up:streamGenerateContent?alt=sse",
+        ),
+        (
+            GeminiProvider(),
+            GEMINI,
+            {"operation": "count"},
+            "https://generativelanguage.googleapis.com/v1beta/models/up:countTokens",
+        ),
+        (
+            VertexProvider(),
+            VERTEX,
+            {},
+            "https://aiplatform.googleapis.com/v1/publishers/google/models/up:generateContent",
+        ),
+        (OpenAICompatProvider(), COMPAT, {}, "https://o.example/v1/chat/completions"),
+        (OpenAICompatProvider(), COMPAT, {"operation": "compact"}, "https://o.example/v1/responses/compact"),
+    ],
+)
+def test_a_request_goes_where_the_vendor_expects_it(
+    provider: Provider, section: str, options: dict[str, Any], url: str
+) -> None:
+    assert prepared(provider, section, **options).url == url
+
+
+@pytest.mark.parametrize(
+    ("provider", "section", "header", "value"),
+    [
+        (ClaudeProvider(), CLAUDE, "x-api-key", "sk-1"),
+        (ClaudeProvider(), CLAUDE_BASE, "Authorization", "Bearer k"),
+        (CodexProvider(), CODEX, "Authorization", "Bearer k"),
+        (GeminiProvider(), GEMINI, "x-goog-api-key", "k"),
+        (VertexProvider(), VERTEX, "x-goog-api-key", "k"),
+        (OpenAICompatProvider(), COMPAT, "Authorization", "Bearer k"),
+    ],
+)
+def test_the_key_stands_in_one_header_and_nowhere_else(
+    provider: Provider, section: str, header: str, value: str
+) -> None:
+    request = prepared(provider, section)
+    assert request.headers[header] == value
+    key = value.removeprefix("Bearer ")
+    others = [found for name, found in request.headers.items() if name != header]
+    assert not any(key == found or f"Bearer {key}" == found for found in others)
+    assert f"={key}" not in request.url
+
+
+def test_headers_of_the_entry_may_hand_on_what_the_client_sent() -> None:
+    request = prepared(ClaudeProvider(), CLAUDE, X_Client="seen")
+    assert (request.headers["X-Mine"], request.headers["X-Theirs"]) == ("a", "seen")
+    assert "X-Theirs" not in prepared(ClaudeProvider(), CLAUDE).headers
+
+
+def test_nothing_of_a_client_is_handed_on_that_is_not_its_own_to_show() -> None:
+    sent = {
+        "Authorization": "Bearer client-key",
+        "X_Api_Key": "client-key",
+        "Cookie": "c=1",
+        "X_Forwarded_For": "1.1.1.1",
+    }
+    for provider, section in (
+        (ClaudeProvider(), CLAUDE),
+        (CodexProvider(), CODEX),
+        (GeminiProvider(), GEMINI),
+        (OpenAICompatProvider(), COMPAT),
+    ):
+        headers = prepared(provider, section, **sent).headers
+        assert "client-key" not in str(headers)
+        assert not {"cookie", "x-forwarded-for"} & {name.lower() for name in headers}
+
+
+def test_who_asks_is_said_truthfully() -> None:
+    assert prepared(OpenAICompatProvider(), COMPAT, User_Agent="tool/1").headers["User-Agent"].startswith("cpa/")
+    claude = prepared(ClaudeProvider(), CLAUDE, User_Agent="claude-cli/2.0", X_App="cli").headers
+    assert (claude["User-Agent"], claude["X-App"]) == ("claude-cli/2.0", "cli")
+
+
+def test_beta_flags_of_client_and_body_are_put_together() -> None:
+    headers = prepared(ClaudeProvider(), CLAUDE, Anthropic_Beta="a, b,a").headers
+    assert headers["anthropic-beta"] == "a,b"
+
+
+def test_codex_is_always_streamed_and_never_stored() -> None:
+    request = prepared(CodexProvider(), CODEX, stream=True, body={"model": "x", "store": True, "stream": False})
+    assert (request.body["stream"], request.body["store"], request.body["model"]) == (True, False, "up")
+
+
+def test_equal_keys_make_one_account_and_entries_that_cannot_serve_none() -> None:
+    section = "claude-api-key: [{api-key: a}, {api-key: a}, {api-key: ''}, {api-key: a, base-url: 'https://x'}]\n"
+    config = load_text(section, environ={}).config
+    assert len(list(ClaudeProvider().accounts_from_config(config))) == 2
+    codex = load_text("codex-api-key: [{api-key: a}]\n", environ={}).config
+    assert not list(CodexProvider().accounts_from_config(codex))
+
+
+def test_ids_survive_reordering_and_show_no_key() -> None:
+    keys = ["first-secret-key", "second-secret-key"]
+    ids = []
+    for order in (keys, keys[::-1]):
+        entries = ", ".join(f"{{api-key: {key}}}" for key in order)
+        config = load_text(f"gemini-api-key: [{entries}]\n", environ={}).config
+        accounts = list(GeminiProvider().accounts_from_config(config))
+        ids.append({account.id for account in accounts})
+        assert not any(key in repr(account) + account.id + account.label for account in accounts for key in keys)
+    assert ids[0] == ids[1]
+
+
+# -- errors --------------------------------------------------------------------------------------------------------
+
+
+def judged(provider: Provider, status: int, body: bytes, **headers: str) -> UpstreamError:
+    codec = builtin_formats()[provider.format]
+    found = {name.replace("_", "-"): value for name, value in headers.items()}
+    return provider.read_error(status, CIMultiDict(found), body, codec.decode_error(status, body))
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "body", "scope", "retryable"),
+    [
+        (ClaudeProvider(), 401, b'{"error":{"type":"authentication_error","message":"x"}}', "account", True),
+        (ClaudeProvider(), 529, b'{"error":{"type":"overloaded_error","message":"x"}}', "model", True),
+        (ClaudeProvider(), 400, b'{"error":{"type":"invalid_request_error","message":"bad"}}', "request", False),
+        (
+            GeminiProvider(),
+            400,
+            b'{"error":{"message":"API key not valid","status":"INVALID_ARGUMENT"}}',
+            "account",
+            True,
+        ),
+        (CodexProvider(), 400, b'{"error":{"message":"Selected model is at capacity"}}', "model", True),
+        (CodexProvider(), 413, b"", "request", False),
+        (OpenAICompatProvider(), 402, b'{"error":{"message":"no credit"}}', "account", True),
+    ],
+)
+def test_an_error_is_laid_at_the_right_door(
+    provider: Provider, status: int, body: bytes, scope: str, retryable: bool
+) -> None:
+    error = judged(provider, status, body)
+    assert (error.scope, error.retryable) == (scope, retryable), error
+
+
+def test_claude_says_which_window_is_used_up_and_until_when() -> None:
+    reset = str(int(time.time()) + 3600)
+    prefix = "anthropic_ratelimit_unified"
+    whole = judged(
+        ClaudeProvider(),
+        429,
+        b"{}",
+        **{f"{prefix}_status": "rejected", f"{prefix}_5h_status": "rejected", f"{prefix}_5h_reset": reset},
+    )
+    assert whole.scope == "account"
+    assert whole.cooldown is not None
+    assert 3500 < whole.cooldown <= 3600
+    family = judged(
+        ClaudeProvider(), 429, b"{}", **{f"{prefix}_7d_oi_status": "rejected", f"{prefix}_7d_oi_reset": reset}
+    )
+    assert family.scope == "model"
+
+
+def test_codex_says_when_its_limit_ends() -> None:
+    body = b'{"error":{"type":"usage_limit_reached","message":"x","resets_in_seconds":120}}'
+    error = judged(CodexProvider(), 429, body)
+    assert (error.scope, error.cooldown, error.reason) == ("account", 120.0, "quota")
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("0.5", 0.5)])
+def test_retry_after_is_heeded(value: str, seconds: float) -> None:
+    error = judged(OpenAICompatProvider(), 429, b"{}", Retry_After=value)
+    assert error.cooldown == pytest.approx(seconds, abs=0.6)
+
+
+def test_a_disabled_or_keyless_compatible_provider() -> None:
+    config = load_text(
+        "openai-compatibility:\n"
+        "  - {name: off, disabled: true, base-url: 'https://a.example'}\n"
+        "  - {name: Local, base-url: 'http://127.0.0.1:11434/v1', models: [{name: m, alias: a}]}\n",
+        environ={},
+    ).config
+    accounts = list(OpenAICompatProvider().accounts_from_config(config))
+    assert [(account.provider, account.kind, account.secret) for account in accounts] == [("local", "none", "")]

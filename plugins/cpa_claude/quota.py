@@ -14,7 +14,7 @@ from typing import Any
 from cpa.plugins import QuotaWindow
 
 UNIFIED = "anthropic-ratelimit-unified"
-WINDOWS = {"5h": "five_hour", "7d": "seven_day", "7d_oi": "seven_day_model"}
+WINDOWS = {"5h": "five_hour", "7d": "seven_day", "7d_oi": "seven_day:model"}
 """Windows of a subscription by their name in headers; the last is for one family of models."""
 _LENGTHS = {"five_hour": 18000.0, "seven_day": 604800.0}
 _KEY_LIMITS = {
@@ -47,8 +47,15 @@ def from_usage(answer: Mapping[str, Any], now: float) -> list[QuotaWindow]:
         if name.startswith(("five_hour", "seven_day")) and isinstance(window, Mapping):
             used = _number(window.get("utilization"))
             if used is not None:
-                found.append(_window(name, used / 100, moment(window.get("resets_at")), "query", now))
+                found.append(_window(_limited(name), used / 100, moment(window.get("resets_at")), "query", now))
     return found
+
+
+def _limited(name: str) -> str:
+    """``seven_day_opus`` as ``seven_day:opus``: what a window is limited to stands after a colon."""
+    length = next(start for start in _LENGTHS if name.startswith(start))
+    what = name.removeprefix(length).strip("_")
+    return f"{length}:{what}" if what else length
 
 
 def _window(name: str, used: float, resets_at: float | None, source: Any, now: float) -> QuotaWindow:

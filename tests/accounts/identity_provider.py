@@ -19,19 +19,22 @@ class Login:
     user: str
     generation: int = 0
     access: str = ""
-    previous: str = ""
+    acknowledged: int = 0
+    """The generation whose access token was last used: refresh tokens of earlier ones have surely been replaced."""
     revoked: bool = False
-    used: bool = True
-    """Whether the newest access token has reached the model API."""
 
     @property
     def refresh_token(self) -> str:
-        return f"rt-{self.vendor}-{self.user}-{self.generation}"
+        return self.refresh_token_of(self.generation)
+
+    def refresh_token_of(self, generation: int) -> str:
+        """The refresh token that came as number ``generation``."""
+        return f"rt-{self.vendor}-{self.user}-{generation}"
 
 
 @dataclass
 class IdentityProvider:
-    """``rotates``: a refresh token works once. ``leeway``: the one before works, too, until the newest was used."""
+    """``rotates``: a refresh token works once. ``leeway``: it works again until a token that came after it was used."""
 
     rotates: bool = True
     leeway: bool = False
@@ -60,7 +63,7 @@ class IdentityProvider:
         """The login whose newest access token this is, if it is worth something."""
         for login in self.logins.values():
             if login.access == access_token and not login.revoked:
-                login.used = True
+                login.acknowledged = login.generation
                 return login
         return None
 
@@ -97,8 +100,8 @@ class IdentityProvider:
         for login in self.logins.values():
             if login.vendor != vendor or login.revoked:
                 continue
-            late = self.leeway and token == login.previous and not login.used
-            if token == login.refresh_token or late:
+            oldest = login.acknowledged if self.leeway else login.generation
+            if token in [login.refresh_token_of(number) for number in range(oldest, login.generation + 1)]:
                 return web.json_response(self._renewed(login))
             if token.startswith(f"rt-{vendor}-{login.user}-"):
                 return web.json_response({"error": {"code": "refresh_token_reused", "message": "used"}}, status=401)
@@ -107,10 +110,8 @@ class IdentityProvider:
     def _renewed(self, login: Login) -> dict[str, Any]:
         self.granted.append(login.user)
         if self.rotates:
-            login.previous = login.refresh_token
             login.generation += 1
         login.access = f"at-{login.vendor}-{login.user}-{len(self.granted)}"
-        login.used = False
         lifetime = self.expires_in[login.vendor] if isinstance(self.expires_in, dict) else self.expires_in
         answer: dict[str, Any] = {"access_token": login.access, "token_type": "Bearer", "expires_in": lifetime}
         if self.rotates:

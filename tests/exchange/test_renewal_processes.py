@@ -69,10 +69,10 @@ def test_two_processes_refresh_one_login_exactly_once(provider: tuple[IdentityPr
 
 
 def test_killed_processes_leave_every_login_alive(provider: tuple[IdentityProvider, str], tmp_path: Path) -> None:
-    """The server takes the refresh token before the newest until the newest access token was used.
+    """The server takes a refresh token again until a token that came after it was used.
 
-    That is the leeway vendors give for answers that never arrived. It is enough only for a client that writes a token
-    down before it uses it.
+    That is the leeway that can be given for answers that never arrived. It is enough only for a client that writes a
+    token down before it uses it.
     """
     server, url = provider
     server.leeway = True

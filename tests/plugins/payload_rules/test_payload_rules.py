@@ -83,9 +83,9 @@ def test_overrides_win_over_defaults_and_filters_over_both() -> None:
 
 def test_the_first_default_and_the_last_override_count() -> None:
     entry = '    - {{models: [{{name: "*"}}], params: {{a: {0}}}}}\n'
-    many = "  {0}:\n" + entry.format(1) + entry.format(2)
-    assert edit(many.format("default"), {}) == {"a": 1}
-    assert edit(many.format("override"), {}) == {"a": 2}
+    both = entry.format(1) + entry.format(2)
+    assert edit(f"  default:\n{both}", {}) == {"a": 1}
+    assert edit(f"  override:\n{both}", {}) == {"a": 2}
 
 
 @pytest.mark.parametrize(

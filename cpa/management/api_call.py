@@ -15,8 +15,9 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 from yarl import URL
 
-from cpa.accounts.account import Account, account_index
+from cpa.accounts.account import Account
 from cpa.errors import PluginError, UpstreamError
+from cpa.management.account_lookup import account_at
 from cpa.management.answers import Refusal, answer, read_object
 from cpa.management.lists import text
 from cpa.management.route import Route
@@ -119,10 +120,10 @@ class ApiCall:
     def _account(self, index: str) -> Account | None:
         if not index:
             return None
-        for account in self._management.pool:
-            if (account.index or account_index(f"id:{account.id}")) == index:
-                return account
-        raise Refusal(400, "auth not found")
+        account = account_at(self._management.pool, index)
+        if account is None:
+            raise Refusal(400, "auth not found")
+        return account
 
     def _configured(self) -> set[tuple[str, int]]:
         """Host and port of every address an account has."""

@@ -11,9 +11,10 @@ from typing import Any
 
 import orjson
 
-from cpa.accounts.account import Account, account_index
+from cpa.accounts.account import Account
 from cpa.accounts.cooldown import Cooldown
 from cpa.accounts.pool import AccountPool
+from cpa.management.account_lookup import index_of
 
 _CODEX_CLAIMS = "https://api.openai.com/auth"
 _CLAIMS = (
@@ -33,7 +34,7 @@ def shown_account(account: Account, pool: AccountPool, *, file: Path | None) -> 
     data = account.metadata
     shown: dict[str, Any] = {
         "id": account.id,
-        "auth_index": account.index or account_index(f"id:{account.id}"),
+        "auth_index": index_of(account),
         "name": file.name if file is not None else account.id,
         "type": account.provider,
         "provider": account.provider,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cpa.management import (
+    account_states,
     ampcode,
     api_call,
     api_keys,
@@ -33,6 +34,7 @@ RESOURCES = (
     model_routes,
     ampcode,
     auth_files,
+    account_states,
     api_call,
     model_definitions,
     latest_version,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpa.accounts.account import account_index
 from cpa.accounts.pool import AccountPool
 from cpa.config import Config
 from cpa.config.sections import Section
+from cpa.management.account_lookup import index_of
 
 HIDDEN = frozenset({"host", "port", "auth-dir", "remote-management", "home"})
 """Keys that decide who reaches the daemon; not shown."""
@@ -57,7 +57,7 @@ def shown_entries(config: Config, key: str, pool: AccountPool) -> list[dict[str,
     accounts: dict[str, list[tuple[str, str]]] = {}
     for account in pool:
         if account.source.startswith(f"config:{key}["):
-            index = account.index or account_index(f"id:{account.id}")
+            index = index_of(account)
             accounts.setdefault(account.source, []).append((account.secret, index))
     entries = []
     for position, entry in enumerate(getattr(config, key.replace("-", "_"))):

@@ -1,0 +1,16 @@
+"""Find the account that a request names."""
+
+from __future__ import annotations
+
+from cpa.accounts.account import Account, account_index
+from cpa.accounts.pool import AccountPool
+
+
+def index_of(account: Account) -> str:
+    """The 16 hex digits by which answers name an account."""
+    return account.index or account_index(f"id:{account.id}")
+
+
+def account_at(pool: AccountPool, index: str) -> Account | None:
+    """The account with that index; None when there is none."""
+    return next((account for account in pool if index_of(account) == index), None)

@@ -1,0 +1,106 @@
+"""How accounts fare, and ending their cooldowns."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from cpa.accounts.quota import QuotaWindow
+from tests.management.conftest import Managed, Start
+
+KEYS = """\
+claude-api-key:
+  - {api-key: sk-one, base-url: 'https://claude.example'}
+  - {api-key: sk-one, base-url: 'https://claude.example', proxy-url: 'http://127.0.0.1:1'}
+  - {api-key: sk-two, base-url: 'https://claude.example'}
+openai-compatibility:
+  - {name: Local, base-url: 'http://127.0.0.1:9/v1', api-key-entries: [{api-key: k}], models: [{name: m}]}
+  - {name: keyless, base-url: 'http://127.0.0.1:8/v1', models: [{name: n}]}
+"""
+
+
+def account_ids(daemon: Managed, provider: str) -> list[str]:
+    return [account.id for account in daemon.daemon.pool if account.provider == provider]
+
+
+def cool(daemon: Managed, account_id: str, scope: Any = "model", model: str = "claude-x") -> None:
+    daemon.daemon.pool.fail(account_id, model, scope=scope, reason="quota", seconds=60, message="too much")
+
+
+async def test_configured_keys_are_counted_by_base_url_and_key(start: Start) -> None:
+    daemon: Managed = await start(KEYS)
+    first, *others = account_ids(daemon, "claude")
+    daemon.daemon.pool.succeed(first, "claude-x")
+    for account_id in (first, *others):
+        cool(daemon, account_id)
+    told = (await daemon.call("GET", "/api-key-usage")).json
+    assert set(told) == {"claude", "local"}
+    assert set(told["local"]) == {"http://127.0.0.1:9/v1|k"}
+    keys = told["claude"]
+    assert {name: (entry["success"], entry["failed"]) for name, entry in keys.items()} == {
+        "https://claude.example|sk-one": (1, len(others)),
+        "https://claude.example|sk-two": (0, 1),
+    }
+    buckets = keys["https://claude.example|sk-one"]["recent_requests"]
+    assert len(buckets) == 20
+    assert set(buckets[0]) == {"time", "success", "failed"}
+    assert sum(bucket["success"] + bucket["failed"] for bucket in buckets) == 1 + len(others)
+
+
+async def test_a_reset_ends_the_cooldowns_of_one_account(start: Start) -> None:
+    daemon: Managed = await start(KEYS)
+    (index,) = {
+        entry["auth-index"]
+        for entry in (await daemon.call("GET", "/claude-api-key")).json["claude-api-key"]
+        if entry["api-key"] == "sk-two"
+    }
+    account = next(account for account in daemon.daemon.pool if account.index == index)
+    cool(daemon, account.id)
+    cool(daemon, account.id, "account")
+    assert not daemon.daemon.pool.usable(account.id, "claude-x")
+    told = await daemon.call("POST", "/reset-quota", {"auth_index": index})
+    assert told.json == {"status": "ok", "auth_index": index, "models": ["claude-x"]}
+    assert daemon.daemon.pool.usable(account.id, "claude-x")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        ({}, 400, "auth_index is required"),
+        ({"auth_index": " "}, 400, "auth_index is required"),
+        ({"auth_index": 5}, 400, "auth_index is required"),
+        ({"auth_index": "ffffffffffffffff"}, 404, "auth not found"),
+        ([], 400, "invalid body"),
+    ],
+)
+async def test_a_reset_needs_an_account(managed: Managed, body: Any, status: int, error: str) -> None:
+    answer = await managed.call("POST", "/reset-quota", body)
+    assert (answer.status, answer.json) == (status, {"error": error})
+
+
+async def test_quota_windows_are_shown_by_account(start: Start) -> None:
+    daemon: Managed = await start(KEYS)
+    assert (await daemon.call("GET", "/quota")).json == {"accounts": []}
+    now = time.time()
+    window = QuotaWindow(name="five_hour", used_ratio=0.25, resets_at=now + 900, source="headers", seen_at=now)
+    account_id = account_ids(daemon, "claude")[0]
+    daemon.daemon.pool.note_quota(account_id, [window])
+    (shown,) = (await daemon.call("GET", "/quota")).json["accounts"]
+    assert (shown["id"], shown["provider"]) == (account_id, "claude")
+    assert "sk-one" not in str(shown)
+    assert shown["windows"] == [
+        {
+            "name": "five_hour",
+            "used_ratio": 0.25,
+            "resets_at": now + 900,
+            "limit_seconds": None,
+            "source": "headers",
+            "seen_at": now,
+        }
+    ]
+    one = await daemon.call("GET", f"/quota?auth_index={shown['auth_index']}")
+    assert one.json == {"accounts": [shown]}
+    none = await daemon.call("GET", "/quota?auth_index=ffffffffffffffff")
+    assert (none.status, none.json) == (404, {"error": "auth not found"})

@@ -34,6 +34,8 @@ class Model(Struct, kw_only=True):
     image_only: bool = False
     """Answers only on the images routes."""
     force_mapping: bool = False
+    stand_in: bool = False
+    """Asked only when the account's other models of the same ``id`` cannot be used."""
     retired: bool = False
     """Known, but offered only when a configuration names it."""
 

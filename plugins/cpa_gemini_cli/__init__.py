@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
+from cpa.config import Config
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import Operation
 from cpa.plugins import (
     Account,
     HttpClient,
+    Model,
     Provider,
     QuotaWindow,
     UpstreamRequest,
@@ -25,11 +28,17 @@ from cpa.plugins import (
 )
 from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers
 from cpa.plugins.oauth import base_url_of, base_url_setting, fetch_json
+from cpa.plugins.provider import BuiltinModels
 from cpa_gemini_cli import oauth, quota
 from cpa_gemini_cli.oauth import GeminiCliEndpoints, gemini_cli_endpoints, token_of
 from cpa_gemini_cli.projects import discover_project
 
 BASE_URL = "https://cloudcode-pa.googleapis.com"
+PREVIEW_MODELS = {
+    "gemini-2.5-pro": ("gemini-3.1-pro-preview", "gemini-3-pro-preview"),
+    "gemini-2.5-flash": ("gemini-3-flash-preview",),
+}
+"""What ``quota-exceeded.switch-preview-model`` asks instead, unless the settings' ``preview-models`` says otherwise."""
 SHORTEST_WAIT = 1.0
 """Seconds; hints of less are worth no other request."""
 
@@ -47,6 +56,9 @@ class GeminiCliProvider(Provider):
     def __init__(self) -> None:
         self.endpoints = GeminiCliEndpoints()
         self.base_url = BASE_URL
+        self.stand_ins: Mapping[str, tuple[str, ...]] = {}
+        """Names to ask for instead of a model whose quota is used up."""
+        self._standing_in: dict[tuple[str, str], tuple[Model, Model]] = {}
 
     def accounts_from_file(self, path: str, data: dict[str, Any]) -> Iterable[Account] | None:
         """One account for each project of a login; None for other files and for one without tokens."""
@@ -64,6 +76,21 @@ class GeminiCliProvider(Provider):
             settings={"project": projects[0]} if projects else {},
         )
         return project_accounts(primary, projects)
+
+    def models(self, account: Account, builtin: BuiltinModels) -> Iterable[Model]:
+        """The catalogue's, with previews standing in for models where that is wanted."""
+        for model in super().models(account, builtin):
+            yield model
+            for name in self.stand_ins.get(model.upstream or model.id, ()):
+                yield self._stand_in(model, name)
+
+    def _stand_in(self, model: Model, name: str) -> Model:
+        """The same object for the same model, which thousands of accounts then share."""
+        source, stand_in = self._standing_in.get((model.id, name), (None, model))
+        if source is not model:
+            stand_in = replace(model, upstream=name, stand_in=True)
+            self._standing_in[model.id, name] = (model, stand_in)
+        return stand_in
 
     def supports(self, operation: Operation, account: Account) -> bool:
         """It counts tokens."""
@@ -125,6 +152,19 @@ class GeminiCliProvider(Provider):
         return quota.from_buckets(answer, time.time())
 
 
+def preview_models(given: Any) -> dict[str, tuple[str, ...]]:
+    """Model names and the names to ask instead, as the settings write them. Raises ValueError for anything else."""
+    if not isinstance(given, Mapping):
+        raise ValueError("preview-models must map a model's name to a list of names")
+    found = {}
+    for name, others in given.items():
+        names = (others,) if isinstance(others, str) else others
+        if not isinstance(names, list | tuple) or not all(isinstance(other, str) for other in names):
+            raise ValueError(f"preview-models: {name} needs a list of names")
+        found[str(name)] = tuple(names)
+    return found
+
+
 class GeminiCliPlugin:
     """The plugin."""
 
@@ -132,10 +172,12 @@ class GeminiCliPlugin:
         self._provider = GeminiCliProvider()
 
     @hookimpl
-    def cpa_configure(self, settings: Mapping[str, Any]) -> None:
-        """Take ``base-url`` and ``oauth``. Raises ValueError for what cannot be used."""
+    def cpa_configure(self, config: Config, settings: Mapping[str, Any]) -> None:
+        """Take ``base-url``, ``oauth`` and ``preview-models``. Raises ValueError for what cannot be used."""
         base_url, endpoints = base_url_setting(settings, BASE_URL), gemini_cli_endpoints(settings)
+        previews = preview_models(settings.get("preview-models", PREVIEW_MODELS))
         self._provider.base_url, self._provider.endpoints = base_url, endpoints
+        self._provider.stand_ins = previews if config.quota_exceeded.switch_preview_model else {}
 
     @hookimpl
     def cpa_providers(self) -> list[Provider]:

@@ -47,6 +47,7 @@ class KimiProvider(Provider):
     def __init__(self) -> None:
         self.endpoints = KimiEndpoints()
         self.base_url = BASE_URL
+        self._renamed: dict[str, tuple[Model, Model]] = {}
 
     def accounts_from_file(self, path: str, data: dict[str, Any]) -> Iterable[Account] | None:
         """The account of a login; None for other files and for one without tokens."""
@@ -59,9 +60,15 @@ class KimiProvider(Provider):
 
     def models(self, account: Account, builtin: BuiltinModels) -> Iterable[Model]:
         """The catalogue's, asked for under the names Kimi knows."""
-        for model in super().models(account, builtin):
-            upstream = model.upstream or model.id
-            yield replace(model, upstream=upstream.removeprefix(PREFIX))
+        return [self._known_to_kimi(model) for model in super().models(account, builtin)]
+
+    def _known_to_kimi(self, model: Model) -> Model:
+        """The same object for the same model, which thousands of accounts then share."""
+        source, renamed = self._renamed.get(model.id, (None, model))
+        if source is not model:
+            renamed = replace(model, upstream=(model.upstream or model.id).removeprefix(PREFIX))
+            self._renamed[model.id] = (model, renamed)
+        return renamed
 
     def format_for(self, account: Account, operation: Operation, client_format: str) -> str:
         """Messages clients are answered in their own format; tokens are counted there, too."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cpa.config import Config
 from cpa.errors import ErrorInfo, OAuthError
 from cpa.formats.gemini.errors import decode_error
 from cpa_gemini_cli import GeminiCliPlugin, GeminiCliProvider
@@ -67,7 +68,7 @@ def test_the_client_secret_comes_from_the_settings_or_the_environment_and_is_nev
 
 def test_settings_that_do_not_exist_are_refused() -> None:
     with pytest.raises(ValueError, match="secrets"):
-        GeminiCliPlugin().cpa_configure({"oauth": {"secrets": "x"}})
+        GeminiCliPlugin().cpa_configure(Config(), {"oauth": {"secrets": "x"}})
 
 
 def test_the_project_is_text_or_an_object() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from cpa.accounts.account import Account, account_index
 from cpa.accounts.pool import AccountPool
+
+_PLACE = re.compile(r"config:([\w-]+)\[(\d+)\]")
 
 
 def index_of(account: Account) -> str:
@@ -14,3 +18,9 @@ def index_of(account: Account) -> str:
 def account_at(pool: AccountPool, index: str) -> Account | None:
     """The account with that index; None when there is none."""
     return next((account for account in pool if index_of(account) == index), None)
+
+
+def place_in_config(account: Account) -> tuple[str, int] | None:
+    """The list in the configuration that yields the account, and the position there; None for an auth file's."""
+    found = _PLACE.fullmatch(account.source)
+    return (found[1], int(found[2])) if found else None

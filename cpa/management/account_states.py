@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from cpa.accounts.account import Account
-from cpa.management.account_lookup import account_at, index_of
+from cpa.management.account_lookup import account_at, index_of, place_in_config
 from cpa.management.answers import Refusal, answer, ok, read_object
 from cpa.management.lists import text
 from cpa.management.route import Query, Route
@@ -22,6 +22,7 @@ class AccountStates:
     """The accounts in the pool."""
 
     def __init__(self, management: Management) -> None:
+        self._management = management
         self._pool = management.pool
 
     async def key_usage(self, request: web.Request) -> web.Response:
@@ -29,7 +30,8 @@ class AccountStates:
         wall = time.time()
         shown: dict[str, dict[str, dict[str, Any]]] = {}
         for account in self._pool:
-            if account.kind != "apikey" or not account.source.startswith("config:"):
+            place = place_in_config(account)
+            if account.kind != "apikey" or place is None:
                 continue
             health = self._pool.health(account.id)
             counted = {
@@ -38,9 +40,14 @@ class AccountStates:
                 "recent_requests": health.recent.shown(wall),
             }
             keys = shown.setdefault(account.provider.lower() or "unknown", {})
-            name = f"{account.base_url}|{account.secret}"
+            name = f"{self._base_url(*place)}|{account.secret}"
             keys[name] = _sum(keys[name], counted) if name in keys else counted
         return answer(shown)
+
+    def _base_url(self, section: str, position: int) -> str:
+        """As configured: empty where the provider's own is used."""
+        entries = getattr(self._management.config, section.replace("-", "_"))
+        return str(entries[position].base_url)
 
     async def reset(self, request: web.Request) -> web.Response:
         """Forget the cooldowns of one account, named by its index."""

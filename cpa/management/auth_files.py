@@ -11,9 +11,11 @@ from aiohttp import BodyPartReader, web
 from cpa.accounts.account import Account
 from cpa.accounts.files import LARGEST_AUTH_FILE, AuthFile, JsonObject, is_auth_file_name, parse_auth_file
 from cpa.errors import AuthFileError, AuthFileMissing
+from cpa.management.account_lookup import account_at, place_in_config
 from cpa.management.answers import Refusal, answer, member, ok, parse_json, read_body, read_json, read_object
 from cpa.management.auth_file_fields import field_edits
 from cpa.management.auth_file_view import shown_account
+from cpa.management.key_status import set_key_status
 from cpa.management.lists import text
 from cpa.management.route import Query, Route
 from cpa.management.services import Management
@@ -179,6 +181,9 @@ class AuthFilesResource:
             raise Refusal(400, "name is required")
         if disabled is None:
             raise Refusal(400, "disabled is required")
+        configured = self._configured(name)
+        if configured is not None:
+            return await set_key_status(self._management, request, configured, disabled)
         await self._edit(name, lambda data: {**data, "disabled": disabled})
         return ok(disabled=disabled)
 
@@ -214,6 +219,13 @@ class AuthFilesResource:
                 if file is not None:
                     return file
         raise Refusal(404, "auth file not found")
+
+    def _configured(self, name: str) -> Account | None:
+        """The account of a key in the configuration with that id or index."""
+        if name in self._roster.files:
+            return None
+        account = self._management.pool.get(name) or account_at(self._management.pool, name)
+        return account if account is not None and place_in_config(account) else None
 
     def _accounts(self, name: str) -> list[Account]:
         if name in self._roster.files:

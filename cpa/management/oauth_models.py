@@ -1,7 +1,8 @@
-"""``/oauth-excluded-models`` and ``/oauth-model-alias``: maps from a provider to a list."""
+"""Maps from a provider to a list: models it must not offer, aliases, rules for errors, all of them for logins."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,10 @@ class ProviderMap(Struct, frozen=True):
     members: tuple[str, ...]
     """Where a ``PATCH`` has the list."""
     tidy: Callable[[list[Any]], list[Any]]
+    shown: Callable[[Any], Any]
+    """An item as answers give it."""
+    stays: bool = False
+    """Whether the key stays in the file when nothing is left in it."""
 
 
 def tidy_aliases(aliases: list[Any]) -> list[dict[str, Any]]:
@@ -44,9 +49,32 @@ def tidy_aliases(aliases: list[Any]) -> list[dict[str, Any]]:
     return list(kept.values())
 
 
+def tidy_rules(rules: list[Any]) -> list[dict[str, Any]]:
+    """Rules as they are, after a look at their expressions. Refuses what is no rule."""
+    for rule in rules:
+        patterns = rule.get("match-regexr") or [] if isinstance(rule, dict) else None
+        if not isinstance(patterns, list):
+            raise Refusal(400, "invalid body")
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError, RecursionError, OverflowError) as fault:
+                raise Refusal(400, "invalid regex", f"match-regexr: {fault}") from None
+    return rules
+
+
+def _shown_alias(alias: Any) -> Any:
+    return alias.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _shown_rule(rule: Any) -> Any:
+    return {**_shown_alias(rule), "action": rule.action}
+
+
 MAPS = (
-    ProviderMap("oauth-excluded-models", "provider", ("models",), tidy_patterns),
-    ProviderMap("oauth-model-alias", "channel", ("aliases", "models"), tidy_aliases),
+    ProviderMap("oauth-excluded-models", "provider", ("models",), tidy_patterns, str),
+    ProviderMap("oauth-model-alias", "channel", ("aliases", "models"), tidy_aliases, _shown_alias, stays=True),
+    ProviderMap("oauth-request-scoped-errors", "channel", ("rules",), tidy_rules, _shown_rule),
 )
 
 
@@ -60,13 +88,7 @@ class OAuthModels:
     async def get(self, request: web.Request) -> web.Response:
         """The map."""
         sections = getattr(self._management.config, self._kind.key.replace("-", "_"))
-        shown = {
-            name: [
-                item if isinstance(item, str) else item.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-                for item in items
-            ]
-            for name, items in sections.items()
-        }
+        shown = {name: [self._kind.shown(item) for item in items] for name, items in sections.items()}
         return answer({self._kind.key: shown})
 
     async def put(self, request: web.Request) -> web.Response:
@@ -124,7 +146,7 @@ class OAuthModels:
                 del data[key][name]
             for name, items in wanted.items():
                 assign(data, (key, name), items)
-            if not wanted and key == "oauth-excluded-models":
+            if not wanted and not self._kind.stays:
                 data.pop(key, None)
 
         await self._management.writer.edit(request, edit)

@@ -15,6 +15,7 @@ claude-api-key:
   - {api-key: sk-one, base-url: 'https://claude.example'}
   - {api-key: sk-one, base-url: 'https://claude.example', proxy-url: 'http://127.0.0.1:1'}
   - {api-key: sk-two, base-url: 'https://claude.example'}
+gemini-api-key: [{api-key: AIza}]
 openai-compatibility:
   - {name: Local, base-url: 'http://127.0.0.1:9/v1', api-key-entries: [{api-key: k}], models: [{name: m}]}
   - {name: keyless, base-url: 'http://127.0.0.1:8/v1', models: [{name: n}]}
@@ -36,7 +37,8 @@ async def test_configured_keys_are_counted_by_base_url_and_key(start: Start) -> 
     for account_id in (first, *others):
         cool(daemon, account_id)
     told = (await daemon.call("GET", "/api-key-usage")).json
-    assert set(told) == {"claude", "local"}
+    assert set(told) == {"claude", "gemini", "local"}
+    assert set(told["gemini"]) == {"|AIza"}
     assert set(told["local"]) == {"http://127.0.0.1:9/v1|k"}
     keys = told["claude"]
     assert {name: (entry["success"], entry["failed"]) for name, entry in keys.items()} == {
@@ -104,3 +106,40 @@ async def test_quota_windows_are_shown_by_account(start: Start) -> None:
     assert one.json == {"accounts": [shown]}
     none = await daemon.call("GET", "/quota?auth_index=ffffffffffffffff")
     assert (none.status, none.json) == (404, {"error": "auth not found"})
+
+
+async def test_a_configured_key_is_disabled_by_excluding_everything(start: Start) -> None:
+    text = """\
+claude-api-key:
+  # mine
+  - api-key: sk-one # first
+    base-url: https://claude.example
+    excluded-models: [claude-3*]
+    unknown: kept
+  - api-key: sk-two
+"""
+    daemon: Managed = await start(text)
+    before = daemon.file
+    first = account_ids(daemon, "claude")[0]
+    index = next(account.index for account in daemon.daemon.pool if account.id == first)
+    assert daemon.daemon.catalog.models_of(first)
+    told = await daemon.call("PATCH", "/auth-files/status", {"name": first, "disabled": True})
+    assert told.json == {
+        "status": "ok",
+        "disabled": True,
+        "via": "config:excluded-models",
+        "excluded_pattern": "*",
+    }
+    assert not daemon.daemon.catalog.models_of(first)
+    assert len(daemon.file.splitlines()) - len(before.splitlines()) in (0, 1, 2)
+    again = await daemon.call("PATCH", "/auth-files/status", {"name": index, "disabled": True})
+    assert again.status == 200
+    assert daemon.daemon.store.current.claude_api_key[0].excluded_models == ("claude-3*", "*")
+    assert (await daemon.call("PATCH", "/auth-files/status", {"name": index, "disabled": False})).status == 200
+    assert daemon.daemon.catalog.models_of(first)
+    assert "# mine" in daemon.file
+    assert "unknown: kept" in daemon.file
+    second = account_ids(daemon, "claude")[1]
+    for disabled in (True, False):
+        assert (await daemon.call("PATCH", "/auth-files/status", {"name": second, "disabled": disabled})).status == 200
+    assert daemon.file == before

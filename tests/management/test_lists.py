@@ -297,6 +297,37 @@ async def test_aliases_by_channel(managed: Managed) -> None:
     assert (await managed.call("PATCH", path, {"provider": "codex", "aliases": []})).status == 200
     assert await shown() == {}
     assert "oauth-model-alias: {}" in managed.file
+
+
+async def test_rules_for_errors_of_logins(managed: Managed) -> None:
+    async def shown() -> Any:
+        return (await managed.call("GET", "/oauth-request-scoped-errors")).json["oauth-request-scoped-errors"]
+
+    path = "/oauth-request-scoped-errors"
+    assert await shown() == {}
+    rule = {"status": 400, "match": ["too long"], "action": "stop"}
+    assert (await managed.call("PUT", path, {"Codex": [rule], "claude": []})).status == 200
+    assert await shown() == {"codex": [rule]}
+    other = {"match-regexr": ["^a+$"], "action": "continue-and-cooldown"}
+    assert (await managed.call("PATCH", path, {"channel": "kimi", "rules": [other]})).status == 200
+    assert (await managed.call("PATCH", path, {"provider": "claude", "rules": [{"status": 400}]})).status == 200
+    assert await shown() == {"codex": [rule], "kimi": [other], "claude": [{"status": 400, "action": "stop"}]}
+    before = managed.file
+    for body, status, error in (
+        ({"channel": "kimi", "rules": [{"action": "shout"}]}, 400, "invalid_config"),
+        ({"channel": "kimi", "rules": [{"match-regexr": ["("]}]}, 400, "invalid regex"),
+        ({"channel": "kimi", "rules": [{"match-regexr": 5}]}, 400, "invalid body"),
+        ({"channel": "kimi", "rules": ["x"]}, 400, "invalid body"),
+        ({"rules": [rule]}, 400, "invalid channel"),
+        ({"channel": "none", "rules": []}, 404, "channel not found"),
+    ):
+        answer = await managed.call("PATCH", path, body)
+        assert (answer.status, answer.json["error"]) == (status, error)
+    assert managed.file == before
+    assert (await managed.call("DELETE", path)).json == {"error": "missing channel"}
+    for channel in ("codex", "kimi", "claude"):
+        assert (await managed.call("DELETE", f"{path}?channel={channel}")).status == 200
+    assert "oauth-request-scoped-errors" not in managed.file
     assert (await managed.call("DELETE", f"{path}?channel=codex")).json == {"error": "channel not found"}
     assert (await managed.call("DELETE", path)).json == {"error": "missing channel"}
     assert (await managed.call("PATCH", path, {"aliases": []})).json == {"error": "invalid channel"}

@@ -27,6 +27,7 @@ from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.limits import ClientLimits
 from cpa.exchange.limits_file import LimitsFile
+from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
@@ -93,6 +94,13 @@ class Daemon:
             http=self.client,
             log=get_logger("cpa.refresh"),
             workers=lambda: store.current.auth_auto_refresh_workers,
+        )
+        self.quota_queries = QuotaQueries(
+            pool=self.pool,
+            plugins=self.plugins,
+            renewals=self.renewals,
+            http=self.client,
+            log=get_logger("cpa.quota"),
         )
         self.auth_watcher = AuthWatcher(self.auth_files, self.log)
         self.cooldowns = CooldownKeeper(self.auth_files.directory.path / FILE_NAME, self.pool, self.log)
@@ -161,6 +169,7 @@ class Daemon:
             asyncio.create_task(self.announcer.run()),
             asyncio.create_task(self._limits_file.run()),
             asyncio.create_task(self.renewals.run()),
+            asyncio.create_task(self.quota_queries.run(lambda: self.store.current.routing.strategy == "quota-aware")),
             asyncio.create_task(self.cooldowns.run(lambda: self.store.current.save_cooldown_status)),
             asyncio.create_task(self._listener.watch_certificate()),
             asyncio.create_task(self._notifier.watchdog(lambda: True)),

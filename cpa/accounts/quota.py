@@ -15,7 +15,7 @@ class QuotaWindow(Struct, frozen=True, kw_only=True):
     """One allowance that starts anew at a certain time."""
 
     name: str
-    """``five_hour``, ``seven_day``, ``month`` ..., followed by what it is limited to where that is not all."""
+    """``five_hour``, ``seven_day``, ``month`` ...; what it is limited to stands after a colon (``seven_day:opus``)."""
     used_ratio: float | None
     """0 unused to 1 used up; None when the vendor does not say."""
     resets_at: float | None
@@ -25,6 +25,11 @@ class QuotaWindow(Struct, frozen=True, kw_only=True):
     source: QuotaSource
     seen_at: float
     """Unix seconds."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether it is for some models or uses only, and says nothing about the others."""
+        return ":" in self.name
 
 
 def current(windows: Iterable[QuotaWindow], now: float) -> list[QuotaWindow]:
@@ -63,7 +68,7 @@ NOT_KNOWN = Standing(UNKNOWN * _CLASS, math.inf)
 
 def standing(windows: Iterable[QuotaWindow], reserve: float, now: float) -> Standing:
     """The standing by an account's windows at ``now`` (Unix seconds); ``reserve`` is the share 0..1 to keep."""
-    running = current(windows, now)
+    running = [window for window in current(windows, now) if not window.limited]
     used = [window.used_ratio for window in running if window.used_ratio is not None]
     resets = [window.resets_at for window in running if window.resets_at is not None]
     soonest = min(resets, default=math.inf)

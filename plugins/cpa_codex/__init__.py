@@ -184,7 +184,7 @@ class CodexProvider(Provider):
 
     def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> list[QuotaWindow] | None:
         """The windows of the subscription."""
-        return quota.from_headers(headers, now) or None
+        return (quota.from_headers(headers, now) or None) if account.kind == "oauth" else None
 
     async def query_quota(self, account: Account, http: HttpClient) -> list[QuotaWindow] | None:
         """The windows of the subscription; keys have no endpoint for theirs."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 
 from cpa.accounts.account import Account
 from cpa.accounts.files import LARGEST_AUTH_FILE, AuthFile, JsonObject, is_auth_file_name, parse_auth_file
@@ -15,13 +15,12 @@ from cpa.management.account_lookup import account_at, place_in_config
 from cpa.management.answers import Refusal, answer, member, ok, parse_json, read_body, read_json, read_object
 from cpa.management.auth_file_fields import field_edits
 from cpa.management.auth_file_view import shown_account
+from cpa.management.forms import read_form
 from cpa.management.key_status import set_key_status
 from cpa.management.lists import text
 from cpa.management.route import Query, Route
 from cpa.management.services import Management
 
-MOST_FILES = 1000
-"""Files taken from one upload."""
 _ALL = frozenset({"1", "true", "*"})
 _TAG = "Accounts"
 
@@ -103,7 +102,7 @@ class AuthFilesResource:
             name = _file_name(request.query.get("name", ""))
             await self._save(name, await read_body(request, LARGEST_AUTH_FILE))
             return ok()
-        parts = await _form_files(request)
+        parts = [(name, content) for _, name, content in (await read_form(request)).files]
         if not parts:
             raise Refusal(400, "no files uploaded")
         saved: list[str] = []
@@ -241,30 +240,6 @@ def _file_name(name: str) -> str:
     if not is_auth_file_name(name):
         raise Refusal(400, "name must end with .json")
     return name
-
-
-async def _form_files(request: web.Request) -> list[tuple[str, bytes]]:
-    """Base name and content of every file of a form, in order of their fields."""
-    found: list[tuple[str, str, bytes]] = []
-    try:
-        async for part in await request.multipart():
-            if isinstance(part, BodyPartReader) and part.filename:
-                if len(found) >= MOST_FILES:
-                    raise Refusal(413, "too many files", f"at most {MOST_FILES} are accepted")
-                base = part.filename.replace("\\", "/").rpartition("/")[2]
-                found.append((part.name or "", base, await _part_content(part)))
-    except (ValueError, RuntimeError) as fault:
-        raise Refusal(400, f"invalid multipart form: {type(fault).__name__}") from None
-    return [(name, content) for _, name, content in sorted(found, key=lambda entry: entry[0])]
-
-
-async def _part_content(part: BodyPartReader) -> bytes:
-    content = bytearray()
-    while chunk := await part.read_chunk(65536):
-        content += chunk
-        if len(content) > LARGEST_AUTH_FILE:
-            raise Refusal(413, "file too large", f"at most {LARGEST_AUTH_FILE} bytes are accepted")
-    return bytes(content)
 
 
 def _several(verb: str, done: list[str], failed: list[dict[str, Any]], *, single: bool) -> web.Response:

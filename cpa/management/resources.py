@@ -17,6 +17,7 @@ from cpa.management import (
     provider_keys,
     scalars,
     usage_queue,
+    vertex_import,
     whole,
 )
 from cpa.management.mount import PREFIX
@@ -40,6 +41,7 @@ RESOURCES = (
     latest_version,
     logs,
     usage_queue,
+    vertex_import,
 )
 """Modules with a function ``routes(management)``."""
 

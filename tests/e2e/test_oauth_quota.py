@@ -1,0 +1,144 @@
+"""Quota of logins: read from answers, and what is tried when it is used up."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+import yaml
+from oauth_upstream import OAuthUpstream
+from running import KEY, Upstream, free_port
+
+from cpa.config import ConfigStore
+from cpa.daemon import Daemon
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
+from identity_provider import IdentityProvider, auth_file, oauth_settings
+
+EXHAUSTED = {
+    "error": {
+        "code": 429,
+        "status": "RESOURCE_EXHAUSTED",
+        "message": "Quota exceeded.",
+        "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "600s"}],
+    }
+}
+
+
+@contextmanager
+def vendors() -> Iterator[tuple[OAuthUpstream, str]]:
+    provider = IdentityProvider()
+    upstream = OAuthUpstream(provider)
+    upstream.add_to(provider.app)
+    server = Upstream(provider.app)
+    yield upstream, server.url
+    server.stop()
+
+
+def daemon_over(directory: Path, url: str, files: dict[str, dict[str, Any]], **more: Any) -> Daemon:
+    """A daemon over these auth files, whose vendors are at ``url``."""
+    folder = directory / "auth"
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(orjson.dumps(data))
+    settings = oauth_settings(url)
+    for plugin, vendor in (("claude", "claude"), ("codex", "codex"), ("gemini_cli", "gemini")):
+        settings[plugin]["base-url"] = f"{url}/api/{vendor}"
+    config = {
+        "host": "127.0.0.1",
+        "port": free_port(),
+        "auth-dir": str(folder),
+        "api-keys": [KEY],
+        "request-retry": 0,
+        "usage-database-path": str(directory / "usage.sqlite"),
+        "plugins": {"configs": settings},
+        **more,
+    }
+    path = directory / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return Daemon(ConfigStore(path, {}), {})
+
+
+async def chat(daemon: Daemon, model: str) -> tuple[int, dict[str, Any]]:
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    url = f"http://{daemon.addresses[0]}/v1/chat/completions"
+    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_windows_in_the_headers_of_answers_are_known_at_once(tmp_path: Path) -> None:
+    with vendors() as (upstream, url):
+        upstream.answer_headers = {
+            "anthropic-ratelimit-unified-5h-utilization": "0.25",
+            "anthropic-ratelimit-unified-5h-reset": str(int(time.time()) + 600),
+            "x-codex-primary-used-percent": "50",
+            "x-codex-primary-window-minutes": "300",
+            "x-codex-primary-reset-after-seconds": "600",
+        }
+        logins = {vendor: upstream.provider.login(vendor, "u") for vendor in ("claude", "codex")}
+        files = {f"{vendor}.json": auth_file(login) for vendor, login in logins.items()}
+        async with daemon_over(tmp_path, url, files) as daemon:
+            assert (await chat(daemon, "claude-sonnet-4-6"))[0] == 200
+            assert (await chat(daemon, "gpt-5.5"))[0] == 200
+            (claude,), (codex,) = daemon.pool.quota("claude.json"), daemon.pool.quota("codex.json")
+            assert (claude.name, claude.used_ratio) == ("five_hour", 0.25)
+            assert (codex.name, codex.used_ratio) == ("five_hour", 0.5)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_preview_stands_in_for_a_model_whose_quota_is_used_up(wanted: bool, tmp_path: Path) -> None:
+    with vendors() as (upstream, url):
+        upstream.failures = [(429, EXHAUSTED)]
+        files = {"g.json": auth_file(upstream.provider.login("gemini", "u"))}
+        switch = {"quota-exceeded": {"switch-preview-model": wanted}}
+        async with daemon_over(tmp_path, url, files, **switch) as daemon:
+            answers = [await chat(daemon, "gemini-2.5-pro") for _ in range(3)]
+            asked = [seen.body["model"] for seen in upstream.seen]
+        if wanted:
+            assert [status for status, _ in answers] == [200] * 3
+            assert asked == ["gemini-2.5-pro", *["gemini-3.1-pro-preview"] * 3]
+            assert {answer["model"] for _, answer in answers} == {"gemini-2.5-pro"}
+        else:
+            assert [status for status, _ in answers] == [429] * 3
+            assert asked == ["gemini-2.5-pro"]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_other_projects_of_a_login_are_tried_only_where_that_is_wanted(wanted: bool, tmp_path: Path) -> None:
+    with vendors() as (upstream, url):
+        upstream.failures = [(429, EXHAUSTED)]
+        files = {"g.json": {**auth_file(upstream.provider.login("gemini", "u")), "project_id": "p1,p2"}}
+        switch = {"quota-exceeded": {"switch-project": wanted}}
+        async with daemon_over(tmp_path, url, files, **switch) as daemon:
+            status, _ = await chat(daemon, "gemini-2.5-pro")
+            projects = [seen.body["project"] for seen in upstream.seen]
+            assert status == (200 if wanted else 429)
+            assert len(set(projects)) == len(projects) == (2 if wanted else 1)
+            assert (await chat(daemon, "gemini-2.5-pro"))[0] == 200
+
+
+async def test_a_request_that_leaves_during_a_refresh_does_not_stop_it(tmp_path: Path) -> None:
+    with vendors() as (upstream, url):
+        login = upstream.provider.login("claude", "u")
+        upstream.provider.delay = 0.3
+        async with daemon_over(tmp_path, url, {"c.json": auth_file(login)}) as daemon:
+            upstream.provider.end_tokens()
+            task = asyncio.create_task(chat(daemon, "claude-sonnet-4-6"))
+            await asyncio.sleep(0.15)
+            task.cancel()
+            for _ in range(100):
+                await asyncio.sleep(0.02)
+                if login.access and daemon.pool.get("c.json").secret == login.access:  # type: ignore[union-attr]
+                    break
+            data = orjson.loads((tmp_path / "auth" / "c.json").read_bytes())
+            assert data["refresh_token"] == login.refresh_token == "rt-claude-u-1"
+            assert len(upstream.provider.calls) == 1

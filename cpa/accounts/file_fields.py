@@ -78,6 +78,7 @@ def file_options(data: Mapping[str, Any]) -> dict[str, Any]:
         "disabled": _boolean(_first(data, "disabled")) is True,
         "disable_cooling": _boolean(_first(data, "disable_cooling")),
         "request_retry": _retry(_first(data, "request_retry")),
+        "concurrency": max(0, _integer(_first(data, "concurrency")) or 0),
         "websockets": _boolean(_first(data, "websockets")) is True,
     }
 

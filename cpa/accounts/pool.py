@@ -48,7 +48,7 @@ class AccountPool:
         self._accounts: dict[str, Account] = {}
         self._health: dict[str, Health] = {}
         self.clock = clock
-        self._wall = wall
+        self.wall = wall
         self.cooling = True
         """False: ``disable-cooling`` is set for everybody."""
         self.concurrency = 0
@@ -126,7 +126,7 @@ class AccountPool:
         if health := self._health.get(account_id):
             if health.succeed(model, began):
                 self._better(account_id)
-            health.recent.note(True, self._wall())
+            health.recent.note(True, self.wall())
 
     def fail(
         self,
@@ -148,7 +148,7 @@ class AccountPool:
             scope = None
         health = self._health[account_id]
         health.fail(model, self.clock(), scope=scope, reason=reason, seconds=seconds, message=message, began=began)
-        health.recent.note(False, self._wall())
+        health.recent.note(False, self.wall())
 
     def reset(self, account_id: str) -> None:
         """Forget the cooldowns of an account."""
@@ -260,7 +260,7 @@ class AccountPool:
         """Quota windows were seen. When a query finds room in all of them, cooldowns for want of quota are over."""
         if account_id not in self._accounts:
             return
-        seen, now = list(windows), self._wall()
+        seen, now = list(windows), self.wall()
         if not seen:
             return
         self._quota[account_id] = merged(self._quota.get(account_id, ()), seen, now)
@@ -274,7 +274,7 @@ class AccountPool:
 
     def quota(self, account_id: str) -> list[QuotaWindow]:
         """The account's quota windows as last seen, without those that have started anew since."""
-        return current(self._quota.get(account_id, ()), self._wall())
+        return current(self._quota.get(account_id, ()), self.wall())
 
     def rank(self, account_id: str) -> tuple[float, float]:
         """The account's place in the quota-aware order (lower is better), and until when it holds (monotonic)."""
@@ -283,7 +283,7 @@ class AccountPool:
             return NOT_KNOWN.rank, math.inf
         if known.until == math.inf:
             return known.rank, math.inf
-        wall = self._wall()
+        wall = self.wall()
         if known.until <= wall:
             known = self._standing[account_id] = standing(self._quota[account_id], self.quota_reserve, wall)
         return known.rank, self.clock() + known.until - wall
@@ -293,7 +293,7 @@ class AccountPool:
         if share == self.quota_reserve:
             return
         self.quota_reserve = share
-        now = self._wall()
+        now = self.wall()
         for account_id, windows in self._quota.items():
             self._standing[account_id] = standing(windows, share, now)
             self._better(account_id)

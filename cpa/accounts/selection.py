@@ -1,156 +1,163 @@
-"""Which account serves the next attempt.
-
-The cost of a choice does not grow with the number of accounts: candidates of a model name are kept sorted, a
-cursor walks over them and stops at the first usable one.
-"""
+"""Which account serves the next attempt: one rotation per model name, by priority and strategy."""
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from cpa.accounts.account import Account
+from cpa.accounts.pool import AccountPool
+from cpa.accounts.ring import ROUND_ROBIN, WEIGHTED, Ring
 
-STRATEGIES = {
-    "round-robin": "round-robin",
-    "roundrobin": "round-robin",
-    "rr": "round-robin",
-    "fill-first": "fill-first",
-    "fillfirst": "fill-first",
-    "ff": "fill-first",
-    "weighted-round-robin": "weighted-round-robin",
-}
-"""Accepted spellings of ``routing.strategy``."""
+LARGEST_WEIGHT = 1_000_000
 
 
-class Rotation(Struct):
-    """The candidates of one model name: ids by priority, highest first, each class in a stable order."""
+class Candidate(Struct, frozen=True):
+    """An account that offers a model name, and the upstream models behind it."""
 
-    classes: list[list[str]]
-    source: object
-    """Identity of what it was built from; a different one means it is out of date."""
-    cursors: list[int] = field(default_factory=list)
-    weights: dict[str, int] = field(default_factory=dict)
-    credit: dict[str, int] = field(default_factory=dict)
+    account: Account
+    models: tuple[str, ...]
 
 
-def build_rotation(accounts: Iterable[Account], source: object) -> Rotation:
-    """Sort candidates: by priority, then provider (the one with more accounts first), then id."""
-    by_priority: dict[int, list[Account]] = {}
-    per_provider: dict[str, int] = {}
-    for account in accounts:
-        by_priority.setdefault(account.priority, []).append(account)
-        per_provider[account.provider] = per_provider.get(account.provider, 0) + 1
-    classes = [
-        [
-            account.id
-            for account in sorted(by_priority[priority], key=lambda a: (-per_provider[a.provider], a.provider, a.id))
-        ]
-        for priority in sorted(by_priority, reverse=True)
-    ]
-    weights = {
-        account.id: max(0, min(account.weight, 1_000_000)) for group in by_priority.values() for account in group
-    }
-    return Rotation(classes, source, [0] * len(classes), weights)
+class Rotation:
+    """The candidates of one model name, by priority. ``source`` is the identity of what it was built from."""
 
+    def __init__(self, source: object, strategy: str, rings: list[Ring], pool: AccountPool) -> None:
+        self.source = source
+        self.strategy = strategy
+        self.rings = rings
+        self._pool = pool
+        self._seen = pool.changed
 
-class Selector:
-    """Chooses accounts by a strategy; keeps one rotation per model name."""
-
-    LIMIT = 4096
-
-    def __init__(self) -> None:
-        self._rotations: OrderedDict[str, Rotation] = OrderedDict()
-
-    def rotation(self, name: str, source: object, accounts: Callable[[], Sequence[Account]]) -> Rotation:
-        """The rotation of a model name, rebuilt (cursors kept where possible) when ``source`` changed."""
-        known = self._rotations.get(name)
-        if known is not None and known.source is source:
-            return known
-        fresh = build_rotation(accounts(), source)
-        if known is not None:
-            for index, _ in enumerate(fresh.cursors):
-                if index < len(known.cursors):
-                    fresh.cursors[index] = known.cursors[index]
-        self._rotations[name] = fresh
-        if len(self._rotations) > self.LIMIT:
-            self._rotations.popitem(last=False)
-        return fresh
-
-    def choose(self, rotation: Rotation, strategy: str, usable: Callable[[str], bool]) -> str | None:
-        """The next usable account id of the best priority class that has one; None when no class has."""
-        for index, ids in enumerate(rotation.classes):
-            match strategy:
-                case "fill-first":
-                    chosen = next((candidate for candidate in ids if usable(candidate)), None)
-                case "weighted-round-robin":
-                    chosen = self._weighted(rotation, ids, usable)
-                case _:
-                    chosen = self._next(rotation, index, ids, usable)
+    def choose(self, tried: Collection[str] = ()) -> str | None:
+        """The next usable account id of the best priority that has one; None when nobody is left."""
+        pool = self._pool
+        if pool.changed != self._seen:
+            self._catch_up()
+        now = pool.clock()
+        for ring in self.rings:
+            chosen = ring.choose(pool, now, tried)
             if chosen is not None:
                 return chosen
         return None
 
-    @staticmethod
-    def _next(rotation: Rotation, index: int, ids: list[str], usable: Callable[[str], bool]) -> str | None:
-        start = rotation.cursors[index]
-        for offset in range(len(ids)):
-            position = (start + offset) % len(ids)
-            if usable(ids[position]):
-                rotation.cursors[index] = (position + 1) % len(ids)
-                return ids[position]
-        return None
+    def peek(self) -> str | None:
+        """Whom ``choose`` would give, without anybody's turn being over."""
+        if self._pool.changed != self._seen:
+            self._catch_up()
+        now = self._pool.clock()
+        return next((found for ring in self.rings if (found := ring.peek(self._pool, now)) is not None), None)
 
-    @staticmethod
-    def _weighted(rotation: Rotation, ids: list[str], usable: Callable[[str], bool]) -> str | None:
-        """Smooth weighted rotation: every candidate earns its weight, the richest pays the total."""
-        candidates = [candidate for candidate in ids if rotation.weights.get(candidate, 1) and usable(candidate)]
-        if not candidates:
-            return None
-        total = 0
-        for candidate in candidates:
-            weight = rotation.weights.get(candidate, 1)
-            total += weight
-            rotation.credit[candidate] = rotation.credit.get(candidate, 0) + weight
-        chosen = max(candidates, key=lambda candidate: rotation.credit[candidate])
-        rotation.credit[chosen] -= total
-        return chosen
+    def is_best(self, account_id: str) -> bool:
+        """Whether nobody of a better priority could be used instead."""
+        if self._pool.changed != self._seen:
+            self._catch_up()
+        now = self._pool.clock()
+        for ring in self.rings:
+            if account_id in ring:
+                return True
+            if ring.peek(self._pool, now) is not None:
+                return False
+        return False
+
+    def _catch_up(self) -> None:
+        pool = self._pool
+        changes = pool.changes_since(self._seen)
+        self._seen = pool.changed
+        for ring in self.rings:
+            for account_id in ring.ids if changes is None else changes:
+                ring.better(account_id, pool)
 
 
-class Affinity:
-    """Which account a session used last: a preference, never a pin. ``clock`` gives monotonic seconds."""
+def build_rotation(
+    candidates: Iterable[Candidate], source: object, strategy: str, pool: AccountPool, known: Rotation | None = None
+) -> Rotation:
+    """Sort candidates: by priority, then provider (the one with more accounts first), then id.
 
-    LIMIT = 100_000
+    Turns go on where they were in ``known``, by account and not by place.
+    """
+    by_priority: dict[int, list[Candidate]] = {}
+    per_provider: dict[str, int] = {}
+    for candidate in candidates:
+        account = candidate.account
+        by_priority.setdefault(account.priority, []).append(candidate)
+        per_provider[account.provider] = per_provider.get(account.provider, 0) + 1
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._bound: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
-        self._clock = clock
+    def place(candidate: Candidate) -> tuple[int, str, str]:
+        account = candidate.account
+        return -per_provider[account.provider], account.provider, account.id
 
-    def get(self, session: str, model: str) -> str | None:
-        """The account bound to the session for the model, if the binding has not expired."""
-        found = self._bound.get((session, model))
-        if found is None:
-            return None
-        account_id, expires = found
-        if expires <= self._clock():
-            del self._bound[session, model]
-            return None
-        return account_id
+    before = known if known is not None and known.strategy == strategy else None
+    rings = []
+    for priority in sorted(by_priority, reverse=True):
+        group = sorted(by_priority[priority], key=place)
+        ring, firsts = _ring(group, strategy)
+        if before is not None:
+            firsts |= {account_id: key for old in before.rings for account_id, key in old.keys().items()}
+            ring.cursor = _continued(ring, before)
+        ring.fill(pool, firsts)
+        rings.append(ring)
+    return Rotation(source, strategy, rings, pool)
 
-    def bind(self, session: str, model: str, account_id: str, ttl: float) -> None:
-        """Remember that the session uses the account, for ``ttl`` seconds from now."""
-        self._bound[session, model] = (account_id, self._clock() + ttl)
-        self._bound.move_to_end((session, model))
-        if len(self._bound) > self.LIMIT:
-            self._bound.popitem(last=False)
 
-    def release(self, session: str, model: str, account_id: str) -> None:
-        """Forget the binding if it still names ``account_id`` (another request may have moved it on)."""
-        if (found := self._bound.get((session, model))) is not None and found[0] == account_id:
-            del self._bound[session, model]
+def _ring(group: list[Candidate], strategy: str) -> tuple[Ring, dict[str, float]]:
+    ids = [candidate.account.id for candidate in group]
+    models = [candidate.models for candidate in group]
+    if strategy == WEIGHTED:
+        return Ring(WEIGHTED, ids, models, [_share(candidate.account) for candidate in group]), {}
+    families: dict[str, list[str]] = {}
+    for candidate in group:
+        families.setdefault(candidate.account.settings.get("parent") or "", []).append(candidate.account.id)
+    if strategy == ROUND_ROBIN and len(families) > 1 and "" not in families:
+        return _by_families(ids, models, families)
+    return Ring(strategy, ids, models, [0.0] * len(ids)), {}
 
-    def clear(self) -> None:
-        """Forget every binding."""
-        self._bound.clear()
+
+def _by_families(
+    ids: list[str], models: list[tuple[str, ...]], families: dict[str, list[str]]
+) -> tuple[Ring, dict[str, float]]:
+    """Projects of several logins: the logins take turns, whatever the number of their projects."""
+    size = {account_id: float(len(family)) for family in families.values() for account_id in family}
+    firsts = {account_id: float(turn) for family in families.values() for turn, account_id in enumerate(family)}
+    return Ring(WEIGHTED, ids, models, [size[account_id] for account_id in ids]), firsts
+
+
+def _share(account: Account) -> float:
+    return 1.0 / min(account.weight, LARGEST_WEIGHT) if account.weight > 0 else math.inf
+
+
+def _continued(ring: Ring, before: Rotation) -> int:
+    """The position after which the turns of an earlier rotation go on."""
+    positions = {account_id: position for position, account_id in enumerate(ring.ids)}
+    for old in before.rings:
+        for place in range(old.cursor, -1, -1):
+            position = positions.get(old.ids[place])
+            if position is not None:
+                return position
+    return -1
+
+
+class Selector:
+    """Keeps one rotation per model name."""
+
+    LIMIT = 1000
+
+    def __init__(self, pool: AccountPool) -> None:
+        self._pool = pool
+        self._rotations: OrderedDict[str, Rotation] = OrderedDict()
+
+    def rotation(
+        self, name: str, source: object, strategy: str, candidates: Callable[[], Iterable[Candidate]]
+    ) -> Rotation:
+        """The rotation of a model name, built anew when ``source`` or the strategy changed."""
+        known = self._rotations.get(name)
+        if known is not None and known.source is source and known.strategy == strategy:
+            return known
+        fresh = build_rotation(candidates(), source, strategy, self._pool, known)
+        self._rotations[name] = fresh
+        if len(self._rotations) > self.LIMIT:
+            self._rotations.popitem(last=False)
+        return fresh

@@ -50,6 +50,7 @@ class Catalog:
         self._given: dict[str, _Given] = {}
         self._versions: dict[str, object] = {}
         self._listed = listed
+        self._routes: dict[str, Model] = {}
 
     def register(self, account_id: str, provider: str, models: Iterable[Model], standing: tuple[int, ...] = ()) -> bool:
         """Set what an account offers, in the order given; replaces what it offered before. Whether that differs.
@@ -91,6 +92,10 @@ class Catalog:
         if not offers:
             del self._by_name[name], self._versions[name]
 
+    def name_routes(self, routes: Iterable[Model]) -> None:
+        """Names that stand for several models, to be shown in lists; no account offers them."""
+        self._routes = {model.id: model for model in routes}
+
     def offers(self, name: str) -> dict[str, Offer]:
         """Offers of a model name by account id (read only); empty when nobody has it."""
         return self._by_name.get(name, {})
@@ -111,16 +116,18 @@ class Catalog:
 
     def newest(self) -> str | None:
         """Name of the newest listed model that answers text, for the name ``auto``."""
-        candidates = [model for model in self.list_models() if not model.image_only]
+        candidates = [model for model in self.list_models() if not model.image_only and model.id not in self._routes]
         return max(candidates, key=lambda model: (model.created, model.id)).id if candidates else None
 
     def list_models(self) -> list[Model]:
         """Every model that could be asked for now, sorted by name."""
-        found = (self.get_model(name) for name in sorted(self._by_name))
+        found = (self.get_model(name) for name in sorted({*self._by_name, *self._routes}))
         return [model for model in found if model is not None]
 
     def get_model(self, name: str) -> Model | None:
         """The model as lists show it, or None when nobody offers it at the moment."""
+        if name in self._routes:
+            return self._routes[name]
         for offer in self._by_name.get(name, {}).values():
             for model in offer.models:
                 if self._listed(offer.account_id, model.upstream or model.id):

@@ -111,6 +111,11 @@ def _hour_by_default(value: Any) -> Any:
     return seconds if isinstance(seconds, int | float) and seconds > 0 else 3600.0
 
 
+def _none_by_default(value: Any) -> Any:
+    seconds = seconds_of(value) if isinstance(value, str) else value
+    return seconds if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0 else 0.0
+
+
 Natural = Annotated[int, BeforeValidator(_not_negative)]
 Trimmed = Annotated[str, BeforeValidator(_trimmed)]
 Url = Annotated[str, BeforeValidator(_slashless)]
@@ -175,6 +180,7 @@ class ProviderEntry(Section):
     excluded_models: Patterns = ()
     disable_cooling: bool = False
     request_retry: Annotated[int | None, BeforeValidator(_none_if_negative)] = None
+    concurrency: Natural = 0
     timeouts: TimeoutsSection | None = None
     request_scoped_errors: tuple[ErrorRule, ...] = ()
 
@@ -295,6 +301,10 @@ STRATEGIES = {
     "fillfirst": "fill-first",
     "ff": "fill-first",
     "weighted-round-robin": "weighted-round-robin",
+    "weighted": "weighted-round-robin",
+    "wrr": "weighted-round-robin",
+    "quota-aware": "quota-aware",
+    "quota": "quota-aware",
 }
 """Accepted spellings of the ways to choose an account."""
 
@@ -305,6 +315,11 @@ class Routing(Section):
     strategy: str = "round-robin"
     session_affinity: bool = False
     session_affinity_ttl: Annotated[float, BeforeValidator(_hour_by_default)] = 3600.0
+    conversation_stickiness: Annotated[float, BeforeValidator(_none_by_default)] = 0.0
+    """Seconds."""
+    quota_reserve: float = Field(default=0.0, ge=0, le=1)
+    """Share of every quota window."""
+    account_concurrency: Natural = 0
 
     @field_validator("strategy", mode="before")
     @classmethod

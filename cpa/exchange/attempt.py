@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
@@ -65,6 +66,7 @@ class Attempt:
         self._observe = observe
         self._passthrough_headers = passthrough_headers
         self._may_be_renewed = may_be_renewed
+        self._began = pool.clock()
 
     async def run(self) -> Answer:
         """The client's answer. Raises UpstreamError when the attempt failed before anything was given away."""
@@ -88,6 +90,7 @@ class Attempt:
         response = await send(self._client, self._provider, self._shaped, request.config)
         handed_over = False
         try:
+            self._note_quota(response)
             if not 200 <= response.status < 300:
                 raise await read_error(self._provider, self._shaped, response)
             headers = passed_headers(response.headers) if self._passthrough_headers else {}
@@ -101,6 +104,17 @@ class Attempt:
         finally:
             if not handed_over:
                 response.close()
+
+    def _note_quota(self, response: Response) -> None:
+        """What the answer's headers tell of the account's quota; whatever they are, the answer goes on."""
+        account = self._record.account
+        try:
+            windows = self._provider.read_quota(account, response.headers, time.time())
+        except Exception:
+            self._logger.exception("provider cannot read quota headers", provider=self._provider.name)
+            return
+        if windows:
+            self._pool.note_quota(account.id, windows)
 
     # -- whole answers -------------------------------------------------------------------------------------
 
@@ -252,7 +266,7 @@ class Attempt:
         return self._provider.read_error(error.status, headers, body, error)
 
     def _succeeded(self, status: int) -> None:
-        self._pool.succeed(self._record.account.id, self._record.model)
+        self._pool.succeed(self._record.account.id, self._record.model, self._began)
         self._record.close(status)
 
     def _failed(self, failure: UpstreamError) -> None:
@@ -264,6 +278,7 @@ class Attempt:
             reason=failure.reason or "error",
             seconds=failure.cooldown,
             message=failure.error.message,
+            began=self._began,
         )
 
 

@@ -31,6 +31,8 @@ class Call(Struct, kw_only=True):
     request_id: str = ""
     alt: str = ""
     """``json`` for a Gemini JSON-array stream, ``completions`` for the legacy completions route."""
+    account_id: str = ""
+    """The only account that may serve it; empty for any."""
 
 
 class Answer(Struct, kw_only=True):
@@ -49,3 +51,5 @@ class Answer(Struct, kw_only=True):
     stream: AsyncIterator[bytes] | None = None
     keep_alive: bytes = b""
     """Bytes a stream may carry at any time between two of its own, without meaning to the client."""
+    account_id: str = ""
+    """The account that served it."""

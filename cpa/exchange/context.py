@@ -21,7 +21,7 @@ def new_id(prefix: str) -> str:
 
 def reply_context(call: Call, resolution: Resolution, model: Model, shaped: Shaped) -> ReplyContext:
     """The context for one attempt's answer."""
-    renamed = model.force_mapping or resolution.requested != (model.upstream or model.id)
+    renamed = model.force_mapping or resolution.routed or resolution.requested != (model.upstream or model.id)
     options = call.body.get("stream_options")
     return ReplyContext(
         model=call.model if renamed else None,

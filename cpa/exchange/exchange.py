@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from cpa.accounts.account import Account
+from cpa.accounts.explain import Explanation
 from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
 from cpa.catalog.model import Model
@@ -20,7 +22,10 @@ from cpa.exchange.call import Answer, Call
 from cpa.exchange.candidates import Candidates, Router
 from cpa.exchange.context import reply_context
 from cpa.exchange.counting import count_tokens
+from cpa.exchange.explain import explain
+from cpa.exchange.leases import LeasedStream
 from cpa.exchange.limits import ClientLimits
+from cpa.exchange.model_routes import ModelRoutes, RouteTarget
 from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.resolve import Resolution, resolve_model
@@ -62,10 +67,15 @@ class Exchange:
         self._limits = limits
         self._log = log
         self._router = Router(pool, catalog, plugins.hook("cpa_choose_account"))
+        self._routes = ModelRoutes(pool.clock)
 
     def forget_sessions(self) -> None:
         """Drop every session binding (its settings have changed)."""
         self._router.affinity.clear()
+
+    def explain(self, model: str, config: Config) -> Explanation:
+        """What would happen to a request for a model now. Raises ApiError 404 when nobody offers it."""
+        return explain(self._router, self._routes, model, config)
 
     async def run(self, call: Call, config: Config) -> Answer:
         """Answer a call under a configuration snapshot. Raises ApiError when there is no answer to give."""
@@ -84,19 +94,36 @@ class Exchange:
         return answer
 
     async def _answer(self, call: Call, config: Config, log: ExchangeLog) -> Answer:
-        resolution = resolve_model(self._catalog, call.model)
+        found = self._routes.find(call.model, config) if config.model_routes else None
+        if found is None:
+            return await self._answer_model(call, config, log, resolve_model(self._catalog, call.model))
+        route, suffix = found
+
+        async def ask(target: RouteTarget) -> Answer:
+            resolution = replace(resolve_model(self._catalog, target.requested), routed=True)
+            answer = await self._answer_model(call, config, log, resolution)
+            log.failed_late = lambda error: self._routes.rest(target, error)
+            return answer
+
+        return await self._routes.run(route, suffix, ask)
+
+    async def _answer_model(self, call: Call, config: Config, log: ExchangeLog, resolution: Resolution) -> Answer:
         _refuse_image_only(call, resolution)
-        if call.operation != "count":
+        if call.operation != "count" and log.ticket is None:
             log.ticket = self._limits.enter(call, config, lambda: _offered(resolution))
         request = _client_request(call, resolution, config)
         body = self._edited(request, call)
         shaper = Shaper(self._formats, self._plugins.hook("cpa_edit_upstream_request"), call, body, resolution, config)
         candidates = Candidates(self._router, call, resolution, config)
         rounds = _Rounds(call, config)
+        failure: UpstreamError | None = None
         while True:
-            answer, failure = await self._round(call, config, log, request, shaper, resolution, candidates, rounds)
+            answer, latest = await self._round(call, config, log, request, shaper, resolution, candidates, rounds)
             if answer is not None:
                 return answer
+            failure = latest or failure
+            if await candidates.wait_for_busy():
+                continue
             wait = rounds.wait_before_next(failure, candidates, self._pool)
             if wait is None:
                 raise failure or ApiError(self._unavailable(resolution, candidates))
@@ -116,11 +143,11 @@ class Exchange:
     ) -> tuple[Answer | None, UpstreamError | None]:
         """Try accounts until one answers. The last failure when none did; raises it when no other would do better."""
         failure: UpstreamError | None = None
-        tried = 0
         while (choice := candidates.next()) is not None:
             account, offer = choice
             rounds.note(account)
             for model in self._router.models_in_turn(offer, resolution.name):
+                lease = self._pool.lease(account.id, model.upstream or model.id)
                 try:
                     answer = await self._attempt(call, config, log, request, shaper, resolution, account, model)
                 except UpstreamError as fault:
@@ -129,11 +156,14 @@ class Exchange:
                         raise
                 else:
                     candidates.succeeded(account.id)
+                    answer.account_id = account.id
+                    if lease is not None and answer.stream is not None:
+                        answer.stream, lease = LeasedStream(answer.stream, lease), None
                     return answer, None
+                finally:
+                    if lease is not None:
+                        lease.release()
             candidates.failed(account.id)
-            tried += 1
-            if config.max_retry_credentials and tried >= config.max_retry_credentials:
-                break
         return None, failure
 
     async def _attempt(
@@ -248,8 +278,9 @@ class Exchange:
             resolution.requested,
             (offer.provider for offer in resolution.offers.values()),
             candidates.cooldowns(),
-            len(resolution.offers),
+            len(candidates.offers),
             self._pool.clock(),
+            full=candidates.is_full(),
         )
 
 

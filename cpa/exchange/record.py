@@ -102,6 +102,8 @@ class ExchangeLog:
         self.attempts = 0
         self.ticket: Ticket | None = None
         """Set when the client's key has limits."""
+        self.failed_late: Callable[[ErrorInfo], None] | None = None
+        """Told when an answer fails that has already begun."""
 
     def close(self, status: int, attempt: AttemptRecord | None = None, error: ErrorInfo | None = None) -> None:
         """Write the line; later calls write nothing."""
@@ -110,6 +112,8 @@ class ExchangeLog:
         self._done = True
         if self.ticket is not None:
             self.ticket.leave()
+        if error is not None and self.failed_late is not None:
+            self.failed_late(error)
         call = self._call
         fields: dict[str, Any] = {
             "request_id": call.request_id,

@@ -23,6 +23,8 @@ class Resolution(Struct, frozen=True):
     """The reasoning the suffix asks for."""
     offers: Mapping[str, Offer]
     """By account id."""
+    routed: bool = False
+    """Whether the client asked for another name, which a model route leads here."""
 
 
 def resolve_model(catalog: Catalog, requested: str) -> Resolution:

@@ -21,6 +21,7 @@ from cpa.catalog.offer import ModelAlias, aliases_of, preferred_aliases
 from cpa.catalog.shaping import Shaper
 from cpa.config import Config
 from cpa.exchange.announcer import Announcer
+from cpa.exchange.model_routes import route_models
 from cpa.plugins.manager import Plugins
 from cpa.plugins.provider import Provider
 
@@ -92,6 +93,9 @@ class Roster:
         """Put a configuration in force. Accounts of many auth files follow with ``settle``."""
         self._config = config
         self._pool.cooling = not config.disable_cooling
+        self._pool.concurrency = config.routing.account_concurrency
+        self._pool.keep_reserve(config.routing.quota_reserve)
+        self._catalog.name_routes(route_models(config))
         wanted: list[tuple[Account, Provider | None]] = []
         for provider in self._plugins.providers:
             try:

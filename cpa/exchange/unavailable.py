@@ -10,16 +10,20 @@ from cpa.errors import ErrorInfo
 
 
 def no_account(
-    model: str, providers: Iterable[str], cooldowns: list[Cooldown], candidates: int, now: float
+    model: str, providers: Iterable[str], cooldowns: list[Cooldown], candidates: int, now: float, *, full: bool = False
 ) -> ErrorInfo:
     """``model_cooldown`` (429) when every candidate waits for its quota, else 503 with what is known.
 
-    ``cooldowns`` are those of the candidates that have one; ``now`` is monotonic like their times.
+    ``cooldowns`` are those of the candidates that have one; ``now`` is monotonic like their times. ``full``: an account
+    is usable, but serves as many requests as it may.
     """
     names = sorted(set(providers))
+    if full:
+        message = f"every account for model {model} serves as many requests as it may at a time; try again shortly"
+        return ErrorInfo(429, message, type="rate_limit_error", code="accounts_busy", retry_after=1)
     if cooldowns and len(cooldowns) == candidates:
         seconds = max(1, math.ceil(min(cooldown.until for cooldown in cooldowns) - now))
-        if all(cooldown.reason == "quota" for cooldown in cooldowns):
+        if all(cooldown.reason in ("quota", "probing") for cooldown in cooldowns):
             return _cooling(model, names, seconds)
         reasons = ", ".join(sorted({cooldown.reason for cooldown in cooldowns}))
         message = f"auth_unavailable: no auth available (providers={','.join(names)}, model={model}; {reasons})"

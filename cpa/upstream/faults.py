@@ -8,11 +8,18 @@ import aiohttp
 
 from cpa.errors import ErrorInfo, UpstreamError
 
+UNREACHED = frozenset({"proxy_error", "tls_error", "dns_error", "connect_timeout", "connect_error"})
+"""The request did not even get there: the account's proxy or address is to be left alone, not for long."""
+UNREACHED_COOLDOWN = 5.0
+
 
 def network_fault(fault: BaseException, host: str) -> UpstreamError:
     """An UpstreamError for what aiohttp (or a timeout) raised while talking to ``host``."""
     status, code, message = _describe(fault, host)
-    return UpstreamError(ErrorInfo(status, message, type="server_error", code=code), scope="none", cooldown=0)
+    error = ErrorInfo(status, message, type="server_error", code=code)
+    if code in UNREACHED:
+        return UpstreamError(error, scope="account", cooldown=UNREACHED_COOLDOWN, reason="network")
+    return UpstreamError(error, scope="none", cooldown=0)
 
 
 def is_socks_fault(fault: BaseException) -> bool:

@@ -14,6 +14,7 @@ import orjson
 from cpa.accounts.account import Account
 from cpa.accounts.cooldown import Cooldown
 from cpa.accounts.pool import AccountPool
+from cpa.accounts.refresh import LoginState
 from cpa.management.account_lookup import index_of
 
 _CODEX_CLAIMS = "https://api.openai.com/auth"
@@ -26,10 +27,12 @@ _CLAIMS = (
 _PASSED_ON = ("project_id", "expired", "last_refresh", "created_at", "using_api")
 
 
-def shown_account(account: Account, pool: AccountPool, *, file: Path | None) -> dict[str, Any]:
+def shown_account(
+    account: Account, pool: AccountPool, *, file: Path | None, login: LoginState | None = None
+) -> dict[str, Any]:
     """What is to be known of an account: what it is, what it may, how it fares. No secret is in it.
 
-    ``file`` is its auth file; None for one that lives in memory only.
+    ``file`` is its auth file; None for one that lives in memory only. ``login`` says how its refreshing fares.
     """
     data = account.metadata
     shown: dict[str, Any] = {
@@ -52,6 +55,8 @@ def shown_account(account: Account, pool: AccountPool, *, file: Path | None) -> 
         "excluded_models": list(account.excluded_models),
     }
     shown |= _standing(account, pool)
+    if login is not None:
+        shown |= _refreshing(login, shown)
     if isinstance(email := data.get("email"), str) and email:
         shown["email"] = shown["account"] = email
     for name in _PASSED_ON:
@@ -98,6 +103,18 @@ def _standing(account: Account, pool: AccountPool) -> dict[str, Any]:
         standing["next_retry_after"] = _moment(wall + whole.until - now)
         standing["cooldown"] = _shown_cooldown(whole, now, wall)
     return standing
+
+
+def _refreshing(login: LoginState, shown: dict[str, Any]) -> dict[str, Any]:
+    """How the login's refreshing fares; a login that is over is an error even while its last token still works."""
+    known: dict[str, Any] = {"login_again": login.login_again}
+    if login.due is not None:
+        known["next_refresh_after"] = _moment(login.due)
+    if login.trouble and shown["status"] in ("active", "error"):
+        known["status_message"] = login.trouble
+    if login.login_again and shown["status"] == "active":
+        known["status"] = "error"
+    return known
 
 
 def _shown_cooldown(cooldown: Cooldown, now: float, wall: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from cpa.accounts.account import Account
 from cpa.accounts.files import LARGEST_AUTH_FILE, AuthFile, JsonObject, is_auth_file_name, parse_auth_file
+from cpa.accounts.refresh import LoginState
 from cpa.errors import AuthFileError, AuthFileMissing
 from cpa.management.account_lookup import account_at, place_in_config
 from cpa.management.answers import Refusal, answer, member, ok, parse_json, read_body, read_json, read_object
@@ -43,7 +44,10 @@ class AuthFilesResource:
 
         def show() -> list[dict[str, Any]]:
             shown = [
-                {**shown_account(accounts[0], pool, file=file.path), "accounts": len(accounts)}
+                {
+                    **shown_account(accounts[0], pool, file=file.path, login=self._login_of(accounts[0])),
+                    "accounts": len(accounts),
+                }
                 for accounts, file in owned
                 if accounts
             ]
@@ -51,6 +55,10 @@ class AuthFilesResource:
             return sorted(shown, key=lambda entry: str(entry["name"]).lower())
 
         return answer({"files": await asyncio.to_thread(show)})
+
+    def _login_of(self, account: Account) -> LoginState | None:
+        renewals = self._management.renewals
+        return renewals.state(account) if renewals is not None else None
 
     async def models(self, request: web.Request) -> web.Response:
         """What a login offers."""

@@ -10,12 +10,14 @@ from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.exchange.auth_files import AuthFiles
+from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
 from cpa.logs import LogFiles
 from cpa.management.access import Gate
 from cpa.management.writing import ConfigWriter
 from cpa.plugins.manager import Plugins
 from cpa.upstream.client import UpstreamClient
+from cpa.usage.store import UsageStore
 from cpa.usage.usage_queue import UsageQueue
 
 
@@ -32,8 +34,11 @@ class Management(Struct, kw_only=True):
     plugins: Plugins
     client: UpstreamClient
     log_files: LogFiles
+    usage: UsageStore
     usage_queue: UsageQueue
     log: Any
+    renewals: Renewals | None = None
+    """How logins are kept alive; None where nothing refreshes them."""
 
     @property
     def config(self) -> Config:

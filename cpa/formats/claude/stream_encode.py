@@ -36,12 +36,17 @@ class _Open:
         self.head = b""
         """Payload up to the JSON text of a delta; empty before ``content_block_start``."""
         self.fragments: list[str] = []
-        """What came while another block was open, or before the call's name."""
+        """What came while another block was open, or before the call's name and id."""
         self.citations: list[ev.Citation] = []
         self.signature: str | None = None
         self.ended = False
         self.breaks = False
         self.written = False
+
+
+def _identified(block: Block) -> bool:
+    """Whether a call can be shown: its block cannot begin without name and id."""
+    return bool(block.name and block.call_id)
 
 
 class ClaudeStreamEncoder:
@@ -146,7 +151,7 @@ class ClaudeStreamEncoder:
         if opened is None or not event.text:
             return
         custom = opened.block.tool_type == "custom"
-        if opened is not self._queue[0] or not opened.block.name or custom:
+        if opened is not self._queue[0] or not (opened.head or _identified(opened.block)) or custom:
             opened.fragments.append(event.text)
             return
         if not opened.head:
@@ -161,7 +166,7 @@ class ClaudeStreamEncoder:
         block = opened.block
         block.call_id = block.call_id or event.call_id
         block.name = block.name or event.name
-        if block.name and opened is self._queue[0] and not opened.head and opened.fragments:
+        if _identified(block) and opened is self._queue[0] and not opened.head and opened.fragments:
             self._write_start(opened, out)
             self._flush(opened, out)
 
@@ -209,7 +214,7 @@ class ClaudeStreamEncoder:
         """A block whose turn has come while it is still growing."""
         if opened.block.kind in _LATE or not opened.fragments:
             return
-        if opened.block.kind == "tool_call" and (not opened.block.name or opened.block.tool_type == "custom"):
+        if opened.block.kind == "tool_call" and not (_identified(opened.block) and opened.block.tool_type != "custom"):
             return
         self._write_start(opened, out)
         self._flush(opened, out)

@@ -19,6 +19,7 @@ from cpa.formats.sse import Framing
 
 _dumps = orjson.dumps
 _ROLE = b'{"role":"assistant","content":""}'
+_MOST_CHOICES = 128
 
 
 class _Open:
@@ -36,7 +37,7 @@ class _Open:
         self.written = False
         self.any_arguments = False
         self.pending: list[str] = []
-        """Arguments that wait for the call's name."""
+        """Arguments that wait for the call's name and id."""
         self.breaks = False
         self.citations: list[ev.Citation] = []
 
@@ -86,9 +87,13 @@ class ChatStreamEncoder:
         out.append(self._frame(None, self._delta_head(choice) + delta + b',"finish_reason":%b}]}' % finish))
 
     def _role(self, choice: int, out: list[bytes]) -> None:
-        if choice not in self._roles:
-            self._roles.add(choice)
-            self._delta(choice, _ROLE, out)
+        """The first delta of a choice. Lower choices begin before: the official client puts them in a list."""
+        if choice in self._roles:
+            return
+        for index in (*range(min(choice, _MOST_CHOICES)), choice):
+            if index not in self._roles:
+                self._roles.add(index)
+                self._delta(index, _ROLE, out)
 
     # -- events --------------------------------------------------------------------------------------------
 
@@ -116,6 +121,8 @@ class ChatStreamEncoder:
             opened.tail = b'},"finish_reason":null}]}'
             if event.kind == "reasoning":
                 opened.breaks = event.choice in self._reasoned
+        elif event.kind == "tool_call" and event.name and event.call_id:
+            self._open_call(opened, out)
 
     def _on_text(self, event: ev.TextDelta, out: list[bytes]) -> None:
         opened = self._open.get(event.key)
@@ -147,7 +154,7 @@ class ChatStreamEncoder:
         opened = self._open.get(event.key)
         if opened is None or not event.text:
             return
-        if not opened.block.name:
+        if not opened.written and not (opened.block.name and opened.block.call_id):
             opened.pending.append(event.text)
             return
         self._open_call(opened, out)
@@ -186,7 +193,7 @@ class ChatStreamEncoder:
         block = opened.block
         block.call_id = block.call_id or event.call_id
         block.name = block.name or event.name
-        if block.name and opened.pending:
+        if block.name and block.call_id:
             self._open_call(opened, out)
 
     def _on_citation(self, event: ev.CitationDelta, out: list[bytes]) -> None:

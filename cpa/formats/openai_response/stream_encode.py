@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from cpa.conversation import events as ev
 from cpa.conversation.reply import Reply
@@ -40,7 +41,7 @@ _TEXTUAL = frozenset({"text", "refusal", "audio"})
 class _Block:
     """A block of the answer and the item it is written to, if it has one now."""
 
-    __slots__ = ("citations", "item", "part", "signature", "start", "written")
+    __slots__ = ("citations", "held", "item", "part", "signature", "start", "written")
 
     def __init__(self, start: ev.BlockStart) -> None:
         self.start = start
@@ -48,6 +49,8 @@ class _Block:
         self.part = 0
         """text, refusal: index of its part in the message."""
         self.written = False
+        self.held: list[str] = []
+        """tool_call: arguments that wait for the call's name and id."""
         self.citations = 0
         self.signature: str | None = None
 
@@ -152,7 +155,7 @@ class ResponseStreamEncoder:
         if not self._response:
             self._on_start(ev.Start())
         block = self._blocks[event.key] = _Block(event)
-        if event.kind == "tool_call" and event.name:
+        if event.kind == "tool_call" and event.name and event.call_id:
             self._begin_call(block)
         elif event.kind == "image":
             block.item = ImageItem(event.choice, event)
@@ -211,8 +214,8 @@ class ResponseStreamEncoder:
         block = self._blocks.get(event.key)
         if block is None or block.start.kind != "tool_call" or not event.text:
             return
-        if block.item is None and not block.start.name:
-            block.start.input = (block.start.input or "") + event.text
+        if block.item is None:
+            block.held.append(event.text)
             return
         item = block.item
         if isinstance(item, CallItem):
@@ -223,17 +226,19 @@ class ResponseStreamEncoder:
         if block is None or block.item is not None:
             return
         start = block.start
-        start.call_id = start.call_id or event.call_id
-        start.name = start.name or event.name
-        start.native_id = start.native_id or event.native_id
-        if start.name:
+        block.start = replace(
+            start,
+            call_id=start.call_id or event.call_id,
+            name=start.name or event.name,
+            native_id=start.native_id or event.native_id,
+        )
+        if block.start.name and block.start.call_id:
             self._release_call(block)
 
     def _release_call(self, block: _Block) -> None:
         item = self._begin_call(block)
-        held = block.start.input
-        if isinstance(held, str) and held:
-            item.write(self, held)
+        if block.held:
+            item.write(self, "".join(block.held))
 
     def _on_signature(self, event: ev.SignatureDelta) -> None:
         block = self._blocks.get(event.key)
@@ -365,7 +370,7 @@ class ResponseStreamEncoder:
             None,
         )
         for key, block in list(self._blocks.items()):
-            if block.start.kind in _TEXTUAL or block.start.kind == "reasoning":
+            if block.start.kind in _TEXTUAL or block.start.kind == "reasoning" or block.held:
                 self._on_block_end(ev.BlockEnd(key))
         status = "incomplete" if reason is not None else "completed"
         for item in list(self._open):

@@ -19,7 +19,7 @@ from cpa.formats.sse import SseParser
 
 CODECS = builtin_formats()
 FORMATS = ("openai", "openai-response", "claude", "gemini")
-MADE_UP = settings(max_examples=100, deadline=None, derandomize=True)
+MADE_UP = settings(max_examples=60, deadline=None, derandomize=True)
 
 COUNTS = Usage(input_total=130, cache_read=100, cache_write=20, output_total=50, reasoning=30)
 """10 fresh prompt tokens, 100 read from cache, 20 written to it; 50 generated, 30 of them reasoning."""
@@ -174,12 +174,14 @@ REASONS = ("stop", "length", "tool_calls", "content_filter", "refusal", "pause",
 
 
 @st.composite
-def answers(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS, choices: int = 2) -> list[ev.Event]:
+def answers(
+    draw: st.DrawFn, kinds: tuple[str, ...] = KINDS, choices: int = 2, interleaved: bool = True
+) -> list[ev.Event]:
     """A complete answer: blocks that interleave in any way, usage before or after the finish, or never."""
     lanes = [draw(_block(key, kinds, choices)) for key in range(1, draw(st.integers(1, 6)))]
     events: list[ev.Event] = [ev.Start(id="up_1", model="up-model", created=7)]
     while lanes:
-        lane = lanes[draw(st.integers(0, len(lanes) - 1))]
+        lane = lanes[draw(st.integers(0, len(lanes) - 1)) if interleaved else 0]
         events.append(lane.pop(0))
         lanes = [left for left in lanes if left]
     tail: list[ev.Event] = [ev.Finish(draw(st.sampled_from(REASONS)), choice) for choice in range(choices)]  # type: ignore[arg-type]

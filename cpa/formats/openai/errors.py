@@ -10,6 +10,7 @@ import orjson
 from cpa.errors import ErrorInfo
 
 LONGEST_MESSAGE = 2048
+_OTHER_VENDORS = frozenset({"claude", "gemini", "gemini-cli"})
 
 _BY_STATUS: dict[int, tuple[str, str | None]] = {
     401: ("authentication_error", "invalid_api_key"),
@@ -92,15 +93,17 @@ def encode_error(error: ErrorInfo) -> dict[str, Any]:
     raw = error.raw
     if error.format == "openai" and isinstance(raw, dict) and isinstance(raw.get("error"), dict):
         return raw
+    kind, code = words_of(error)
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": code}}
+
+
+def words_of(error: ErrorInfo) -> tuple[str, str | None]:
+    """OpenAI's ``type`` and ``code`` for an error; of another vendor's words only a code in OpenAI's manner stays."""
     kind, code = type_of_status(error.status)
-    return {
-        "error": {
-            "message": error.message,
-            "type": error.type or kind,
-            "param": error.param,
-            "code": error.code or code,
-        }
-    }
+    if error.format in _OTHER_VENDORS:
+        own = error.code if error.code and error.code.islower() else None
+        return kind, own or code
+    return error.type or kind, error.code or code
 
 
 _STATUS_MEMBERS = ("status", "status_code", "code")

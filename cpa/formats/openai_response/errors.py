@@ -7,7 +7,7 @@ from typing import Any
 from cpa.errors import ErrorInfo
 from cpa.formats.openai.errors import decode_error as decode_openai_error
 from cpa.formats.openai.errors import encode_error as encode_openai_error
-from cpa.formats.openai.errors import info_of, type_of_status
+from cpa.formats.openai.errors import info_of, words_of
 from cpa.formats.openai_response.fields import Object, count, object_of
 
 FORMAT = "openai-response"
@@ -94,7 +94,10 @@ def encode_error(error: ErrorInfo) -> Object:
 
 def code_of(error: ErrorInfo) -> str:
     """The ``code`` a streaming client is told."""
-    return error.code or error.type or type_of_status(error.status)[1] or type_of_status(error.status)[0]
+    if error.code is None and error.type is not None and error.format in (None, FORMAT, "openai"):
+        return error.type
+    kind, code = words_of(error)
+    return code or kind
 
 
 def error_event(error: ErrorInfo, sequence: int) -> Object:

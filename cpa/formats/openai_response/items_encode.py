@@ -120,6 +120,10 @@ class MessageItem(OpenItem):
         writer.emit("response.content_part.added", {**part.place, "part": part.shown()})
         return index
 
+    def is_open(self, index: int) -> bool:
+        """Whether a part can take more."""
+        return not self._parts[index].closed
+
     def write(self, writer: Writer, index: int, text: str, logprobs: Any) -> None:
         """More text of a part."""
         part = self._parts[index]

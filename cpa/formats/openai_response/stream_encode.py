@@ -174,7 +174,7 @@ class ResponseStreamEncoder:
         """The message a text block is written to, its part opened."""
         start = block.start
         item = block.item
-        if isinstance(item, MessageItem) and not item.closed:
+        if isinstance(item, MessageItem) and not item.closed and item.is_open(block.part):
             return item
         current = self._exclusive.get(start.choice)
         if not (isinstance(current, MessageItem) and current.takes(start)):

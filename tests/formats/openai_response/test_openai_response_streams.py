@@ -191,6 +191,23 @@ def test_text_that_goes_on_after_a_call_begins_another_message() -> None:
     assert response["incomplete_details"] == {"reason": "max_output_tokens"}
 
 
+def test_text_that_goes_on_after_a_refusal_begins_another_part() -> None:
+    events: list[ev.Event] = [
+        ev.Start("x"),
+        ev.BlockStart(0, "text"),
+        ev.BlockStart(1, "refusal"),
+        *(ev.TextDelta(key, word) for key, word in ((0, "a"), (1, "no"), (0, "b"))),
+        ev.BlockEnd(0),
+        ev.BlockEnd(1),
+        ev.Finish("stop"),
+        ev.End(),
+    ]
+    shown = written(events)
+    check_grammar(shown)
+    [message] = shown[-1]["response"]["output"]
+    assert [part.get("text", part.get("refusal")) for part in message["content"]] == ["a", "no", "b"]
+
+
 @pytest.mark.parametrize(("codex", "kind"), [(False, "error"), (True, "response.failed")])
 def test_a_failure_is_told_in_band(codex: bool, kind: str) -> None:
     events = decode(stream(*FULL[:10]))

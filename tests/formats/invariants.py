@@ -113,6 +113,7 @@ def check_claude(data: bytes) -> list[Object]:
     assert [kinds.count(kind) for kind in ("message_start", "message_delta", "message_stop")] == [1, 1, 1]
     message = events[0]["message"]
     assert (message["type"], message["role"], message["content"]) == ("message", "assistant", [])
+    assert re.fullmatch("msg_[A-Za-z0-9_-]+", message["id"])
     opened: Object | None = None
     blocks: list[Object] = []
     for event in events[1:-2]:

@@ -149,7 +149,7 @@ def test_an_upstream_that_goes_away_is_an_error_and_no_end(
 _ENDINGS = {
     "openai": (b'"finish_reason":"', b"[DONE]"),
     "openai-response": (b"event: response.completed", b"event: response.incomplete"),
-    "claude": (b"event: message_stop",),
+    "claude": (b"event: message_delta", b"event: message_stop"),
     "gemini": (b'"finishReason"',),
 }
 """What only a finished stream has."""

@@ -89,6 +89,8 @@ class ClaudeNativeRelay:
         self._context = context
         self._framing = framing
         self._seen: Object = {}
+        self._finished = False
+        """The reason of the end was told."""
         self.usage: Usage | None = None
         self.complete = False
         self.error: ErrorInfo | None = None
@@ -133,6 +135,7 @@ class ClaudeNativeRelay:
             case "message_delta":
                 self._report(event.get("usage"))
                 self.meaningful = True
+                self._finished = bool(an_object(event.get("delta")).get("stop_reason"))
             case "message_stop":
                 self.complete = True
             case "error":
@@ -162,11 +165,15 @@ class ClaudeNativeRelay:
             self.usage = usage
 
     def close(self) -> bytes:
-        """The upstream closed; without ``message_stop`` the answer was cut off."""
-        if not self.complete and self.error is None:
-            message = "the upstream closed the stream before it was complete"
-            code = "stream_cut_off" if self.meaningful else "empty_stream"
-            self.error = ErrorInfo(502, message, type="server_error", code=code)
+        """The upstream closed; where only ``message_stop`` is missing it is added, else the answer was cut off."""
+        if self.complete or self.error is not None:
+            return b""
+        if self._finished:
+            self.complete = True
+            return self._framing.frame("message_stop", b'{"type":"message_stop"}')
+        message = "the upstream closed the stream before it was complete"
+        code = "stream_cut_off" if self.meaningful else "empty_stream"
+        self.error = ErrorInfo(502, message, type="server_error", code=code)
         return b""
 
     def fail(self, error: ErrorInfo) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cpa.conversation.names import call_id as clean_id
 from cpa.conversation.reply import Reply
 from cpa.formats.claude.answer_blocks import content_blocks
 from cpa.formats.claude.fields import Object
@@ -15,6 +16,13 @@ def shown_model(context: ReplyContext, model: str | None) -> str:
     return context.model or model or context.requested_model
 
 
+def shown_id(context: ReplyContext, upstream_id: str | None) -> str:
+    """The message's id: the upstream's own where it is one of Messages, else that in the manner of Messages."""
+    if not upstream_id:
+        return context.new_id("msg_")
+    return upstream_id if upstream_id.startswith("msg_") else f"msg_{clean_id(upstream_id)}"
+
+
 def encode_reply(reply: Reply, context: ReplyContext) -> Object:
     """The ``message``; of several choices the first."""
     content: list[Object] = []
@@ -26,7 +34,7 @@ def encode_reply(reply: Reply, context: ReplyContext) -> Object:
     reason, sequence = encode_finish(reply.finishes.get(0), called=called)
     finish = reply.finishes.get(0)
     body: Object = {
-        "id": reply.start.id or context.new_id("msg_"),
+        "id": shown_id(context, reply.start.id),
         "type": "message",
         "role": "assistant",
         "model": shown_model(context, reply.start.model),

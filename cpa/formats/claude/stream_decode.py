@@ -85,9 +85,11 @@ class ClaudeStreamDecoder:
         return []
 
     def close(self) -> list[ev.Event]:
-        """The upstream closed."""
+        """The upstream closed; once the reason came nothing of the answer is missing but its end mark."""
         if self._closed:
             return []
+        if self._finish is not None and not self._open:
+            return self._end()
         self._closed = True
         if self._doubt is not None:
             return [ev.Failure(self._doubt)]

@@ -14,7 +14,7 @@ from cpa.formats.claude.answer_blocks import citation_block, server_blocks, show
 from cpa.formats.claude.errors import error_frame
 from cpa.formats.claude.fields import Object
 from cpa.formats.claude.finish import encode_finish
-from cpa.formats.claude.reply_encode import shown_model
+from cpa.formats.claude.reply_encode import shown_id, shown_model
 from cpa.formats.claude.usage import encode_usage
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai.shown import client_name
@@ -91,7 +91,7 @@ class ClaudeStreamEncoder:
             usage["input_tokens"] = self._context.input_tokens_estimate or 0
         usage["output_tokens"] = 0
         message: Object = {
-            "id": self._start.id or self._context.new_id("msg_"),
+            "id": shown_id(self._context, self._start.id),
             "type": "message",
             "role": "assistant",
             "model": shown_model(self._context, self._start.model),

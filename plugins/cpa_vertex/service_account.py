@@ -67,14 +67,14 @@ class TokenSource:
     """Access tokens by account, one request in flight for each."""
 
     def __init__(self) -> None:
-        self._tokens: dict[str, tuple[str, float]] = {}
+        self._tokens: dict[str, tuple[str, float, ServiceAccount]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def token(self, account: Account, service: ServiceAccount, http: HttpClient) -> str:
         """A token that is good for at least a minute. Raises UpstreamError when Google refuses."""
         async with self._locks.setdefault(account.id, asyncio.Lock()):
             known = self._tokens.get(account.id)
-            if known is not None and known[1] > time.time() + EARLY:
+            if known is not None and known[1] > time.time() + EARLY and known[2] == service:
                 return known[0]
             assertion = await asyncio.to_thread(signed_assertion, service, int(time.time()))
             form = urlencode({"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion})
@@ -86,7 +86,7 @@ class TokenSource:
                 body=form.encode(),
             )
             token, lifetime = _read(status, body)
-            self._tokens[account.id] = (token, time.time() + lifetime)
+            self._tokens[account.id] = (token, time.time() + lifetime, service)
             return token
 
 

@@ -48,7 +48,10 @@ from cpa.server.listener import Listener
 from cpa.server.services import Services
 from cpa.systemd import Notifier
 from cpa.upstream.client import UpstreamClient
+from cpa.usage.event import Event, usage_of
 from cpa.usage.prices import CurrentPrices
+from cpa.usage.queue_item import queue_item
+from cpa.usage.store import UsageStore
 from cpa.usage.usage_queue import UsageQueue
 from cpa.watch import AuthWatcher, ConfigWatcher
 
@@ -75,6 +78,7 @@ class Daemon:
         self._control: ControlSocket | None = None
         self.on_silence: Callable[[], None] | None = None
         self._keep_alive: KeepAlive | None = None
+        self._exchange: Exchange | None = None
         self.store = store
         self.log = get_logger("cpa")
         self.secrets = secrets or Secrets()
@@ -107,9 +111,12 @@ class Daemon:
         self.watcher = ConfigWatcher(store, self.log)
         self.prices = CurrentPrices(lambda: store.current)
         self.limits = ClientLimits(self.prices)
-        self._limits_file = LimitsFile(_data_folder(store) / "client-limits.json", self.limits, self.log)
+        self._limits_file = LimitsFile(_database(store).with_name("client-limits.json"), self.limits, self.log)
         self.gate = Gate(environ, local_password)
         self.usage_queue = UsageQueue(self.pool.clock)
+        self.usage = UsageStore(
+            _database(store), self.log, lambda: store.current.usage_event_retention_days, self._priced
+        )
         self._resp = RespServer(self.gate, self.usage_queue, lambda: store.current, self.log)
         self._notifier = Notifier(environ)
         self._listener: Listener | None = None
@@ -147,7 +154,7 @@ class Daemon:
         if config.save_cooldown_status:
             self.cooldowns.restore()
         await self._limits_file.load()
-        exchange = Exchange(
+        exchange = self._exchange = Exchange(
             plugins=self.plugins,
             formats=self.formats,
             pool=self.pool,
@@ -157,6 +164,7 @@ class Daemon:
             limits=self.limits,
             log=get_logger("cpa.exchange"),
         )
+        self._follow_recording(config)
         self.store.subscribe(lambda old, new: self._reloaded(old, new, exchange))
         folder = self.store.path.absolute().parent
         self._listener = Listener(self._application(exchange), config, self.log, folder, self._resp.protocol)
@@ -202,6 +210,7 @@ class Daemon:
         await self._limits_file.save()
         await self.cooldowns.save(wanted=self.store.current.save_cooldown_status)
         await self.renewals.stop()
+        await asyncio.to_thread(self.usage.close)
         await self.client.close()
         self.log.info("stopped")
         self.log_files.close()
@@ -224,6 +233,28 @@ class Daemon:
         )
         return create_app(services)
 
+    def _follow_recording(self, config: Config) -> None:
+        if self._exchange is not None:
+            self._exchange.usage_sink = self._record if config.usage_statistics_enabled else None
+
+    def _record(self, event: Event) -> None:
+        """Take an attempt into the durable record and the queue of collectors."""
+        self.usage.record(event)
+        if self.usage_queue.enabled:
+            self.usage_queue.put(queue_item(event))
+
+    def _priced(self, event: Event) -> Event:
+        """The event with its cost. Called in the thread that writes."""
+        if event.cost_nanos is None:
+            event.cost_nanos = self.prices().cost(
+                usage_of(event.tokens, event.upstream_format),
+                model=event.model,
+                requested=event.requested_model,
+                provider=event.provider,
+                account=event.source,
+            )
+        return event
+
     def _add_routes(self, router: Any) -> None:
         management = Management(
             store=self.store,
@@ -236,8 +267,10 @@ class Daemon:
             plugins=self.plugins,
             client=self.client,
             log_files=self.log_files,
+            usage=self.usage,
             usage_queue=self.usage_queue,
             log=get_logger("cpa.management"),
+            renewals=self.renewals,
         )
         routes = all_routes(management)
         mount(router, management, routes)
@@ -279,6 +312,7 @@ class Daemon:
             exchange.forget_sessions()
         self.plugins.reconfigure(new)
         self._take(new)
+        self._follow_recording(new)
         if is_plain(new.remote_management.secret_key):
             self._hashing = asyncio.create_task(self._hash_management_key())
 
@@ -292,9 +326,9 @@ class Daemon:
             self.log.warning("the management key could not be hashed in the file", reason=str(fault))
 
 
-def _data_folder(store: ConfigStore) -> Path:
-    """Where the usage database is, and what belongs beside it."""
-    return (store.path.absolute().parent / Path(store.current.usage_database_path).expanduser()).parent
+def _database(store: ConfigStore) -> Path:
+    """The usage database; a relative path begins at the folder of the configuration file."""
+    return store.path.absolute().parent / Path(store.current.usage_database_path).expanduser()
 
 
 def _settle_memory() -> None:

@@ -31,12 +31,14 @@ from cpa.exchange.renewal import Renewals
 from cpa.exchange.resolve import Resolution, resolve_model
 from cpa.exchange.shape import Shaped, Shaper
 from cpa.exchange.unavailable import no_account
+from cpa.exchange.usage_trail import UsageTrail
 from cpa.formats.codec import JsonObject
 from cpa.formats.registry import FormatRegistry
 from cpa.plugins.manager import Plugins
 from cpa.plugins.provider import Provider
 from cpa.plugins.values import ClientRequest
 from cpa.upstream.client import UpstreamClient
+from cpa.usage.event import Event
 
 BOOTSTRAP_STATUSES = frozenset({0, 401, 402, 403, 408, 429})
 LONGEST_WAIT = 120.0
@@ -66,6 +68,8 @@ class Exchange:
         self._renewals = renewals
         self._limits = limits
         self._log = log
+        self.usage_sink: Callable[[Event], None] | None = None
+        """Takes the events of the durable record; None records nothing."""
         self._router = Router(pool, catalog, plugins.hook("cpa_choose_account"))
         self._routes = ModelRoutes(pool.clock)
 
@@ -80,6 +84,8 @@ class Exchange:
     async def run(self, call: Call, config: Config) -> Answer:
         """Answer a call under a configuration snapshot. Raises ApiError when there is no answer to give."""
         log = ExchangeLog(self._log, call)
+        if self.usage_sink is not None and call.operation != "count":
+            log.trail = UsageTrail(call, self.usage_sink)
         try:
             answer = await self._answer(call, config, log)
         except ApiError as failure:
@@ -218,6 +224,7 @@ class Exchange:
             log.attempts,
             self._plugins.hook("cpa_usage"),
             log.ticket,
+            log.trail,
         )
         attempt = Attempt(
             client=self._client,

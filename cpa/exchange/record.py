@@ -11,6 +11,7 @@ from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.exchange.call import Call
 from cpa.exchange.limits import Ticket
+from cpa.exchange.usage_trail import UsageTrail
 from cpa.plugins.values import UsageRecord
 
 CLIENT_GONE = 499
@@ -28,9 +29,11 @@ class AttemptRecord:
         number: int,
         emit: Callable[..., Any] | None,
         ticket: Ticket | None = None,
+        trail: UsageTrail | None = None,
     ) -> None:
         self._call = call
         self._ticket = ticket
+        self._trail = trail
         self._emit = emit
         self._begun = time.monotonic()
         self._done = False
@@ -62,8 +65,11 @@ class AttemptRecord:
                 model=self.model,
                 requested=self._call.model,
                 provider=self.account.provider,
-                account=self.account.id,
+                account=self.account.label or self.account.id,
             )
+        duration = time.monotonic() - self._begun
+        if self._trail is not None:
+            self._trail.attempt(self, duration, error)
         if self._emit is None:
             return
         call = self._call
@@ -82,7 +88,7 @@ class AttemptRecord:
                 stream=call.stream,
                 operation=call.operation,
                 started_at=self.started_at,
-                duration=time.monotonic() - self._begun,
+                duration=duration,
                 time_to_first_token=self.time_to_first_token,
                 status=status,
                 error=self.error,
@@ -102,6 +108,8 @@ class ExchangeLog:
         self.attempts = 0
         self.ticket: Ticket | None = None
         """Set when the client's key has limits."""
+        self.trail: UsageTrail | None = None
+        """Set when usage is recorded."""
         self.failed_late: Callable[[ErrorInfo], None] | None = None
         """Told when an answer fails that has already begun."""
 
@@ -112,6 +120,8 @@ class ExchangeLog:
         self._done = True
         if self.ticket is not None:
             self.ticket.leave()
+        if self.trail is not None:
+            self.trail.close(status, error)
         if error is not None and self.failed_late is not None:
             self.failed_late(error)
         call = self._call

@@ -16,6 +16,7 @@ from cpa.management import (
     prompt_rules,
     provider_keys,
     scalars,
+    usage,
     usage_queue,
     vertex_import,
     whole,
@@ -40,6 +41,7 @@ RESOURCES = (
     model_definitions,
     latest_version,
     logs,
+    usage,
     usage_queue,
     vertex_import,
 )

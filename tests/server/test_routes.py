@@ -104,12 +104,15 @@ async def test_the_local_endpoint_of_gemini_cli_is_off_until_it_is_allowed(serve
 
 
 async def test_a_silent_stream_is_kept_alive(serve: Serve) -> None:
-    served: Served = await serve("streaming: {keepalive-seconds: 1}\nplugins: {configs: {demo: {delay: 1.5}}}\n")
+    served: Served = await serve(
+        "streaming: {keepalive-seconds: 1}\nplugins: {configs: {demo: {delay-ms: 1200, chunk-size: 60}}}\n"
+    )
     path, body = ROUTES["openai"]
     answer = await served.post(path, {**body, "stream": True})
     assert answer.status == 200
     events = [line for line in answer.body.decode().split("\n\n") if line]
     assert events[-1] == "data: [DONE]"
+    assert any(event.startswith(":") for event in events)
     assert all(event.startswith(("data: ", ":")) for event in events)
 
 
@@ -120,7 +123,7 @@ async def test_a_whole_answer_that_takes_long_is_kept_alive_by_blank_lines(serve
 
 
 async def test_an_open_stream_ends_before_the_daemon_does(serve: Serve) -> None:
-    served: Served = await serve("shutdown-timeout: 20\nplugins: {configs: {demo: {pace: 0.02}}}\n")
+    served: Served = await serve("shutdown-timeout: 20\nplugins: {configs: {demo: {delay-ms: 30, chunk-size: 1}}}\n")
     path, body = ROUTES["openai"]
     url, asked = served.url + path, orjson.dumps({**body, "stream": True})
     async with served.session.post(url, data=asked) as answer:

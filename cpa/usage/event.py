@@ -1,0 +1,221 @@
+"""One attempt as the usage database keeps it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from msgspec import Struct
+
+from cpa.conversation.usage import Usage
+
+SEPARATE_REASONING = frozenset({"gemini", "gemini-cli"})
+"""Upstream formats that count reasoning beside the output."""
+SEPARATE_CACHE = frozenset({"claude"})
+"""Upstream formats that count cached input beside the input."""
+LONGEST_BODY = 2048
+
+
+class Tokens(Struct, kw_only=True):
+    """Token counts in two views.
+
+    The first six are those of the upstream's own kind, as dashboards know them: for Claude ``input`` is without what
+    was read from or written to a cache, for Gemini ``output`` is without reasoning. The last two tell every input
+    token apart for all kinds.
+    """
+
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cached: int = 0
+    cache_read: int = 0
+    cache_creation: int = 0
+    total: int = 0
+    uncached: int = 0
+    """Input that was neither read from nor written to a cache."""
+    cache_creation_1h: int = 0
+    """The part of ``cache_creation`` that is kept for an hour."""
+
+    def shown(self) -> dict[str, int]:
+        """The object that answers of the management API carry."""
+        return {
+            "input_tokens": self.input,
+            "output_tokens": self.output,
+            "reasoning_tokens": self.reasoning,
+            "cached_tokens": self.cached,
+            "cache_read_tokens": self.cache_read,
+            "cache_creation_tokens": self.cache_creation,
+            "total_tokens": self.total,
+        }
+
+
+def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
+    """Both views of what an upstream reported; zeros for what it did not."""
+    if usage is None:
+        return Tokens()
+    read, written = usage.cache_read or 0, usage.cache_write or 0
+    reasoning, output = usage.reasoning or 0, usage.output_total or 0
+    return Tokens(
+        input=usage.fresh_input if upstream_format in SEPARATE_CACHE else usage.input_total or 0,
+        output=max(0, output - reasoning) if upstream_format in SEPARATE_REASONING else output,
+        reasoning=reasoning,
+        cached=read or written,
+        cache_read=read,
+        cache_creation=written,
+        total=usage.sum(),
+        uncached=usage.fresh_input,
+        cache_creation_1h=usage.cache_write_1h or 0,
+    )
+
+
+def usage_of(tokens: Tokens, upstream_format: str) -> Usage | None:
+    """What :func:`tokens_of` was made from, as far as prices need it; None when nothing was reported."""
+    if not tokens.total:
+        return None
+    output = tokens.output + (tokens.reasoning if upstream_format in SEPARATE_REASONING else 0)
+    return Usage(
+        input_total=tokens.uncached + tokens.cache_read + tokens.cache_creation,
+        cache_read=tokens.cache_read,
+        cache_write=tokens.cache_creation,
+        cache_write_1h=tokens.cache_creation_1h,
+        output_total=output,
+    )
+
+
+class Event(Struct, kw_only=True):
+    """One row of ``usage_events``."""
+
+    group: str
+    """Who asked: the id of the client's key, else the provider."""
+    provider: str = ""
+    endpoint: str = ""
+    """``POST /v1/messages``"""
+    auth_type: str = ""
+    """``oauth`` or ``apikey``."""
+    request_id: str = ""
+    model: str = ""
+    """The upstream's name."""
+    requested_model: str = ""
+    at_ms: int = 0
+    """Start of the attempt, Unix milliseconds."""
+    source: str = ""
+    """The account, for people; never a secret."""
+    auth_index: str = ""
+    failed: bool = False
+    latency_ms: int = 0
+    tokens: Tokens
+    attempt: int = 1
+    """1 for the first; 0 when no account could be asked at all."""
+    final: bool = True
+    """Whether it is the last attempt of its request: these rows are the requests as clients saw them."""
+    status: int = 200
+    error: str = ""
+    fail_body: str = ""
+    ttft_ms: int | None = None
+    stream: bool = False
+    client_format: str = ""
+    upstream_format: str = ""
+    estimated: bool = False
+    """Whether the token counts are estimates."""
+    cost_nanos: int | None = None
+    """Nano-dollars at the prices of the moment; None when the model has no price or tokens are not known."""
+    key: str = ""
+    """Given by an export; made from the rest otherwise."""
+
+    def event_key(self) -> str:
+        """What makes the event the same one when it is seen again."""
+        if self.key:
+            return self.key
+        tokens = self.tokens
+        parts = (
+            self.group,
+            self.provider,
+            self.endpoint,
+            self.auth_type,
+            self.request_id,
+            self.model,
+            self.requested_model,
+            timestamp(self.at_ms),
+            self.source,
+            self.auth_index,
+            "true" if self.failed else "false",
+            tokens.input,
+            tokens.output,
+            tokens.reasoning,
+            tokens.cached,
+            tokens.cache_read,
+            tokens.cache_creation,
+            tokens.total,
+        )
+        text = "|".join(map(str, parts))
+        return sha256(f"{text}|{self.attempt}".encode() if self.attempt != 1 else text.encode()).hexdigest()
+
+
+def timestamp(ms: int) -> str:
+    """RFC 3339 in UTC, fractions without trailing zeros: ``2026-01-31T12:00:00.5Z``."""
+    whole = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = f".{ms % 1000:03}".rstrip("0") if ms % 1000 else ""
+    return f"{whole}{fraction}Z"
+
+
+def parse_timestamp(text: str) -> int:
+    """Unix milliseconds of an RFC 3339 time, with up to nine digits of fraction. Raises ValueError."""
+    head, dot, tail = text.strip().partition(".")
+    digits = len(tail) - len(tail.lstrip("0123456789")) if dot else 0
+    zone = tail[digits:] if dot else ""
+    moment = datetime.fromisoformat(head + zone)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 1000 + int((tail[:digits] + "000")[:3] if digits else 0)
+
+
+def bucket(at_ms: int) -> str:
+    """The quarter of an hour an event belongs to: ``2026-01-31T12:15:00Z``."""
+    return timestamp(at_ms // 900_000 * 900_000)
+
+
+def shown_event(row: Any) -> dict[str, Any]:
+    """A row of ``usage_events`` as answers show it."""
+    shown = {
+        "id": row["id"],
+        "timestamp": row["timestamp"],
+        "api_group_key": row["api_group_key"],
+        "provider": row["provider"],
+        "endpoint": row["endpoint"],
+        "auth_type": row["auth_type"],
+        "request_id": row["request_id"],
+        "model": row["model"],
+        "requested_model": row["requested_model"],
+        "source": row["source"],
+        "auth_index": row["auth_index"],
+        "failed": bool(row["failed"]),
+        "latency_ms": row["latency_ms"],
+        "tokens": shown_tokens(row),
+        "attempt": row["attempt"],
+        "final": bool(row["final"]),
+        "status_code": row["status_code"],
+        "error": row["error_code"],
+        "ttft_ms": row["ttft_ms"],
+        "stream": bool(row["stream"]),
+        "cost_usd": None if row["cost_nanos"] is None else row["cost_nanos"] / 1e9,
+    }
+    if row["fail_body"]:
+        shown["fail"] = {"status_code": row["status_code"], "body": row["fail_body"]}
+    return shown
+
+
+def shown_tokens(row: Any) -> dict[str, int]:
+    """The token object of a row."""
+    return {
+        name: row[name]
+        for name in (
+            "input_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+            "cached_tokens",
+            "cache_read_tokens",
+            "cache_creation_tokens",
+            "total_tokens",
+        )
+    }

@@ -1,0 +1,53 @@
+"""Events and databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from cpa.usage.event import Event, Tokens
+from cpa.usage.store import UsageStore
+
+NOON = 1_769_860_800_000
+"""2026-01-31T12:00:00Z"""
+
+
+def event(**fields: Any) -> Event:
+    """An event with sensible rest."""
+    tokens = fields.pop("tokens", None) or Tokens(input=20, output=10, total=30, uncached=20)
+    given = {
+        "group": "key-1",
+        "provider": "codex",
+        "endpoint": "POST /v1/responses",
+        "auth_type": "oauth",
+        "request_id": "r1",
+        "model": "gpt-5",
+        "requested_model": "g5",
+        "at_ms": NOON,
+        "source": "me@example.org",
+        "auth_index": "0a1b2c3d4e5f6071",
+        "latency_ms": 840,
+    }
+    return Event(tokens=tokens, **{**given, **fields})
+
+
+MakeStore = Callable[..., UsageStore]
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Iterator[MakeStore]:
+    """Make stores that are closed at the end: ``make_store(name, days=0)``."""
+    made: list[UsageStore] = []
+
+    def make(name: str = "data/usage.sqlite", days: int = 0) -> UsageStore:
+        store = UsageStore(tmp_path / name, structlog.get_logger(), lambda: days, lambda event: event)
+        made.append(store)
+        return store
+
+    yield make
+    for store in made:
+        store.close()

@@ -1,0 +1,266 @@
+"""Streams of all formats, as vendors send them, through to the row: every token once, none invented."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from cpa.conversation import events as ev
+from cpa.conversation.usage import Usage
+from cpa.formats.codec import ReplyContext
+from cpa.formats.registry import builtin_formats
+from cpa.formats.sse import SseParser
+from cpa.usage.event import Event, Tokens, tokens_of, usage_of
+from cpa.usage.insert import insert
+from cpa.usage.prices import Price, PriceTable
+from cpa.usage.queries import overview, summary
+from cpa.usage.schema import open_database
+from tests.usage.conftest import NOON, event
+
+CODECS = builtin_formats()
+
+
+def sse(*frames: Any) -> bytes:
+    """``data:`` frames; those with a ``type`` are named after it."""
+    lines = []
+    for frame in frames:
+        if isinstance(frame, dict) and "type" in frame:
+            lines.append(b"event: " + frame["type"].encode() + b"\n")
+        lines.append(b"data: " + (frame if isinstance(frame, bytes) else orjson.dumps(frame)) + b"\n\n")
+    return b"".join(lines)
+
+
+def usage_in(name: str, stream: bytes) -> Usage | None:
+    """What an attempt knows after a stream in this format, complete or cut off."""
+    parser, decoder = SseParser(), CODECS[name].stream_decoder(ReplyContext(created=1))
+    events: list[ev.Event] = []
+    for frame in [*parser.feed(stream), *parser.close()]:
+        events += decoder.feed(frame)
+    events += decoder.close()
+    known: Usage | None = None
+    for each in events:
+        if isinstance(each, ev.UsageReport):
+            known = each.usage if known is None else known.merge(each.usage)
+    return known
+
+
+def tokens_in(name: str, stream: bytes) -> Tokens:
+    return tokens_of(usage_in(name, stream), name)
+
+
+def buckets(tokens: Tokens) -> tuple[int, int, int, int]:
+    """(uncached, read, written, output with reasoning): together they are the total."""
+    output = tokens.total - tokens.uncached - tokens.cache_read - tokens.cache_creation
+    return tokens.uncached, tokens.cache_read, tokens.cache_creation, output
+
+
+def claude(start: dict[str, Any], delta: dict[str, Any] | None = None) -> bytes:
+    """A Messages stream; without ``delta`` it is cut off after its text."""
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "claude-x"}
+    frames: list[Any] = [
+        {"type": "message_start", "message": {**message, "stop_reason": None, "usage": start}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+    ]
+    if delta is not None:
+        frames += [
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": delta},
+            {"type": "message_stop"},
+        ]
+    return sse(*frames)
+
+
+def openai(*usages: Any) -> bytes:
+    """A Chat Completions stream with these ``usage`` members after its text."""
+    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-x"}
+    text = {"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": None}
+    stop = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    return sse(
+        {**chunk, "choices": [text]},
+        {**chunk, "choices": [stop]},
+        *({**chunk, "choices": [], "usage": usage} for usage in usages),
+        b"[DONE]",
+    )
+
+
+def responses(usage: Any) -> bytes:
+    """A Responses stream that completes with this usage."""
+    response = {"id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-x", "output": []}
+    return sse(
+        {"type": "response.created", "sequence_number": 0, "response": {**response, "status": "in_progress"}},
+        {
+            "type": "response.completed",
+            "sequence_number": 1,
+            "response": {**response, "status": "completed", "usage": usage},
+        },
+    )
+
+
+def gemini(*usages: Any) -> bytes:
+    """A generateContent stream whose chunks carry these counts; the last one finishes."""
+    frames = []
+    for number, usage in enumerate(usages, 1):
+        candidate: dict[str, Any] = {"index": 0, "content": {"role": "model", "parts": [{"text": "Hi"}]}}
+        if number == len(usages):
+            candidate["finishReason"] = "STOP"
+        frames.append({"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-x"})
+    return sse(*frames)
+
+
+OPENAI_USAGE = {
+    "prompt_tokens": 130,
+    "completion_tokens": 50,
+    "total_tokens": 180,
+    "prompt_tokens_details": {"cached_tokens": 100},
+    "completion_tokens_details": {"reasoning_tokens": 30},
+}
+RESPONSES_USAGE = {
+    "input_tokens": 130,
+    "input_tokens_details": {"cached_tokens": 100},
+    "output_tokens": 50,
+    "output_tokens_details": {"reasoning_tokens": 30},
+    "total_tokens": 180,
+}
+GEMINI_USAGE = {
+    "promptTokenCount": 130,
+    "cachedContentTokenCount": 100,
+    "candidatesTokenCount": 20,
+    "thoughtsTokenCount": 30,
+    "totalTokenCount": 180,
+}
+CLAUDE_START = {"input_tokens": 30, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 0}
+STREAMS = {
+    "openai": openai(OPENAI_USAGE),
+    "openai-response": responses(RESPONSES_USAGE),
+    "claude": claude({**CLAUDE_START, "output_tokens": 1}, {"output_tokens": 50}),
+    "gemini": gemini(GEMINI_USAGE),
+}
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Any:
+    opened = open_database(tmp_path / "u.sqlite")
+    yield opened
+    opened.close()
+
+
+def row_of(connection: sqlite3.Connection, recorded: Event) -> sqlite3.Row:
+    assert insert(connection, [recorded], NOON) == 1
+    row: sqlite3.Row = connection.execute("SELECT * FROM usage_events ORDER BY id DESC LIMIT 1").fetchone()
+    return row
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_cached_tokens_the_client_sees_are_in_the_row(connection: sqlite3.Connection, name: str) -> None:
+    row = row_of(connection, event(tokens=tokens_in(name, STREAMS[name])))
+    assert (row["cache_read_tokens"], row["cached_tokens"], row["uncached_tokens"]) == (100, 100, 30)
+
+
+def test_a_broken_claude_stream_keeps_what_its_start_told() -> None:
+    start = {
+        "input_tokens": 12,
+        "cache_read_input_tokens": 180_000,
+        "cache_creation_input_tokens": 5000,
+        "output_tokens": 1,
+    }
+    assert buckets(tokens_in("claude", claude(start))) == (12, 180_000, 5000, 1)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_input_is_counted_once_whether_or_not_the_vendor_counts_cache_as_input(name: str) -> None:
+    tokens = tokens_in(name, STREAMS[name])
+    assert buckets(tokens) == (30, 100, 0, 50)
+    assert tokens.total == 180
+
+
+@pytest.mark.parametrize(
+    ("split", "five_minutes", "hour"),
+    [({}, 1000, 0), ({"ephemeral_1h_input_tokens": 400}, 600, 400), ({"ephemeral_5m_input_tokens": 1000}, 1000, 0)],
+)
+def test_cache_writes_without_a_split_cost_what_five_minutes_cost(
+    split: dict[str, int], five_minutes: int, hour: int
+) -> None:
+    start = {"input_tokens": 0, "cache_creation_input_tokens": 1000, "output_tokens": 0}
+    if split:
+        start["cache_creation"] = split  # type: ignore[assignment]
+    tokens = tokens_in("claude", claude(start, {"output_tokens": 0}))
+    assert (tokens.cache_creation, tokens.cache_creation_1h) == (1000, hour)
+    prices = PriceTable({"m": Price(input=1, output=1, cache_write=2_000_000, cache_write_1h=3_000_000)})
+    assert prices.cost(usage_of(tokens, "claude"), model="m") == five_minutes * 2 + hour * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "stream"),
+    [
+        ("openai", openai(None, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, OPENAI_USAGE)),
+        ("openai", openai({}, OPENAI_USAGE, None)),
+        ("gemini", gemini({}, {**GEMINI_USAGE, "candidatesTokenCount": 1}, GEMINI_USAGE)),
+        ("claude", claude({**CLAUDE_START, "output_tokens": 0}, {"output_tokens": 50, "input_tokens": None})),
+    ],
+)
+def test_empty_reports_neither_end_the_count_nor_undo_it(name: str, stream: bytes) -> None:
+    assert buckets(tokens_in(name, stream)) == (30, 100, 0, 50)
+
+
+def test_a_provider_that_says_cost_zero_is_not_believed() -> None:
+    tokens = tokens_in("openai", openai({**OPENAI_USAGE, "cost": 0}))
+    priced = PriceTable({"m": Price(input=1_000_000, output=2_000_000, cache_read=100_000)})
+    assert priced.cost(usage_of(tokens, "openai"), model="m") == 30 * 1 + 100 // 10 + 50 * 2
+    assert priced.cost(usage_of(tokens, "openai"), model="unheard-of") is None
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_reasoning_is_a_part_of_the_output_wherever_the_vendor_counts_it(name: str) -> None:
+    tokens = tokens_in(name, STREAMS[name])
+    assert buckets(tokens)[3] == 50
+    assert tokens.reasoning == (0 if name == "claude" else 30)
+
+
+def test_details_of_an_overview_are_bounded(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpa.usage.queries.MOST_DETAILS", 5)
+    insert(connection, [event(request_id=f"r{n}", at_ms=NOON + n * 900_000) for n in range(20)], NOON)
+    usage = overview(connection)["usage"]
+    assert len(usage["apis"]["key-1"]["models"]["gpt-5"]["details"]) == 5
+    assert usage["total_requests"] == 20
+
+
+def test_events_around_midnight_are_in_the_quarter_of_an_hour_they_began_in(connection: sqlite3.Connection) -> None:
+    midnight = NOON + 12 * 3_600_000
+    insert(connection, [event(request_id=f"r{n}", at_ms=midnight + n) for n in (-1, 0, 1)], NOON)
+    sums = connection.execute("SELECT bucket_start, request_count FROM usage_rollups ORDER BY 1").fetchall()
+    assert [tuple(each) for each in sums] == [("2026-01-31T23:45:00Z", 1), ("2026-02-01T00:00:00Z", 2)]
+    days = [each["requests"] for each in summary(connection, "day", midnight, midnight + 900_000)]
+    assert sum(days) == 2
+
+
+def test_events_that_arrive_out_of_order_are_shown_in_theirs(connection: sqlite3.Connection) -> None:
+    from cpa.usage.queries import EventFilter, events_page
+
+    for offset in (2, 0, 1):
+        insert(connection, [event(request_id=f"r{offset}", at_ms=NOON + offset * 500)], NOON)
+    page = events_page(connection, EventFilter())
+    assert [each["request_id"] for each in page["events"]] == ["r2", "r1", "r0"]
+
+
+def test_a_recorded_event_does_not_change_with_what_it_was_made_from() -> None:
+    usage = Usage(input_total=10, output_total=5)
+    tokens = tokens_of(usage, "openai")
+    usage.input_total = 99
+    assert tokens.total == 15
+
+
+def test_an_attempt_without_usage_has_no_cost_and_no_tokens(connection: sqlite3.Connection) -> None:
+    tokens = tokens_in("openai", openai())
+    row = row_of(connection, event(tokens=tokens))
+    assert (row["total_tokens"], row["cost_nanos"]) == (0, None)
+    assert usage_of(tokens, "openai") is None
+
+
+def test_estimates_stay_marked_in_the_row(connection: sqlite3.Connection) -> None:
+    assert row_of(connection, event(estimated=True))["estimated"] == 1
+    assert row_of(connection, event(request_id="other"))["estimated"] == 0

@@ -271,7 +271,6 @@ class Daemon:
             usage_queue=self.usage_queue,
             log=get_logger("cpa.management"),
             renewals=self.renewals,
-            renewals=self.renewals,
         )
         routes = all_routes(management)
         mount(router, management, routes)

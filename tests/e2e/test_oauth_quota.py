@@ -19,6 +19,7 @@ from running import KEY, Upstream, free_port
 
 from cpa.config import ConfigStore
 from cpa.daemon import Daemon
+from cpa.plugins.oauth import time_text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
 from identity_provider import IdentityProvider, auth_file, oauth_settings
@@ -141,4 +142,26 @@ async def test_a_request_that_leaves_during_a_refresh_does_not_stop_it(tmp_path:
                     break
             data = orjson.loads((tmp_path / "auth" / "c.json").read_bytes())
             assert data["refresh_token"] == login.refresh_token == "rt-claude-u-1"
+            assert len(upstream.provider.calls) == 1
+
+
+async def test_a_login_that_is_over_is_shown_as_such_while_its_last_token_still_works(tmp_path: Path) -> None:
+    with vendors() as (upstream, url):
+        login = upstream.provider.login("claude", "u")
+        data = auth_file(login, expired=time_text(time.time() + 1800))
+        login.generation = 9
+        manage = {"remote-management": {"secret-key": "manage-key-for-tests"}}
+        async with daemon_over(tmp_path, url, {"c.json": data}, **manage) as daemon, aiohttp.ClientSession() as session:
+            headers = {"Authorization": "Bearer manage-key-for-tests"}
+            for _ in range(100):
+                async with session.get(
+                    f"http://{daemon.addresses[0]}/v0/management/auth-files", headers=headers
+                ) as answer:
+                    (shown,) = (await answer.json())["files"]
+                if shown.get("login_again"):
+                    break
+                await asyncio.sleep(0.05)
+            assert shown["status"] == "error"
+            assert shown["status_message"].startswith("log in again")
+            assert (await chat(daemon, "claude-sonnet-4-6"))[0] == 200
             assert len(upstream.provider.calls) == 1

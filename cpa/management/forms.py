@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from cpa.accounts.files import LARGEST_AUTH_FILE
@@ -29,7 +30,7 @@ async def read_form(request: web.Request) -> Form:
         async for part in await request.multipart():
             if isinstance(part, BodyPartReader):
                 await _take(form, part)
-    except (ValueError, RuntimeError, AssertionError) as fault:
+    except (ValueError, RuntimeError, AssertionError, HttpProcessingError) as fault:
         raise Refusal(400, f"invalid multipart form: {type(fault).__name__}") from None
     form.files.sort(key=lambda entry: entry[0])
     return form

@@ -112,3 +112,10 @@ async def test_the_model_must_be_named(served: Served) -> None:
         body: dict[str, Any] = {**BODY, "model": model}
         answer = await served.post(PATH, body)
         assert (answer.status, answer.json["error"]["param"]) == (400, "model")
+
+
+@pytest.mark.parametrize("head", ['form-data; name="\x1e\xff"', "form-data", "nonsense", ""])
+async def test_a_form_with_a_broken_part_is_refused(served: Served, head: str) -> None:
+    part = b"--edge\r\nContent-Disposition: " + head.encode("latin-1") + b"\r\n\r\nx\r\n--edge--\r\n"
+    answer = await served.post("/v1/images/edits", data=part, Content_Type="multipart/form-data; boundary=edge")
+    assert answer.status == 400, answer

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from cpa.conversation import events as ev
 from cpa.conversation.media import sniff_media_type
@@ -130,7 +131,7 @@ async def _read_form(request: web.Request, limit: int) -> _Form:
                     raise too_large(limit)
                 content += chunk
             _take_part(form, part, bytes(content))
-    except (ValueError, AssertionError):
+    except (ValueError, AssertionError, HttpProcessingError):
         raise InvalidRequest("Invalid request: the multipart body cannot be read") from None
     return form
 

@@ -26,6 +26,7 @@ from cpa.exchange.explain import explain
 from cpa.exchange.leases import LeasedStream
 from cpa.exchange.limits import ClientLimits
 from cpa.exchange.model_routes import ModelRoutes, RouteTarget
+from cpa.exchange.observers import Observers
 from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.resolve import Resolution, resolve_model
@@ -70,6 +71,7 @@ class Exchange:
         self._log = log
         self.usage_sink: Callable[[Event], None] | None = None
         """Takes the events of the durable record; None records nothing."""
+        self.observers = Observers(plugins)
         self._router = Router(pool, catalog, plugins.hook("cpa_choose_account"))
         self._routes = ModelRoutes(pool.clock)
 
@@ -83,7 +85,7 @@ class Exchange:
 
     async def run(self, call: Call, config: Config) -> Answer:
         """Answer a call under a configuration snapshot. Raises ApiError when there is no answer to give."""
-        log = ExchangeLog(self._log, call)
+        log = ExchangeLog(self._log, call, self.observers)
         if self.usage_sink is not None and call.operation != "count":
             log.trail = UsageTrail(call, self.usage_sink)
         try:
@@ -97,6 +99,7 @@ class Exchange:
         except Exception:
             log.close(500)
             raise
+        log.answered = True
         return answer
 
     async def _answer(self, call: Call, config: Config, log: ExchangeLog) -> Answer:
@@ -222,7 +225,7 @@ class Exchange:
             shaped.target.model,
             shaped.upstream.name,
             log.attempts,
-            self._plugins.hook("cpa_usage"),
+            log.watch,
             log.ticket,
             log.trail,
         )

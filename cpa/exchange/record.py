@@ -11,8 +11,8 @@ from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.exchange.call import Call
 from cpa.exchange.limits import Ticket
+from cpa.exchange.observers import Observers, Watch
 from cpa.exchange.usage_trail import UsageTrail
-from cpa.plugins.values import UsageRecord
 
 CLIENT_GONE = 499
 
@@ -27,14 +27,14 @@ class AttemptRecord:
         model: str,
         upstream_format: str,
         number: int,
-        emit: Callable[..., Any] | None,
+        watch: Watch | None = None,
         ticket: Ticket | None = None,
         trail: UsageTrail | None = None,
     ) -> None:
         self._call = call
         self._ticket = ticket
         self._trail = trail
-        self._emit = emit
+        self._watch = watch
         self._begun = time.monotonic()
         self._done = False
         self.account = account
@@ -70,39 +70,22 @@ class AttemptRecord:
         duration = time.monotonic() - self._begun
         if self._trail is not None:
             self._trail.attempt(self, duration, error)
-        if self._emit is None:
-            return
-        call = self._call
-        self._emit(
-            record=UsageRecord(
-                request_id=call.request_id,
-                attempt=self.number,
-                provider=self.account.provider,
-                account_id=self.account.id,
-                account_kind=self.account.kind,
-                client_id=call.client.id if call.client is not None else "",
-                requested_model=call.model,
-                model=self.model,
-                client_format=call.format,
-                upstream_format=self.upstream_format,
-                stream=call.stream,
-                operation=call.operation,
-                started_at=self.started_at,
-                duration=duration,
-                time_to_first_token=self.time_to_first_token,
-                status=status,
-                error=self.error,
-                usage=self.usage,
-            )
-        )
+        if self._watch is not None:
+            self._watch.attempt(self, duration)
 
 
 class ExchangeLog:
     """The access line of one exchange."""
 
-    def __init__(self, log: Any, call: Call) -> None:
+    def __init__(self, log: Any, call: Call, observers: Observers) -> None:
         self._log = log
         self._call = call
+        self._observers = observers
+        observers.running += 1
+        self.watch = observers.watch(call)
+        """None when nobody is to be told of the exchange."""
+        self.answered = False
+        """Set once the client has been given an answer, or the beginning of one."""
         self._begun = time.monotonic()
         self._done = False
         self.attempts = 0
@@ -118,10 +101,14 @@ class ExchangeLog:
         if self._done:
             return
         self._done = True
+        self._observers.running -= 1
         if self.ticket is not None:
             self.ticket.leave()
         if self.trail is not None:
             self.trail.close(status, error)
+        if self.watch is not None:
+            code = (error.code or error.type or "error") if error is not None else None
+            self.watch.close(status, code, answered=self.answered or status < 400)
         if error is not None and self.failed_late is not None:
             self.failed_late(error)
         call = self._call

@@ -12,12 +12,13 @@ from cpa.catalog.model import Model
 from cpa.plugins.faults import classify, retry_after_of
 from cpa.plugins.hookspecs import hookimpl
 from cpa.plugins.provider import HttpClient, Provider, UpstreamAnswer, UpstreamRequest
-from cpa.plugins.values import ClientIdentity, ClientRequest, Host, UsageRecord
+from cpa.plugins.values import ClientIdentity, ClientRequest, ExchangeRecord, Host, UsageRecord
 
 __all__ = [
     "Account",
     "ClientIdentity",
     "ClientRequest",
+    "ExchangeRecord",
     "Host",
     "HttpClient",
     "Model",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cpa.conversation.events import Event
     from cpa.formats.codec import Codec, JsonObject
     from cpa.plugins.provider import Provider, UpstreamRequest
-    from cpa.plugins.values import ClientIdentity, ClientRequest, Host, UsageRecord
+    from cpa.plugins.values import ClientIdentity, ClientRequest, ExchangeRecord, Host, UsageRecord
 
 hookspec = pluggy.HookspecMarker("cpa")
 hookimpl = pluggy.HookimplMarker("cpa")
@@ -114,6 +114,11 @@ def cpa_choose_account(model: str, candidates: list[Account]) -> Account | None:
 @hookspec
 def cpa_usage(record: UsageRecord) -> None:
     """Receive the record of one finished attempt. Must not block."""
+
+
+@hookspec
+def cpa_exchange(record: ExchangeRecord) -> None:
+    """Receive the record of one finished request, with those of all its attempts. Must not block."""
 
 
 @hookspec

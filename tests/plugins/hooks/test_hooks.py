@@ -232,6 +232,33 @@ async def test_models_formats_and_usage(start: Start) -> None:
     ]
 
 
+async def test_a_finished_request_is_told_with_its_attempts(start: Start) -> None:
+    records: list[Any] = []
+
+    class Plugin:
+        @hookimpl
+        def cpa_exchange(self, record: Any) -> None:
+            records.append(record)
+
+    running = await start(Plugin())
+    await running.seen(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    await running.ask({"model": "nobody-has-it", "messages": [{"role": "user", "content": "hi"}]})
+    await running.ask({"model": "demo", "stream": True, "messages": [{"role": "user", "content": "hi"}]})
+    whole, refused, stream = records
+    assert (whole.format, whole.path, whole.status, whole.error) == ("openai", "/v1/chat/completions", 200, None)
+    assert whole.answered
+    assert whole.headers["Traceparent"].startswith("00-0af7")
+    assert whole.body["messages"][0]["content"] == "hi"
+    assert [attempt.provider for attempt in whole.attempts] == ["echo"]
+    assert 0 <= whole.overhead < whole.duration
+    assert (refused.status, refused.attempts, refused.answered) == (404, (), False)
+    assert refused.requested_model == "nobody-has-it"
+    assert stream.stream
+    assert stream.answered
+    assert stream.attempts[0].usage.output_total > 0
+    assert 0 < stream.attempts[0].time_to_first_token <= stream.time_to_first_token <= stream.duration
+
+
 async def test_routes_start_and_stop(start: Start) -> None:
     calls: list[str] = []
 

@@ -271,6 +271,8 @@ class Daemon:
             usage_queue=self.usage_queue,
             log=get_logger("cpa.management"),
             renewals=self.renewals,
+            exchange=self._exchange,
+            quota_queries=self.quota_queries,
         )
         routes = all_routes(management)
         mount(router, management, routes)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from cpa.accounts.account import Account, account_index
 from cpa.accounts.files import type_of
+from cpa.accounts.renaming import first_path
 from cpa.config.sections import ErrorRule, seconds_of
 
 PROVIDERS = {"gemini": "gemini-cli"}
@@ -61,7 +62,7 @@ def file_account(path: str, data: dict[str, Any], **fields: Any) -> Account:
 
 def file_index(path: str, data: Mapping[str, Any], project: str = "") -> str:
     """The account index of an auth file, or of one of its projects."""
-    seed = f"{type_of(dict(data))}:{os.path.abspath(path)}"
+    seed = f"{type_of(dict(data))}:{first_path(path, data)}"
     return account_index(f"{seed}::{project}" if project else seed)
 
 

@@ -181,15 +181,11 @@ class AuthDirectory:
         path = self._path(name)
         with locked(path):
             try:
-                content = self._content(name)
+                fresh = self._edited(name, edit)
             except FileNotFoundError:
                 raise AuthFileMissing(f"there is no auth file {name!r} (any more)") from None
-            known = self._parsed(name, content)
-            data: JsonObject = json.loads(content.removeprefix(b"\xef\xbb\xbf"))
-            changed = edit(deepcopy(data))
-            if _canonical(changed) == _canonical(data):
-                return known
-            fresh = _serialised(changed, indented=b'\n  "' in content)
+            if fresh is None:
+                return self._parsed(name, self._content(name))
             result = self._parsed(name, fresh)
             self._write(path, fresh)
             return result
@@ -204,16 +200,22 @@ class AuthDirectory:
                 return False
             return True
 
-    def rename(self, old: str, new: str) -> AuthFile:
-        """Give a file another name. Raises AuthFileMissing, AuthFileExists, AuthFileError, OSError."""
+    def rename(self, old: str, new: str, edit: Callable[[JsonObject], JsonObject] = lambda data: data) -> AuthFile:
+        """Give a file another name, and its members what ``edit`` makes of them once that name is known to be free.
+
+        Raises AuthFileMissing, AuthFileExists, AuthFileError, OSError.
+        """
         source, target = self._path(old), self._path(check_name(new))
         with locked(source):
             if target.exists() or target.is_symlink():
                 raise AuthFileExists(f"there is an auth file {new!r} already")
             try:
-                os.rename(source, target)
+                content = self._edited(old, edit)
             except FileNotFoundError:
                 raise AuthFileMissing(f"there is no auth file {old!r}") from None
+            if content is not None:
+                self._write(source, content)
+            os.rename(source, target)
             return self._parsed(new, self._content(new))
 
     def lock(self, name: str) -> AbstractAsyncContextManager[bool]:
@@ -251,6 +253,16 @@ class AuthDirectory:
             if status.st_size > LARGEST_AUTH_FILE:
                 raise AuthFileError("is larger than 1 MiB")
             return stream.read(LARGEST_AUTH_FILE + 1)
+
+    def _edited(self, name: str, edit: Callable[[JsonObject], JsonObject]) -> bytes | None:
+        """What a file holds after an edit; None when that changes nothing. Raises FileNotFoundError, AuthFileError."""
+        content = self._content(name)
+        parse_auth_file(content)
+        data: JsonObject = json.loads(content.removeprefix(b"\xef\xbb\xbf"))
+        changed = edit(deepcopy(data))
+        if _canonical(changed) == _canonical(data):
+            return None
+        return _serialised(changed, indented=b'\n  "' in content)
 
     def _parsed(self, name: str, content: bytes) -> AuthFile:
         return AuthFile(name, self.path / name, parse_auth_file(content), sha256(content).hexdigest())

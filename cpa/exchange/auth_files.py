@@ -82,10 +82,12 @@ class AuthFiles:
             self.unusable.pop(name, None)
             return self._roster.drop_file(name) or deleted
 
-    async def rename(self, old: str, new: str) -> AuthFile:
+    async def rename(
+        self, old: str, new: str, edit: Callable[[JsonObject], JsonObject] = lambda data: data
+    ) -> AuthFile:
         """Give a file another name; its accounts get new ids. Raises as AuthDirectory.rename does."""
         async with self._order:
-            file = await asyncio.to_thread(self.directory.rename, old, new)
+            file = await asyncio.to_thread(self.directory.rename, old, new, edit)
             self.unusable.pop(old, None)
             self._roster.drop_file(old)
             self._roster.apply_file(file)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeAlias
 
 import orjson
 from msgspec.structs import replace
@@ -46,6 +46,9 @@ LONGEST_WAIT = 120.0
 """Seconds one request may spend waiting between rounds, all together."""
 
 
+Answering: TypeAlias = Callable[[Call, Config, ExchangeLog], Awaitable[Answer]]
+
+
 class Exchange:
     """Runs calls. One per daemon; keeps nothing of a call once it is answered."""
 
@@ -85,11 +88,18 @@ class Exchange:
 
     async def run(self, call: Call, config: Config) -> Answer:
         """Answer a call under a configuration snapshot. Raises ApiError when there is no answer to give."""
+        return await self._logged(call, config, self._answer)
+
+    async def ask_account(self, call: Call, config: Config) -> Answer:
+        """Put a call once to ``call.account_id``, even while it rests or is busy. Raises as :meth:`run` does."""
+        return await self._logged(call, config, self._answer_from)
+
+    async def _logged(self, call: Call, config: Config, answering: Answering) -> Answer:
         log = ExchangeLog(self._log, call, self.observers)
         if self.usage_sink is not None and call.operation != "count":
             log.trail = UsageTrail(call, self.usage_sink)
         try:
-            answer = await self._answer(call, config, log)
+            answer = await answering(call, config, log)
         except ApiError as failure:
             log.close(failure.error.status, error=failure.error)
             raise
@@ -138,6 +148,17 @@ class Exchange:
                 raise failure or ApiError(self._unavailable(resolution, candidates))
             await asyncio.sleep(wait)
             candidates.begin_round()
+
+    async def _answer_from(self, call: Call, config: Config, log: ExchangeLog) -> Answer:
+        resolution = resolve_model(self._catalog, call.model)
+        account, offer = self._pool.get(call.account_id), resolution.offers.get(call.account_id)
+        if account is None or offer is None:
+            message = f"account {call.account_id} does not offer model {call.model!r}"
+            raise ApiError(ErrorInfo(404, message, type="invalid_request_error", code="model_not_found"))
+        request = _client_request(call, resolution, config)
+        body = self._edited(request, call)
+        shaper = Shaper(self._formats, self._plugins.hook("cpa_edit_upstream_request"), call, body, resolution, config)
+        return await self._attempt(call, config, log, request, shaper, resolution, account, offer.models[0])
 
     async def _round(
         self,

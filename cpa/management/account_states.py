@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from cpa.accounts.account import Account
+from cpa.management.account_list import shown_asked
 from cpa.management.account_lookup import account_at, index_of, place_in_config
 from cpa.management.answers import Refusal, answer, ok, read_object
 from cpa.management.lists import text
@@ -74,12 +75,14 @@ class AccountStates:
         return answer({"accounts": [entry for entry in shown if entry["windows"]]})
 
     def _quota_of(self, account: Account) -> dict[str, Any]:
+        queries = self._management.quota_queries
         return {
             "auth_index": index_of(account),
             "id": account.id,
             "provider": account.provider,
             "label": account.label,
             "windows": [msgspec.to_builtins(window) for window in self._pool.quota(account.id)],
+            **shown_asked(queries.last(account.id) if queries is not None else None),
         }
 
 

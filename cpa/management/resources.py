@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cpa.management import (
     account_states,
+    accounts,
     ampcode,
     api_call,
     api_keys,
@@ -37,6 +38,7 @@ RESOURCES = (
     ampcode,
     auth_files,
     account_states,
+    accounts,
     api_call,
     model_definitions,
     latest_version,

@@ -10,6 +10,8 @@ from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.exchange.auth_files import AuthFiles
+from cpa.exchange.exchange import Exchange
+from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
 from cpa.logs import LogFiles
@@ -39,6 +41,10 @@ class Management(Struct, kw_only=True):
     log: Any
     renewals: Renewals | None = None
     """How logins are kept alive; None where nothing refreshes them."""
+    exchange: Exchange | None = None
+    """Answers requests; None where nothing is served."""
+    quota_queries: QuotaQueries | None = None
+    """Asks vendors for quota windows; None where nobody is asked."""
 
     @property
     def config(self) -> Config:

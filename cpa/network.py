@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "ip6-localhost"})
@@ -17,6 +17,11 @@ def client_address(peer: str, forwarded_for: str, trusted_proxies: Iterable[str]
             if hop and not _among(hop, trusted):
                 return hop
     return peer
+
+
+def forwarded_for(headers: Mapping[str, str]) -> str:
+    """What a proxy says of the client it speaks for: ``X-Forwarded-For``, else ``X-Real-IP``."""
+    return headers.get("X-Forwarded-For") or headers.get("X-Real-IP", "")
 
 
 def _among(address: str, networks: tuple[str, ...]) -> bool:
@@ -53,6 +58,26 @@ def is_loopback_origin(origin: str) -> bool:
     except ValueError:
         return False
     return host in LOOPBACK_NAMES or (is_ip(host) and is_loopback(host))
+
+
+def is_own_origin(origin: str, host: str) -> bool:
+    """Whether a page comes from this server, as its ``Host`` header names it, or from this machine."""
+    own = origin.partition("://")[2].lower()
+    return bool(own and own == host.lower()) or is_loopback_origin(origin)
+
+
+def is_foreign_page(headers: Mapping[str, str], allowed: Iterable[str]) -> bool:
+    """Whether somebody else's web page made a browser send a request; ``allowed`` are origins that may.
+
+    Programs with a browser inside (``app://...``) are no pages. A page without an origin of its own says ``null``.
+    """
+    origin = headers.get("Origin")
+    if origin is None:
+        return headers.get("Sec-Fetch-Site") == "cross-site"
+    if origin != "null" and not origin.startswith(("http://", "https://")):
+        return False
+    listed = tuple(allowed)
+    return origin not in listed and "*" not in listed and not is_own_origin(origin, headers.get("Host", ""))
 
 
 def host_name(value: str) -> str:

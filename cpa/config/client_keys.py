@@ -10,6 +10,9 @@ from hashlib import sha256
 from cpa.config.sections import ClientKey
 from cpa.config.settings import Config
 
+SAMPLE_KEYS = frozenset({"your-api-key-1", "your-api-key-2", "your-api-key-3"})
+"""Keys in the example configuration of CLIProxyAPI. Whoever looks for open ports tries them."""
+
 
 def key_id(key: str) -> str:
     """A key's stable id, which says nothing of the key."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from cpa.config.client_keys import SAMPLE_KEYS
 from cpa.config.notices import ConfigWarning
 from cpa.config.sections import STRATEGIES, seconds_of
 from cpa.config.settings import LONGEST_QUEUE_SECONDS, Config
@@ -35,6 +36,9 @@ def judge(config: Config, written: dict[str, Any]) -> list[ConfigWarning]:
 
 
 def _listener(config: Config) -> Iterator[ConfigWarning]:
+    for index, key in enumerate(config.api_keys):
+        if (key if isinstance(key, str) else key.key) in SAMPLE_KEYS:
+            yield ConfigWarning(f"api-keys[{index}]", "everybody knows this example; it works on this machine only")
     if config.api_keys or config.host in LOOPBACK:
         return
     who = "everybody who can reach it" if config.allow_unauthenticated_remote else "every program on this machine"

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from cpa.config import Config
 from cpa.management.answers import Refusal
-from cpa.management.lockout import Lockout, duration_text
-from cpa.network import client_address, is_loopback, is_loopback_origin
+from cpa.management.lockout import Lockout, attempts_of, duration_text
+from cpa.network import client_address, forwarded_for, host_name, is_ip, is_loopback, is_loopback_origin, is_own_origin
 
 HASH_PREFIXES = ("$2a$", "$2b$", "$2y$")
 
@@ -35,6 +35,7 @@ class Gate:
         self._local_password = local_password
         self.lockout = Lockout(clock)
         self._verified = _VerifiedHash()
+        self._secret = ""
         self._was_enabled = False
 
     def enabled(self, config: Config) -> bool:
@@ -50,50 +51,57 @@ class Gate:
 
     async def admit(self, request: web.Request, config: Config) -> None:
         """Let the request in. Raises Refusal."""
-        self._refuse_foreign_pages(request, config)
-        forwarded = request.headers.get("X-Forwarded-For", "")
-        address = client_address(request.remote or "", forwarded, config.trusted_proxies)
-        local = is_loopback(address)
+        refuse_foreign_pages(request, config)
+        address = client_address(request.remote or "", forwarded_for(request.headers), config.trusted_proxies)
         key = management_key(request)
-        await self.check(key, address, local, config, counts=bool(key) or not from_browser(request))
+        page = _page_by_name(request, config)
+        await self.check(
+            key, address, is_loopback(address), config, page=page, counts=bool(key) or not by_browser(request)
+        )
 
-    async def check(self, key: str, address: str, local: bool, config: Config, *, counts: bool = True) -> None:
-        """Judge a key from an address; ``counts`` False leaves the failure out of the lock-out. Raises Refusal."""
-        if left := self.lockout.remaining(address):
-            message = f"IP banned due to too many failed attempts. Try again in {duration_text(left)}"
-            raise Refusal(403, message)
+    async def check(
+        self, key: str, address: str, local: bool, config: Config, *, page: bool = False, counts: bool = True
+    ) -> None:
+        """Judge a key from an address. Raises Refusal.
+
+        ``counts`` False leaves a failure out of the lock-out. ``page``: the failures of web pages are counted apart
+        from those of programs, so that no page can shut the owner's programs out.
+        """
+        secret = config.remote_management.secret_key
+        if secret != self._secret:
+            self._secret = secret
+            self.lockout.forget_all()
+        who = f"{attempts_of(address)} by a page" if page else attempts_of(address)
+        self._refuse_banned(who)
         if local and self._local_password and _equal(key, self._local_password):
-            self.lockout.succeeded(address)
+            self.lockout.succeeded(who)
             return
         remote_allowed = config.remote_management.allow_remote or bool(self._password)
         if not local and not remote_allowed:
             raise Refusal(403, "remote management disabled")
-        secret = config.remote_management.secret_key
         if not secret and not self._password and not (local and self._local_password):
             raise Refusal(403, "remote management key not set")
         right = bool(key) and (
-            (bool(self._password) and _equal(key, self._password)) or await self._matches(key, secret)
+            (bool(self._password) and _equal(key, self._password)) or await self._matches(key, secret, who)
         )
         if right:
-            self.lockout.succeeded(address)
+            self.lockout.succeeded(who)
             return
         if counts:
-            self.lockout.failed(address)
+            self.lockout.failed(who)
         raise Refusal(401, "invalid management key" if key else "missing management key")
 
-    async def _matches(self, key: str, secret: str) -> bool:
+    def _refuse_banned(self, who: str) -> None:
+        if left := self.lockout.remaining(who):
+            message = f"IP banned due to too many failed attempts. Try again in {duration_text(left)}"
+            raise Refusal(403, message)
+
+    async def _matches(self, key: str, secret: str, who: str) -> bool:
         if not secret:
             return False
         if secret.startswith(HASH_PREFIXES):
-            return await self._verified.matches(key, secret)
+            return await self._verified.matches(key, secret, lambda: self._refuse_banned(who))
         return _equal(key, secret)
-
-    @staticmethod
-    def _refuse_foreign_pages(request: web.Request, config: Config) -> None:
-        """A web page of somebody else must not even get as far as a wrong key."""
-        origin = request.headers.get("Origin")
-        if origin is not None and not origin_allowed(origin, request, config):
-            raise Refusal(403, "origin not allowed", f"pages of {origin[:200]} may not use the management API")
 
 
 class _VerifiedHash:
@@ -105,13 +113,17 @@ class _VerifiedHash:
         self._digest = b""
         self._lock = asyncio.Lock()
 
-    async def matches(self, key: str, hashed: str) -> bool:
+    async def matches(self, key: str, hashed: str, in_turn: Callable[[], None]) -> bool:
+        """Whether the key has that hash. ``in_turn`` is called before the work is done and may raise Refusal: by
+        then others of the same sender may have been wrong too often.
+        """
         digest = hmac.digest(self._salt, key.encode("utf-8", "surrogateescape"), "sha256")
         if self._known(digest, hashed):
             return True
         async with self._lock:  # one at a time: guessing must not take the machine
             if self._known(digest, hashed):
                 return True
+            in_turn()
             if not await asyncio.to_thread(_bcrypt_matches, key, hashed):
                 return False
             self._hash, self._digest = hashed, digest
@@ -138,17 +150,36 @@ def management_key(request: web.Request) -> str:
     return key or request.headers.get("X-Management-Key", "")
 
 
-def from_browser(request: web.Request) -> bool:
-    """Whether a browser sent the request on a page's behalf: such a page cannot set a key, only burn attempts."""
-    return "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
+def by_browser(request: web.Request) -> bool:
+    """Whether a browser sent the request. Without a key it is a page's doing, not a guess: pages cannot set one."""
+    headers = request.headers
+    return "Origin" in headers or "Sec-Fetch-Site" in headers or headers.get("User-Agent", "").startswith("Mozilla/")
+
+
+def refuse_foreign_pages(request: web.Request, config: Config) -> None:
+    """A web page of somebody else must not even get as far as a wrong key. Raises Refusal 403."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise Refusal(403, "origin not allowed", "links of other pages do not lead into the management API")
+    elif not origin_allowed(origin, request, config):
+        raise Refusal(403, "origin not allowed", f"pages of {origin[:200]} may not use the management API")
 
 
 def origin_allowed(origin: str, request: web.Request, config: Config) -> bool:
     """Pages of this server, of this machine, and of ``cors-origins`` may use the management API."""
     if origin in config.cors_origins or "*" in config.cors_origins:
         return True
-    own = origin.partition("://")[2].lower()
-    return bool(own and own == request.headers.get("Host", "").lower()) or is_loopback_origin(origin)
+    return is_own_origin(origin, request.headers.get("Host", ""))
+
+
+def _page_by_name(request: web.Request, config: Config) -> bool:
+    """Whether a page of a name nobody vouches for asks: whoever owns the name can lead it to this machine."""
+    origin = request.headers.get("Origin")
+    if origin is None or origin in config.cors_origins or is_loopback_origin(origin):
+        return False
+    host = host_name(origin.partition("://")[2])
+    return not is_ip(host) and host not in {entry.lower() for entry in config.allowed_hosts}
 
 
 def _equal(one: str, other: str) -> bool:

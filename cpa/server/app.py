@@ -25,6 +25,8 @@ _EXPOSED = (
     "X-Request-Id, Retry-After, ETag, Content-Disposition, X-CPA-VERSION, X-CPA-COMMIT, X-CPA-BUILD-DATE, "
     "X-CPA-SUPPORT-PLUGIN"
 )
+_MANAGEMENT = "/v0/management"
+_HEADERS = "Authorization, Content-Type, If-Match, X-Api-Key, X-Goog-Api-Key, X-Management-Key"
 _METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _SECRET_QUERY = re.compile(r"(?i)([?&](?:key|[^=&]*(?:api-?_?key|token|secret)[^=&]*)=)[^&]*")
 
@@ -68,7 +70,7 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _answer(request: web.Request, handler: Handler, config: Config) -> web.StreamResponse:
     if not host_allowed(request, config):
-        return web.Response(status=403, text="this host name is not allowed (allowed-hosts)")
+        return web.Response(status=421, text="this host name is not allowed (allowed-hosts)")
     if request.method == hdrs.METH_OPTIONS:
         return _preflight(request, config)
     try:
@@ -104,7 +106,7 @@ def _allowed_origin(request: web.Request, config: Config) -> str | None:
     origin = request.headers.get("Origin")
     if origin is None:
         return None
-    if request.path.startswith("/v0/management") and is_loopback_origin(origin):
+    if request.path.startswith(_MANAGEMENT) and is_loopback_origin(origin):
         return origin
     if "*" in config.cors_origins:
         return "*"
@@ -112,14 +114,19 @@ def _allowed_origin(request: web.Request, config: Config) -> str | None:
 
 
 def _preflight(request: web.Request, config: Config) -> web.Response:
-    """204 on any path, never authenticated. A foreign origin is told the one it is not: no page gets in."""
-    origin = _allowed_origin(request, config) or f"http://{request.headers.get('Host', 'localhost')}"
+    """204 on any path, never authenticated. A foreign origin is told the one it is not: no page gets in.
+
+    About management it is told nothing at all.
+    """
+    origin = _allowed_origin(request, config)
+    if origin is None and request.path.startswith(_MANAGEMENT):
+        return web.Response(status=204, headers={"Vary": "Origin"})
     return web.Response(
         status=204,
         headers={
-            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Origin": origin or f"http://{request.headers.get('Host', 'localhost')}",
             "Access-Control-Allow-Methods": _METHODS,
-            "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", "*"),
+            "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", _HEADERS),
             "Vary": "Origin",
         },
     )

@@ -10,13 +10,15 @@ from hashlib import sha256
 from aiohttp import web
 
 from cpa.config import Config
-from cpa.config.client_keys import ClientKeys, expired, key_id, may_ask
+from cpa.config.client_keys import SAMPLE_KEYS, ClientKeys, expired, key_id, may_ask
 from cpa.errors import ApiError, ErrorInfo
-from cpa.network import LOOPBACK_NAMES, client_address, host_name, is_ip, is_loopback
+from cpa.network import LOOPBACK_NAMES, client_address, forwarded_for, host_name, is_foreign_page, is_ip, is_loopback
 from cpa.plugins.values import ClientIdentity
 from cpa.server.services import Services
 
 _HEADERS = (("Authorization", "authorization"), ("X-Goog-Api-Key", "x-goog-api-key"), ("X-Api-Key", "x-api-key"))
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104
+"""Hosts that listen on every address, the loopback ones among them."""
 _QUERY = (("key", "query-key"), ("auth_token", "query-auth-token"))
 
 
@@ -85,11 +87,19 @@ class Doorkeeper:
             if not config.allow_unauthenticated_remote and not is_loopback(peer_address(request, config)):
                 message = "no client keys are configured: only clients on this machine are let in (set api-keys)"
                 raise ApiError(ErrorInfo(403, message, type="permission_error", code="remote_without_key"))
+            if is_foreign_page(request.headers, config.cors_origins):
+                message = (
+                    "a web page may not ask without a client key (set api-keys, or list its origin in cors-origins)"
+                )
+                raise ApiError(ErrorInfo(403, message, type="permission_error", code="page_without_key"))
             return None
         found = candidates(request.headers, request.query)
         for key, source in found:
             identity_id = ring.find(key)
             if identity_id is not None:
+                if key in SAMPLE_KEYS and not is_loopback(peer_address(request, config)):
+                    message = "this client key is the example's, which everybody knows: choose another in api-keys"
+                    raise ApiError(ErrorInfo(403, message, type="permission_error", code="unsafe_example_api_key"))
                 return ClientIdentity(identity_id, metadata={"source": source})
         message = "Invalid API key" if found else "Missing API key"
         raise ApiError(ErrorInfo(401, message, type="authentication_error", code="invalid_api_key"))
@@ -107,7 +117,7 @@ class Doorkeeper:
 
 def peer_address(request: web.Request, config: Config) -> str:
     """The client's address: the socket's, or what a trusted proxy says."""
-    return client_address(request.remote or "", request.headers.get("X-Forwarded-For", ""), config.trusted_proxies)
+    return client_address(request.remote or "", forwarded_for(request.headers), config.trusted_proxies)
 
 
 def host_allowed(request: web.Request, config: Config) -> bool:
@@ -115,7 +125,7 @@ def host_allowed(request: web.Request, config: Config) -> bool:
 
     A web page can make its own name resolve to 127.0.0.1 and then talk to the daemon; its Host header gives it away.
     """
-    if config.host not in LOOPBACK_NAMES and not (config.host == "" and is_loopback(request.remote or "")):
+    if config.host not in LOOPBACK_NAMES and not (config.host in _EVERYWHERE and is_loopback(request.remote or "")):
         return True
     host = host_name(request.headers.get("Host", ""))
     if host in LOOPBACK_NAMES or host == "" or is_ip(host):

@@ -6,12 +6,13 @@ import asyncio
 import re
 from typing import Any
 
+import bcrypt
 import pytest
 
 from cpa.config.load import load_text
 from cpa.management.access import Gate
 from cpa.management.answers import Refusal
-from cpa.management.lockout import BAN_SECONDS, DECAY_SECONDS, Lockout, duration_text
+from cpa.management.lockout import BAN_SECONDS, DECAY_SECONDS, Lockout, attempts_of, duration_text
 from tests.management.conftest import HASH, KEY, Managed, Start
 
 PLAIN = "remote-management:\n  secret-key: 'right'\n"
@@ -81,14 +82,56 @@ async def test_five_wrong_keys_shut_an_address_out(managed: Managed) -> None:
     assert re.fullmatch(r"IP banned due to too many failed attempts. Try again in \d+m\d+s", answer.json["error"])
 
 
-async def test_a_web_page_cannot_shut_the_owner_out(managed: Managed) -> None:
-    """Neither with its origin shown nor with a request that shows none; both are what a browser sends by itself."""
+FROM_A_PAGE: dict[str, tuple[dict[str, str], str | None]] = {
+    "a script of another site": ({"Origin": "https://evil.example"}, "wrong"),
+    "a frame without origin": ({"Origin": "null"}, "wrong"),
+    "a picture": ({"Sec_Fetch_Site": "cross-site"}, None),
+    "a link with a password in it": ({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}, "Basic eDp5"),
+    "a picture in an old browser": ({"User_Agent": "Mozilla/5.0 (X11)"}, None),
+    "a name that leads here": ({"Origin": "http://evil.example", "Host": "evil.example"}, "wrong"),
+}
+"""What a browser may be made to send: headers, and the key."""
+
+
+@pytest.mark.parametrize("how", FROM_A_PAGE)
+async def test_a_web_page_cannot_shut_the_owner_out(managed: Managed, how: str) -> None:
+    headers, key = FROM_A_PAGE[how]
     for _ in range(8):
-        foreign = await managed.call("GET", "/debug", key="wrong", Origin="https://evil.example")
-        assert (foreign.status, foreign.json["error"]) == (403, "origin not allowed")
-        simple = await managed.call("GET", "/debug", key=None, Sec_Fetch_Site="cross-site")
-        assert simple.status == 401
+        assert (await managed.call("GET", "/debug", key=key, **headers)).status in (401, 403, 421)
     assert (await managed.call("GET", "/debug")).status == 200
+
+
+async def test_a_page_of_a_name_nobody_vouched_for_is_counted_apart(start: Start) -> None:
+    """Where the name is let in, its pages may guess as often as anybody, and shut out nobody but themselves."""
+    daemon: Managed = await start("allowed-hosts: ['*']\n")
+    page = {"Origin": "http://box.example", "Host": "box.example"}
+    assert [(await daemon.call("GET", "/debug", key="wrong", **page)).status for _ in range(6)] == [401] * 5 + [403]
+    assert (await daemon.call("GET", "/debug", **page)).status == 403
+    assert (await daemon.call("GET", "/debug")).status == 200
+
+
+async def test_a_new_key_begins_with_a_clean_slate(managed: Managed) -> None:
+    """Whoever can change the key is the owner, and wants to get in."""
+    for _ in range(5):
+        await managed.call("GET", "/debug", key="wrong")
+    assert (await managed.call("GET", "/debug")).status == 403
+    managed.edit(managed.file.replace(HASH, bcrypt.hashpw(b"another", bcrypt.gensalt(4)).decode()))
+    assert (await managed.call("GET", "/debug", key="another")).status == 200
+
+
+async def test_wrong_keys_at_the_same_moment_cost_no_more_than_one_after_the_other(
+    managed: Managed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def check(key: str, hashed: str) -> bool:
+        checked.append(key)
+        return False
+
+    monkeypatch.setattr("cpa.management.access._bcrypt_matches", check)
+    answers = await asyncio.gather(*(managed.call("GET", "/debug", key=f"guess-{n}") for n in range(60)))
+    assert sorted({answer.status for answer in answers}) == [401, 403]
+    assert len(checked) == 5
 
 
 async def test_pages_of_this_machine_and_of_listed_origins_may_manage(start: Start) -> None:
@@ -245,8 +288,27 @@ def test_many_addresses_do_not_fill_the_memory_and_bans_outlive_idle_entries() -
     clock = Clock()
     lockout = Lockout(clock)
     for number in range(25_000):
-        lockout.failed(f"2001:db8::{number:x}")
+        lockout.failed(f"2001:db8:{number:x}::")
     assert len(lockout._records) <= 10_000
+    clock.now += DECAY_SECONDS + 1
+    lockout.failed("another")
+    assert len(lockout._records) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "who"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:2", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::1"),
+        ("", ""),
+    ],
+)
+def test_a_host_is_one_guesser_however_many_addresses_it_has(address: str, who: str) -> None:
+    assert attempts_of(address) == who
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(1799.4, "29m59s"), (3723, "1h2m3s"), (0.2, "1s"), (60, "1m0s")])

@@ -118,7 +118,7 @@ def test_every_loopback_address_is_this_machine(address: str, own: bool) -> None
 async def test_a_page_that_rebinds_its_name_is_kept_out(serve: Serve, host: str) -> None:
     served: Served = await serve()
     for path in ("/v1/models", "/healthz", "/v0/management/config"):
-        assert (await served.get(path, Host=host)).status == 403, path
+        assert (await served.get(path, Host=host)).status == 421, path
 
 
 @pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:1", "LOCALHOST", "192.168.1.5", "mine.example"])
@@ -144,6 +144,43 @@ async def test_a_preflight_is_answered_without_a_key_and_gives_strangers_nothing
     assert answer.status == 204
     assert answer.headers["Access-Control-Allow-Origin"] != "https://evil.example"
     assert answer.headers["Access-Control-Allow-Headers"] == "x-api-key"
+
+
+PAGES = [
+    ({"Origin": "https://evil.example"}, 403),
+    ({"Origin": "null"}, 403),
+    ({"Sec_Fetch_Site": "cross-site"}, 403),
+    ({"Origin": "http://localhost:3000"}, 200),
+    ({"Origin": "https://tool.example"}, 200),
+    ({"Origin": "app://tool"}, 200),
+    ({"Sec_Fetch_Site": "none"}, 200),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), PAGES)
+async def test_a_page_of_somebody_else_cannot_spend_what_is_the_owners(
+    serve: Serve, headers: dict[str, str], status: int
+) -> None:
+    served: Served = await serve("cors-origins: ['https://tool.example']\n")
+    answer = await served.ask("openai", **headers, Content_Type="text/plain")
+    assert answer.status == status
+    if status == 403:
+        assert answer.json["error"]["code"] == "page_without_key"
+
+
+async def test_a_page_with_a_key_is_a_client_like_others(serve: Serve) -> None:
+    served: Served = await serve("api-keys: [right]\n")
+    assert (await served.ask("openai", Origin="https://evil.example", X_Api_Key="right")).status == 200
+
+
+async def test_keys_of_the_example_are_worth_nothing_from_elsewhere(serve: Serve) -> None:
+    served: Served = await serve("api-keys: [your-api-key-1]\ntrusted-proxies: [127.0.0.1]\n")
+    assert any("everybody knows" in warning.message for warning in served.daemon.store.loaded.warnings)
+    assert (await served.ask("openai", X_Api_Key="your-api-key-1")).status == 200
+    remote = await served.ask("openai", X_Api_Key="your-api-key-1", X_Forwarded_For="8.8.8.8")
+    assert (remote.status, remote.json["error"]["code"]) == (403, "unsafe_example_api_key")
+    behind = await served.ask("openai", X_Api_Key="your-api-key-1", X_Real_IP="8.8.8.8")
+    assert behind.status == 403
 
 
 @pytest.mark.parametrize(

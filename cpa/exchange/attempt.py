@@ -20,10 +20,10 @@ from cpa.exchange.headers import passed_headers
 from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
 from cpa.exchange.relay import PassingRelay, Relay, TranslatingRelay
 from cpa.exchange.shape import Shaped
-from cpa.exchange.transport import Response, plain, read_error, send
+from cpa.exchange.transport import plain, read_error, send
 from cpa.formats.codec import JsonObject, ReplyContext
 from cpa.plugins.provider import Provider
-from cpa.upstream.client import UpstreamClient
+from cpa.upstream.client import UpstreamClient, UpstreamResponse, read_whole
 
 DRAIN_SECONDS = 0.5
 """How long a finished stream's connection may take to reach its end, to be used again."""
@@ -105,7 +105,7 @@ class Attempt:
             if not handed_over:
                 response.close()
 
-    def _note_quota(self, response: Response) -> None:
+    def _note_quota(self, response: UpstreamResponse) -> None:
         """What the answer's headers tell of the account's quota; whatever they are, the answer goes on."""
         account = self._record.account
         try:
@@ -118,8 +118,8 @@ class Attempt:
 
     # -- whole answers -------------------------------------------------------------------------------------
 
-    async def _count(self, response: Response, headers: dict[str, str]) -> Answer:
-        content = plain(await response.read())
+    async def _count(self, response: UpstreamResponse, headers: dict[str, str]) -> Answer:
+        content = plain(await read_whole(response))
         body = parse_body(content)
         if error := self._shaped.upstream.reply_failure(body):
             raise self._judge(error, response)
@@ -129,7 +129,7 @@ class Attempt:
         self._succeeded(200)
         return Answer(body=content, headers=headers)
 
-    async def _whole(self, response: Response, headers: dict[str, str]) -> Answer:
+    async def _whole(self, response: UpstreamResponse, headers: dict[str, str]) -> Answer:
         try:
             body, usage = await collect(response, self._shaped, self._context)
         except Failed as failed:
@@ -143,7 +143,7 @@ class Attempt:
 
     # -- streams -------------------------------------------------------------------------------------------
 
-    async def _stream(self, response: Response, headers: dict[str, str]) -> Answer:
+    async def _stream(self, response: UpstreamResponse, headers: dict[str, str]) -> Answer:
         shaped, context = self._shaped, self._context
         framing = shaped.client.framing(context)
         chunks = response.chunks()
@@ -173,9 +173,9 @@ class Attempt:
             shaped.upstream.stream_decoder(context), shaped.client.stream_encoder(context, framing), self._observe
         )
 
-    async def _replay(self, response: Response, relay: TranslatingRelay) -> bytes:
+    async def _replay(self, response: UpstreamResponse, relay: TranslatingRelay) -> bytes:
         """The upstream answered a stream request with one JSON body: play it as a stream."""
-        body = parse_body(plain(await response.read()))
+        body = parse_body(plain(await read_whole(response)))
         return relay.translate(self._shaped.upstream.decode_reply(body, self._context))
 
     async def _until_meaningful(self, chunks: AsyncIterator[bytes], relay: Relay) -> bytes:
@@ -192,7 +192,7 @@ class Attempt:
         return b"".join(head)
 
     async def _pump(
-        self, head: bytes, chunks: AsyncIterator[bytes], relay: Relay, response: Response
+        self, head: bytes, chunks: AsyncIterator[bytes], relay: Relay, response: UpstreamResponse
     ) -> AsyncGenerator[bytes, None]:
         """The client's stream; owns the response from here on."""
         closed = False
@@ -228,7 +228,7 @@ class Attempt:
         finally:
             response.close()
 
-    def _abandon(self, relay: Relay, response: Response) -> None:
+    def _abandon(self, relay: Relay, response: UpstreamResponse) -> None:
         """The client went away before it took the first byte."""
         self._record.usage = relay.usage
         self._record.close(CLIENT_GONE)
@@ -259,7 +259,7 @@ class Attempt:
 
     # -- outcomes ------------------------------------------------------------------------------------------
 
-    def _judge(self, error: ErrorInfo, response: Response | None) -> UpstreamError:
+    def _judge(self, error: ErrorInfo, response: UpstreamResponse | None) -> UpstreamError:
         """An error inside a successful answer, judged by the provider as if it were an error answer."""
         body = orjson.dumps(error.raw) if error.raw is not None else error.message.encode()
         headers = response.headers if response is not None else {}

@@ -11,9 +11,10 @@ from cpa.conversation.reply import Reply, fold
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.exchange.shape import Shaped
-from cpa.exchange.transport import Response, bad_answer, plain
+from cpa.exchange.transport import bad_answer, plain
 from cpa.formats.codec import JsonObject, ReplyContext
 from cpa.formats.sse import EventTooLarge, SseParser
+from cpa.upstream.client import UpstreamResponse, read_whole
 
 
 class Failed(Exception):
@@ -24,7 +25,9 @@ class Failed(Exception):
         self.error = error
 
 
-async def collect(response: Response, shaped: Shaped, context: ReplyContext) -> tuple[JsonObject | bytes, Usage | None]:
+async def collect(
+    response: UpstreamResponse, shaped: Shaped, context: ReplyContext
+) -> tuple[JsonObject | bytes, Usage | None]:
     """The client's body (bytes when it passes untouched) and the usage.
 
     Raises Failed, and UpstreamError when the answer is cut off or is not JSON.
@@ -32,7 +35,7 @@ async def collect(response: Response, shaped: Shaped, context: ReplyContext) -> 
     if shaped.target.stream or "event-stream" in response.headers.get("Content-Type", ""):
         reply = await _fold_stream(response, shaped, context)
         return shaped.client.encode_reply(reply, context), reply.usage
-    content = plain(await response.read())
+    content = plain(await read_whole(response))
     body = parse_body(content)
     if error := shaped.upstream.reply_failure(body):
         raise Failed(error)
@@ -65,7 +68,7 @@ def checked(reply: Reply) -> Reply:
     return reply
 
 
-async def _fold_stream(response: Response, shaped: Shaped, context: ReplyContext) -> Reply:
+async def _fold_stream(response: UpstreamResponse, shaped: Shaped, context: ReplyContext) -> Reply:
     parser, decoder = SseParser(), shaped.upstream.stream_decoder(context)
     events: list[ev.Event] = []
     try:

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator
 
 from cpa.accounts.account import Account
 from cpa.config import Config
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.exchange.shape import Shaped
 from cpa.plugins.provider import Provider, UpstreamAnswer
-from cpa.upstream.client import UpstreamClient
+from cpa.upstream.client import UpstreamClient, UpstreamResponse, read_whole
 from cpa.upstream.timeouts import Timeouts, timeouts_from
 
 LARGEST_ERROR = 1024 * 1024
-
-
-class Response(Protocol):
-    """An upstream's answer whose head is known."""
-
-    status: int
-    headers: Mapping[str, str]
-
-    def chunks(self) -> AsyncIterator[bytes]: ...
-    async def read(self, limit: int = ...) -> bytes: ...
-    def close(self) -> None: ...
 
 
 class OwnTransportResponse:
@@ -40,14 +28,11 @@ class OwnTransportResponse:
     def chunks(self) -> AsyncIterator[bytes]:
         return self._body
 
-    async def read(self, limit: int = 0) -> bytes:
-        return b"".join([chunk async for chunk in self._body])
-
     def close(self) -> None:
         """Nothing to give back: the iterator ends with the exchange."""
 
 
-async def send(client: UpstreamClient, provider: Provider, shaped: Shaped, config: Config) -> Response:
+async def send(client: UpstreamClient, provider: Provider, shaped: Shaped, config: Config) -> UpstreamResponse:
     """Send and wait for the head of the answer. Raises UpstreamError for network faults."""
     request = shaped.request
     await provider.authorize(request, client)
@@ -69,10 +54,10 @@ def account_timeouts(account: Account, config: Config) -> Timeouts:
     return timeouts_from(account.settings.get("timeouts"), timeouts_from(config.timeouts, Timeouts()))
 
 
-async def read_error(provider: Provider, shaped: Shaped, response: Response) -> UpstreamError:
+async def read_error(provider: Provider, shaped: Shaped, response: UpstreamResponse) -> UpstreamError:
     """The error in an answer whose status says so, judged by the provider."""
     try:
-        body = plain(await response.read(LARGEST_ERROR))
+        body = plain(await read_whole(response, LARGEST_ERROR))
     except UpstreamError:
         body = b""
     error = shaped.upstream.decode_error(response.status, body)

@@ -1,75 +1,78 @@
-"""The HTTP client: one session per proxy, kept and reused."""
+"""The HTTP client: directly over connections of our own, through a proxy by aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
-from functools import lru_cache
-from typing import Any
-from urllib.parse import urlsplit
-
-import aiohttp
-from yarl import URL
+from typing import Any, Protocol
 
 from cpa.errors import UpstreamError
-from cpa.upstream.faults import is_socks_fault, network_fault
+from cpa.upstream.address import Origin, split_url
+from cpa.upstream.connection import NEVER, Connection, Limits
+from cpa.upstream.decoding import ACCEPTED, decoders, unpack
+from cpa.upstream.faults import WireFault, badly_packed, network_fault
+from cpa.upstream.pool import ConnectionPool
+from cpa.upstream.proxied import ProxiedSessions
 from cpa.upstream.proxies import choose_proxy
-from cpa.upstream.timeouts import IdleGuard, Timeouts
+from cpa.upstream.timeouts import Timeouts
 
-SESSIONS = 64
-HEAD_LIMIT = 64 * 1024
-READ_BUFFER = 256 * 1024
 LARGEST_BODY = 512 * 1024 * 1024
+_UNASKED = frozenset({"disconnected", "connection_lost"})
+"""Faults of a kept connection that was closed before it carried the request."""
 
 
-class UpstreamResponse:
-    """An answer whose head has arrived. Read it whole or piece by piece, then ``close``."""
+class UpstreamResponse(Protocol):
+    """An answer whose head has arrived. Read it piece by piece, then ``close``."""
 
-    def __init__(self, response: aiohttp.ClientResponse, guard: IdleGuard, host: str) -> None:
-        self._response = response
-        self._guard = guard
-        self._host = host
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
+    status: int
+    headers: Mapping[str, str]
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """Pieces as they arrive. Raises UpstreamError when the connection is lost or silent for too long."""
-        guard, content, now = self._guard, self._response.content, asyncio.get_running_loop().time
-        try:
-            while True:
-                guard.reading = True
-                chunk = await content.readany()
-                guard.reading = False
-                guard.last_activity = now()
-                if not chunk:
-                    return
-                yield chunk
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as fault:
-            raise network_fault(fault, self._host) from fault
-
-    async def read(self, limit: int = LARGEST_BODY) -> bytes:
-        """The whole body. Raises UpstreamError as :meth:`chunks` does, or when it exceeds ``limit`` bytes."""
-        pieces, size = [], 0
-        async for chunk in self.chunks():
-            size += len(chunk)
-            if size > limit:
-                raise network_fault(aiohttp.ClientPayloadError(), self._host)
-            pieces.append(chunk)
-        return b"".join(pieces)
 
     def close(self) -> None:
         """Give the connection back when the answer was read to its end, else drop it at once."""
-        self._guard.stop()
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+
+
+class DirectResponse:
+    """The answer on a connection of our own."""
+
+    def __init__(self, connection: Connection, origin: Origin, pool: ConnectionPool) -> None:
+        self._connection: Connection | None = connection
+        self._origin = origin
+        self._pool = pool
+        self.status = connection.status
+        self.headers: Mapping[str, str] = connection.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See :class:`UpstreamResponse`."""
+        connection, host = self._connection, self._origin.host
+        if connection is None:
+            return
+        encoding = self.headers.get("Content-Encoding")
+        chain = decoders(encoding) if encoding else None
+        try:
+            while piece := await connection.read():
+                if not chain:
+                    yield piece
+                    continue
+                for unpacked in unpack(chain, piece):
+                    yield unpacked
+        except (WireFault, TimeoutError) as fault:
+            raise network_fault(fault, host) from fault
+        except ValueError as fault:
+            raise network_fault(badly_packed(host), host) from fault
+
+    def close(self) -> None:
+        """See :class:`UpstreamResponse`."""
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.finish():
+            self._pool.give_back(self._origin, connection)
 
 
 class UpstreamClient:
-    """Sends requests. Owns its sessions; ``close`` ends them.
+    """Sends requests. Owns its connections; ``close`` ends them.
 
     ``proxy`` gives the current global ``proxy-url``.
     """
@@ -77,10 +80,8 @@ class UpstreamClient:
     def __init__(self, proxy: Callable[[], str], environ: Mapping[str, str] = os.environ) -> None:
         self._proxy = proxy
         self._environ = environ
-        self._sessions: OrderedDict[str, aiohttp.ClientSession] = OrderedDict()
-        self._closing: set[asyncio.Task[None]] = set()
-        self._answered: set[tuple[aiohttp.ClientSession, str]] = set()
-        """Hosts that have answered in a session: a connection to them may be an old one."""
+        self._pool = ConnectionPool()
+        self._proxied = ProxiedSessions()
 
     async def send(
         self,
@@ -97,35 +98,36 @@ class UpstreamClient:
         Raises UpstreamError for every network fault. A connection that was kept open and turns out to be closed
         by the other side is replaced once.
         """
-        parts = urlsplit(url)
-        host = parts.hostname or "upstream"
-        session = self._session(choose_proxy(account_proxy, self._proxy(), host, self._environ, parts.scheme))
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeouts.total if timeouts.total else 0.0
-        for attempt in (1, 2):
+        try:
+            origin, target = split_url(url)
+        except ValueError as fault:
+            raise network_fault(fault, "upstream") from fault
+        proxy = choose_proxy(account_proxy, self._proxy(), origin.host, self._environ, origin.scheme)
+        if proxy:
+            return await self._proxied.send(method, url, proxy, headers, body, timeouts)
+        try:
+            request = request_bytes(method, origin, target, headers, body)
+            return DirectResponse(await self._exchange(method, origin, request, timeouts), origin, self._pool)
+        except (WireFault, TimeoutError, ValueError) as fault:
+            raise network_fault(fault, origin.host) from fault
+
+    async def _exchange(self, method: str, origin: Origin, request: bytes, timeouts: Timeouts) -> Connection:
+        """A connection that has carried the request and has the answer's head."""
+        now = asyncio.get_running_loop().time()
+        first_byte, idle, total = timeouts.first_byte, timeouts.idle, timeouts.total
+        limits = Limits(now + first_byte if first_byte else NEVER, idle or NEVER, now + total if total else NEVER)
+        headless = method == "HEAD"
+        kept = self._pool.take(origin)
+        if kept is not None:
             try:
-                async with asyncio.timeout(_shortest(timeouts.first_byte, timeouts.total)):
-                    response = await session.request(
-                        method,
-                        _url(url),
-                        data=body,
-                        headers=headers,
-                        allow_redirects=False,
-                        timeout=_connect_timeout(timeouts.connect),
-                    )
-                self._answered.add((session, host))
-                return UpstreamResponse(response, IdleGuard(response, timeouts.idle, deadline), host)
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError) as fault:
-                if attempt == 1 and (session, host) in self._answered:
-                    continue
-                raise network_fault(fault, host) from fault
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as fault:
-                raise network_fault(fault, host) from fault
-            except Exception as fault:
-                if is_socks_fault(fault):
-                    raise network_fault(fault, host) from fault
-                raise
-        raise AssertionError("unreachable")
+                await kept.send(request, limits, headless=headless)
+                return kept
+            except WireFault as fault:
+                if fault.code not in _UNASKED or kept.status:
+                    raise
+        connection = await self._pool.open(origin, timeouts.connect)
+        await connection.send(request, limits, headless=headless)
+        return connection
 
     async def request(
         self,
@@ -147,72 +149,52 @@ class UpstreamClient:
             account_proxy=account.proxy_url if account is not None else "",
         )
         try:
-            return response.status, response.headers, await response.read(64 * 1024 * 1024)
+            return response.status, response.headers, await read_whole(response, 64 * 1024 * 1024)
         finally:
             response.close()
 
-    def _session(self, proxy: str) -> aiohttp.ClientSession:
-        known = self._sessions.get(proxy)
-        if known is not None:
-            self._sessions.move_to_end(proxy)
-            return known
-        session = _new_session(proxy)
-        self._sessions[proxy] = session
-        if len(self._sessions) > SESSIONS:
-            _, oldest = self._sessions.popitem(last=False)
-            self._answered = {pair for pair in self._answered if pair[0] is not oldest}
-            task = asyncio.get_running_loop().create_task(oldest.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-        return session
-
     async def close(self) -> None:
-        """Close every session."""
-        sessions = list(self._sessions.values())
-        self._sessions.clear()
-        for session in sessions:
-            await session.close()
-        if self._closing:
-            await asyncio.gather(*self._closing, return_exceptions=True)
+        """Close every connection."""
+        self._pool.close()
+        await self._proxied.close()
 
 
-def _shortest(*limits: float) -> float | None:
-    return min((limit for limit in limits if limit), default=None)
+async def read_whole(response: UpstreamResponse, limit: int = LARGEST_BODY) -> bytes:
+    """The whole body. Raises UpstreamError as ``chunks`` does, or when it exceeds ``limit`` bytes."""
+    pieces, size = [], 0
+    async for chunk in response.chunks():
+        size += len(chunk)
+        if size > limit:
+            raise network_fault(WireFault(502, "answer_too_large", f"the answer exceeds {limit} bytes"), "")
+        pieces.append(chunk)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-@lru_cache(maxsize=1024)
-def _url(url: str) -> URL:
-    return URL(url, encoded=True)
+def request_bytes(method: str, origin: Origin, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """A request as it goes on the wire. Raises ValueError for a header that would break out of its line."""
+    lines = [f"{method} {target} HTTP/1.1"]
+    missing = dict(_DEFAULTS)
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in _OURS:
+            continue
+        missing.pop(lower, None)
+        lines.append(f"{name}: {value}")
+    if "host" in missing:
+        missing["host"] = f"Host: {origin.authority}"
+    lines += missing.values()
+    if body is not None or method not in _BODILESS:
+        lines.append(f"Content-Length: {len(body or b'')}")
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
+        raise ValueError("a header holds a line break")
+    return b"%b\r\n\r\n%b" % (head.encode("utf-8", "surrogateescape"), body or b"")
 
 
-@lru_cache(maxsize=64)
-def _connect_timeout(seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=seconds or None, sock_connect=seconds or None)
+_DEFAULTS = {"host": "", "accept": "Accept: */*", "accept-encoding": f"Accept-Encoding: {ACCEPTED}"}
+"""Lines of headers that are sent when nothing else was asked for, by name."""
+_OURS = frozenset({"content-length", "connection", "transfer-encoding", "keep-alive", "te", "upgrade"})
+"""Headers that the connection sets itself."""
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
-
-def _new_session(proxy: str) -> aiohttp.ClientSession:
-    scheme = urlsplit(proxy).scheme.lower()
-    options: dict[str, Any] = {"limit": 0, "keepalive_timeout": 90.0, "ttl_dns_cache": 30}
-    connector: aiohttp.BaseConnector
-    http_proxy: str | None = None
-    if scheme.startswith("socks"):
-        from aiohttp_socks import ProxyConnector
-
-        connector = ProxyConnector.from_url(proxy.replace("socks5h://", "socks5://", 1), rdns=True, **options)
-    else:
-        connector = aiohttp.TCPConnector(**options)
-        http_proxy = proxy or None
-    return aiohttp.ClientSession(
-        connector=connector,
-        proxy=http_proxy,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=True,
-        read_bufsize=READ_BUFFER,
-        max_line_size=HEAD_LIMIT,
-        max_field_size=HEAD_LIMIT,
-        skip_auto_headers=("User-Agent",),
-        raise_for_status=False,
-    )
-
-
-__all__ = ["UpstreamClient", "UpstreamError", "UpstreamResponse"]
+__all__ = ["DirectResponse", "UpstreamClient", "UpstreamError", "UpstreamResponse", "read_whole", "request_bytes"]

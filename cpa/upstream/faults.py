@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 
 import aiohttp
@@ -13,9 +15,56 @@ UNREACHED = frozenset({"proxy_error", "tls_error", "dns_error", "connect_timeout
 UNREACHED_COOLDOWN = 5.0
 
 
+class WireFault(Exception):
+    """What went wrong on a connection of our own; ``status``, ``code`` and ``message`` as the client is told."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+def closed_early(host: str) -> WireFault:
+    """Not a byte of an answer came."""
+    return WireFault(502, "disconnected", f"{host} closed the connection without an answer")
+
+
+def cut_off(host: str) -> WireFault:
+    """The answer ended before its end."""
+    return WireFault(502, "connection_lost", f"the connection to {host} was lost before the answer was complete")
+
+
+def not_http(host: str) -> WireFault:
+    """The answer breaks the rules of HTTP or has a head beyond reason."""
+    return WireFault(502, "bad_response", f"{host} sent something that is not HTTP")
+
+
+def badly_packed(host: str) -> WireFault:
+    """The body is not what its Content-Encoding says."""
+    return WireFault(502, "bad_encoding", f"{host} sent a body that cannot be unpacked")
+
+
+def connecting_failed(fault: OSError, host: str) -> WireFault:
+    """Resolving, connecting or the TLS handshake failed."""
+    match fault:
+        case ssl.SSLCertVerificationError():
+            reason = fault.verify_message or fault.reason or "verification failed"
+            return WireFault(502, "tls_error", f"the certificate of {host} is not valid: {reason}")
+        case ssl.SSLError():
+            return WireFault(502, "tls_error", f"the TLS handshake with {host} failed")
+        case socket.gaierror():
+            return WireFault(502, "dns_error", f"the name {host} cannot be resolved")
+    reason = os.strerror(fault.errno) if fault.errno else "connection failed"
+    return WireFault(502, "connect_error", f"{host} cannot be reached: {reason}")
+
+
 def network_fault(fault: BaseException, host: str) -> UpstreamError:
-    """An UpstreamError for what aiohttp (or a timeout) raised while talking to ``host``."""
-    status, code, message = _describe(fault, host)
+    """An UpstreamError for what a connection of our own, aiohttp or a timeout raised while talking to ``host``."""
+    if isinstance(fault, WireFault):
+        status, code, message = fault.status, fault.code, fault.message
+    else:
+        status, code, message = _describe(fault, host)
     error = ErrorInfo(status, message, type="server_error", code=code)
     if code in UNREACHED:
         return UpstreamError(error, scope="account", cooldown=UNREACHED_COOLDOWN, reason="network")

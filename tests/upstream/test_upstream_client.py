@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from cpa.errors import UpstreamError
-from cpa.upstream.client import UpstreamClient
+from cpa.upstream.client import UpstreamClient, read_whole
 from cpa.upstream.proxies import choose_proxy
 from cpa.upstream.timeouts import Timeouts, timeouts_from
 
@@ -48,7 +48,7 @@ async def get(client: UpstreamClient, url: str, timeouts: Timeouts | None = None
         "POST", url, headers={}, body=b"{}", timeouts=timeouts or Timeouts(), account_proxy=proxy
     )
     try:
-        return await response.read()
+        return await read_whole(response)
     finally:
         response.close()
 

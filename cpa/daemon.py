@@ -36,13 +36,15 @@ from cpa.management.access import Gate
 from cpa.management.control import ControlSocket
 from cpa.management.hashing import hash_key_in_file, is_plain
 from cpa.management.keep_alive import KeepAlive
+from cpa.management.metrics import MetricsPage
 from cpa.management.mount import mount
 from cpa.management.resources import all_routes
 from cpa.management.resp import RespServer
 from cpa.management.services import Management
 from cpa.management.writing import ConfigWriter
+from cpa.metrics.metrics import Metrics
 from cpa.plugins.manager import Plugins
-from cpa.plugins.values import Host
+from cpa.plugins.values import Host, UsageRecord
 from cpa.server.app import create_app
 from cpa.server.listener import Listener
 from cpa.server.services import Services
@@ -117,6 +119,8 @@ class Daemon:
         self.usage = UsageStore(
             _database(store), self.log, lambda: store.current.usage_event_retention_days, self._priced
         )
+        self.metrics = Metrics(self._metric_sources, self._cost)
+        self._services: Services | None = None
         self._resp = RespServer(self.gate, self.usage_queue, lambda: store.current, self.log)
         self._notifier = Notifier(environ)
         self._listener: Listener | None = None
@@ -164,10 +168,10 @@ class Daemon:
             limits=self.limits,
             log=get_logger("cpa.exchange"),
         )
-        self._follow_recording(config)
         self.store.subscribe(lambda old, new: self._reloaded(old, new, exchange))
         folder = self.store.path.absolute().parent
         self._listener = Listener(self._application(exchange), config, self.log, folder, self._resp.protocol)
+        self._follow_recording(config)
         await self._listener.start()
         if self._control is not None:
             await self._control.start()
@@ -203,6 +207,7 @@ class Daemon:
         if self._listener is not None:
             await self._listener.stop()
         await self.plugins.call_all("cpa_stop")
+        await self.metrics.stop()
         for task in self._tasks:
             task.cancel()
         hashing = [self._hashing] if self._hashing is not None else []
@@ -222,7 +227,7 @@ class Daemon:
         self._notifier.ready("serving")
 
     def _application(self, exchange: Exchange) -> Any:
-        services = Services(
+        services = self._services = Services(
             exchange=exchange,
             formats=self.formats,
             catalog=self.catalog,
@@ -234,8 +239,32 @@ class Daemon:
         return create_app(services)
 
     def _follow_recording(self, config: Config) -> None:
+        self.metrics.configure(enabled=config.metrics.enable)
+        meter = self.metrics.meter
         if self._exchange is not None:
             self._exchange.usage_sink = self._record if config.usage_statistics_enabled else None
+            self._exchange.observers.meter = meter
+        if self._services is not None:
+            self._services.count_answer = meter.answered if meter is not None else None
+
+    def _metric_sources(self) -> Any:
+        from cpa.metrics.state import Sources
+
+        return Sources(
+            pool=self.pool,
+            store=self.store,
+            usage=self.usage,
+            usage_queue=self.usage_queue,
+            running=lambda: self._exchange.observers.running if self._exchange is not None else 0,
+            login_again=lambda account: (state := self.renewals.state(account)) is not None and state.login_again,
+            refreshes=lambda: self.renewals.results,
+        )
+
+    def _cost(self, record: UsageRecord) -> int | None:
+        """Nano-dollars of an attempt."""
+        return self.prices().cost(
+            record.usage, model=record.model, requested=record.requested_model, provider=record.provider
+        )
 
     def _record(self, event: Event) -> None:
         """Take an attempt into the durable record and the queue of collectors."""
@@ -280,6 +309,7 @@ class Daemon:
         if self._local_password and self.on_silence is not None:
             self._keep_alive = KeepAlive(self._local_password, self.on_silence)
             router.add_get("/keep-alive", self._keep_alive.handle)
+        router.add_get("/metrics", MetricsPage(self.metrics, self.gate, lambda: self.store.current).handle)
         for add in self.plugins.implementations("cpa_routes"):
             add(router=router)
 
@@ -346,6 +376,7 @@ def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:
             yield account.secret
     for key in config.api_keys:
         yield key if isinstance(key, str) else key.key
+    yield config.metrics.key
     yield config.remote_management.secret_key
 
 

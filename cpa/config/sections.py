@@ -238,6 +238,14 @@ class ClientKey(Section):
             raise ValueError("expected a date such as 2026-12-31 or a time such as 2026-12-31T18:00:00Z") from None
 
 
+class MetricsSection(Section):
+    """The page that Prometheus reads."""
+
+    enable: bool = False
+    key: Trimmed = ""
+    """Opens the page and nothing else; the management key opens it too."""
+
+
 class PriceEntry(Section):
     """What a model costs, in USD per million tokens."""
 

@@ -16,6 +16,7 @@ from cpa.config.sections import (
     ErrorRule,
     HeaderDefaults,
     KeyEntry,
+    MetricsSection,
     ModelRoute,
     Natural,
     OAuthAlias,
@@ -101,6 +102,7 @@ class Config(Section):
     shutdown_timeout: float = Field(default=30.0, ge=0)
 
     debug: bool = False
+    metrics: MetricsSection = Field(default_factory=MetricsSection)
     pprof: Pprof = Field(default_factory=Pprof)
     commercial_mode: bool = False
     logging_to_file: bool = False

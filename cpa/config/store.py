@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from cpa.config.load import LoadedConfig, load_bytes, load_config, read_bytes
 from cpa.config.settings import Config
+from cpa.errors import ConfigError
 
 Subscriber = Callable[[Config, Config], None]
 """``subscriber(old, new)``"""
@@ -23,6 +25,12 @@ class ConfigStore:
         self._environ = environ
         self._loaded = load_config(path, environ=environ)
         self._subscribers: list[Subscriber] = []
+        self.applied = 0
+        """Changes of the file that were put in force."""
+        self.refused = 0
+        """Changes of the file that were found wrong."""
+        self.applied_at = time.time()
+        """When the snapshot in force was read, Unix seconds."""
 
     @property
     def current(self) -> Config:
@@ -55,7 +63,11 @@ class ConfigStore:
         content = read_bytes(self.path)
         if not content.strip() or sha256(content).hexdigest() == self._loaded.digest:
             return None
-        return load_bytes(content, self.path, environ=self._environ)
+        try:
+            return load_bytes(content, self.path, environ=self._environ)
+        except ConfigError:
+            self.refused += 1
+            raise
 
     def swap(self, loaded: LoadedConfig) -> bool:
         """Put a configuration in force and tell the subscribers; False when it is in force already.
@@ -65,6 +77,7 @@ class ConfigStore:
         if loaded.digest == self._loaded.digest:
             return False
         old, self._loaded = self._loaded.config, loaded
+        self.applied, self.applied_at = self.applied + 1, time.time()
         failure: Exception | None = None
         for subscriber in self._subscribers:
             try:

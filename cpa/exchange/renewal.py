@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -90,6 +91,8 @@ class Renewals:
         self._unsaved: dict[str, _Unsaved] = {}
         self._changed = asyncio.Event()
         self._stopping = False
+        self.results: Counter[tuple[str, str]] = Counter()
+        """Refreshes since the start, by provider and ``success``, ``failure`` or ``login_again``."""
         roster.subscribe(self._follow)
 
     # -- what others ask ---------------------------------------------------------------------------------------
@@ -269,11 +272,17 @@ class Renewals:
         self._succeeded(name)
         return True
 
+    def _count(self, name: str, result: str) -> None:
+        account = self._primary(name)
+        self.results[account.provider if account is not None else "", result] += 1
+
     def _succeeded(self, name: str) -> None:
+        self._count(name, "success")
         now = self._wall()
         self._schedule.succeeded(name, self._due(name, now), now)
 
     def _failed(self, name: str, reason: str, *, terminal: bool = False, retry_after: float | None = None) -> None:
+        self._count(name, "login_again" if terminal else "failure")
         self._schedule.failed(name, reason, self._wall(), terminal=terminal, retry_after=retry_after)
         advice = "log in again" if terminal else "it is tried again later"
         self._log.warning("login could not be refreshed", file=name, reason=reason, advice=advice)

@@ -49,23 +49,31 @@ class Gate:
         """Whether there has been one since the start."""
         return self._was_enabled
 
-    async def admit(self, request: web.Request, config: Config) -> None:
-        """Let the request in. Raises Refusal."""
+    async def admit(self, request: web.Request, config: Config, *, also: str = "") -> None:
+        """Let the request in; ``also`` is another key that opens this door, from anywhere. Raises Refusal."""
         refuse_foreign_pages(request, config)
         address = client_address(request.remote or "", forwarded_for(request.headers), config.trusted_proxies)
         key = management_key(request)
         page = _page_by_name(request, config)
-        await self.check(
-            key, address, is_loopback(address), config, page=page, counts=bool(key) or not by_browser(request)
-        )
+        counts = bool(key) or not by_browser(request)
+        await self.check(key, address, is_loopback(address), config, page=page, counts=counts, also=also)
 
     async def check(
-        self, key: str, address: str, local: bool, config: Config, *, page: bool = False, counts: bool = True
+        self,
+        key: str,
+        address: str,
+        local: bool,
+        config: Config,
+        *,
+        page: bool = False,
+        counts: bool = True,
+        also: str = "",
     ) -> None:
         """Judge a key from an address. Raises Refusal.
 
         ``counts`` False leaves a failure out of the lock-out. ``page``: the failures of web pages are counted apart
-        from those of programs, so that no page can shut the owner's programs out.
+        from those of programs, so that no page can shut the owner's programs out. ``also`` is another key that is
+        good here, from any address, where the management key is only good if it may be used from there.
         """
         secret = config.remote_management.secret_key
         if secret != self._secret:
@@ -76,13 +84,13 @@ class Gate:
         if local and self._local_password and _equal(key, self._local_password):
             self.lockout.succeeded(who)
             return
-        remote_allowed = config.remote_management.allow_remote or bool(self._password)
-        if not local and not remote_allowed:
+        manages = local or config.remote_management.allow_remote or bool(self._password)
+        if not manages and not also:
             raise Refusal(403, "remote management disabled")
-        if not secret and not self._password and not (local and self._local_password):
+        if not (secret or self._password or also or (local and self._local_password)):
             raise Refusal(403, "remote management key not set")
         right = bool(key) and (
-            (bool(self._password) and _equal(key, self._password)) or await self._matches(key, secret, who)
+            (bool(also) and _equal(key, also)) or (manages and await self._is_management_key(key, secret, who))
         )
         if right:
             self.lockout.succeeded(who)
@@ -96,7 +104,9 @@ class Gate:
             message = f"IP banned due to too many failed attempts. Try again in {duration_text(left)}"
             raise Refusal(403, message)
 
-    async def _matches(self, key: str, secret: str, who: str) -> bool:
+    async def _is_management_key(self, key: str, secret: str, who: str) -> bool:
+        if self._password and _equal(key, self._password):
+            return True
         if not secret:
             return False
         if secret.startswith(HASH_PREFIXES):

@@ -57,6 +57,8 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = response.status
         return response
     finally:
+        if services.count_answer is not None:
+            services.count_answer(_route(request), status)
         if not request.get(EXCHANGED):
             services.log.info(
                 "request",
@@ -66,6 +68,12 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
                 status=status,
                 duration_ms=round((time.monotonic() - begun) * 1000),
             )
+
+
+def _route(request: web.Request) -> str:
+    """The pattern of the request's path; the same for all paths that nobody serves."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "other"
 
 
 async def _answer(request: web.Request, handler: Handler, config: Config) -> web.StreamResponse:

@@ -43,6 +43,8 @@ class Services(Struct):
     """``cpa_authenticate``, None when no plugin implements it."""
     add_routes: Callable[[web.UrlDispatcher], None] | None = None
     """Lets plugins add client routes."""
+    count_answer: Callable[[str, int], None] | None = None
+    """Told the route and the status of every HTTP request; None while nobody counts."""
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)

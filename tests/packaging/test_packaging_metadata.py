@@ -38,6 +38,7 @@ def test_every_builtin_plugin_has_its_entry_point() -> None:
 DISTRIBUTIONS = {
     "aiohttp_socks": "aiohttp-socks",
     "backports": "backports.zstd",
+    "prometheus_client": "prometheus-client",
     "re2": "google-re2",
     "yaml": "pyyaml",
 }

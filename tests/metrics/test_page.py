@@ -179,7 +179,7 @@ async def test_the_page_tells_no_secret(daemon: Daemon) -> None:
         ({"Authorization": "Bearer scrape"}, 200),
         ({"Authorization": "Bearer manage"}, 200),
         ({"X-Management-Key": "manage"}, 200),
-        ({"Authorization": "Bearer scrape", "Host": "evil.test"}, 403),
+        ({"Authorization": "Bearer scrape", "Host": "evil.test"}, 421),
         ({"Authorization": "Bearer scrape", "Origin": "https://evil.test"}, 403),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -154,9 +155,13 @@ class Event(Struct, kw_only=True):
 
 def timestamp(ms: int) -> str:
     """RFC 3339 in UTC, fractions without trailing zeros: ``2026-01-31T12:00:00.5Z``."""
-    whole = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f".{ms % 1000:03}".rstrip("0") if ms % 1000 else ""
-    return f"{whole}{fraction}Z"
+    return f"{_second(ms // 1000)}{fraction}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_timestamp(text: str) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from cpa.usage.event import LONGEST_BODY, Event, bucket, timestamp
 
-_KEY = "INSERT OR IGNORE INTO usage_event_keys (event_key, created_at) VALUES (?, ?)"
+Item = TypeVar("Item")
+
 _EVENT_COLUMNS = (
     "event_key", "api_group_key", "provider", "endpoint", "auth_type", "request_id", "model", "requested_model",
     "timestamp", "ts_ms", "source", "auth_index", "failed", "latency_ms", "input_tokens", "output_tokens",
@@ -15,10 +17,11 @@ _EVENT_COLUMNS = (
     "uncached_tokens", "cache_creation_1h_tokens", "attempt", "final", "status_code", "error_code", "fail_body",
     "ttft_ms", "stream", "client_format", "upstream_format", "estimated", "cost_nanos", "created_at",
 )  # fmt: skip
-_EVENT = (
-    f"INSERT OR IGNORE INTO usage_events ({', '.join(_EVENT_COLUMNS)}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
-)
+_KEYS = "INSERT OR IGNORE INTO usage_event_keys (event_key, created_at) VALUES "
+_EVENTS = f"INSERT OR IGNORE INTO usage_events ({', '.join(_EVENT_COLUMNS)}) VALUES "  # noqa: S608
+_ROWS = (100, 10, 1)
+"""How many rows one statement writes. Python hands its lock over at every statement, so many small ones would make the
+event loop wait for its turn over and over."""
 _PLACE = (
     "bucket_start",
     "api_group_key",
@@ -44,16 +47,16 @@ _ROLLUP = (
 
 def insert(connection: sqlite3.Connection, events: Iterable[Event], now_ms: int) -> int:
     """Write events in one transaction; how many were new. Raises sqlite3.Error, and then none is written."""
-    created, added = timestamp(now_ms), 0
+    created = timestamp(now_ms)
+    keyed = {event.event_key(): event for event in events}
     rollups: dict[tuple[object, ...], list[int]] = {}
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for event in events:
-            key = event.event_key()
-            if connection.execute(_KEY, (key, created)).rowcount == 0:
-                continue
-            connection.execute(_EVENT, _row(event, key, created))
-            added += 1
+        for key in _known(connection, list(keyed)):
+            del keyed[key]
+        _write(connection, _KEYS, [(key, created) for key in keyed])
+        _write(connection, _EVENTS, [_row(event, key, created) for key, event in keyed.items()])
+        for event in keyed.values():
             sums = rollups.setdefault(_place(event), [0] * len(_SUMS))
             for index, value in enumerate(_share(event)):
                 sums[index] += value
@@ -63,7 +66,33 @@ def insert(connection: sqlite3.Connection, events: Iterable[Event], now_ms: int)
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return added
+    return len(keyed)
+
+
+def _known(connection: sqlite3.Connection, keys: list[str]) -> list[str]:
+    """Those of some keys that were written before."""
+    found: list[str] = []
+    for chunk in _chunks(keys):
+        marks = ", ".join("?" * len(chunk))
+        query = f"SELECT event_key FROM usage_event_keys WHERE event_key IN ({marks})"  # noqa: S608
+        found += [row[0] for row in connection.execute(query, chunk)]
+    return found
+
+
+def _write(connection: sqlite3.Connection, statement: str, rows: list[tuple[object, ...]]) -> None:
+    """Write rows of one width, many with each statement."""
+    for chunk in _chunks(rows):
+        marks = f"({', '.join('?' * len(chunk[0]))})"
+        connection.execute(statement + ", ".join([marks] * len(chunk)), [value for row in chunk for value in row])
+
+
+def _chunks(items: list[Item]) -> Iterator[list[Item]]:
+    """Pieces of few different sizes, so that their statements are prepared once."""
+    at = 0
+    for size in _ROWS:
+        while len(items) - at >= size:
+            yield items[at : at + size]
+            at += size
 
 
 def _row(event: Event, key: str, created: str) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ import click
 import pluggy
 
 from cpa.plugins import hookspecs
-from cpa.plugins.manager import GROUP
+from cpa.plugins.manager import GROUP, create
 
 
 def add_plugin_commands(group: click.Group) -> None:
@@ -19,9 +19,10 @@ def add_plugin_commands(group: click.Group) -> None:
     plugins: list[tuple[str, object]] = []
     for point in entry_points(group=GROUP):
         try:
-            module = point.load()
-            factory = getattr(module, "create_plugin", None)
-            plugins.append((point.name, factory() if callable(factory) else module))
+            plugins.append((point.name, create(point.load(), {})))
+        except ImportError as fault:
+            if not point.extras:
+                click.echo(f"plugin {point.name} left out: {type(fault).__name__}: {fault}", err=True)
         except Exception as fault:
             click.echo(f"plugin {point.name} left out: {type(fault).__name__}: {fault}", err=True)
     collect(group, plugins)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -50,13 +50,13 @@ class Plugins:
             distribution = point.dist.name if point.dist is not None else ""
             status = PluginStatus(point.name, "loaded", distribution=distribution)
             self.statuses.append(status)
-            if not enabled(config, point.name):
+            if not enabled(config, point):
                 status.state = "disabled"
                 continue
             try:
                 self._load_one(point, config)
             except Exception as fault:
-                status.state, status.reason = "failed", f"{type(fault).__name__}: {fault}"
+                status.state, status.reason = "failed", _reason(fault, point)
                 self._log.error("plugin left out", plugin=point.name, reason=status.reason)
         self._collect_providers()
 
@@ -71,9 +71,7 @@ class Plugins:
             raise
 
     def _load_one(self, point: EntryPoint, config: Config) -> None:
-        module = point.load()
-        factory = getattr(module, "create_plugin", None)
-        self.register(factory() if callable(factory) else module, point.name, config)
+        self.register(create(point.load(), settings_of(config, point.name)), point.name, config)
 
     def _configure_one(self, plugin: object, name: str, config: Config) -> None:
         for implementation in self._manager.hook.cpa_configure.get_hookimpls():
@@ -151,6 +149,22 @@ def settings_of(config: Config, name: str) -> dict[str, Any]:
     return dict(settings) if isinstance(settings, dict) else {}
 
 
-def enabled(config: Config, name: str) -> bool:
-    """Whether the configuration lets a plugin be loaded."""
-    return bool(settings_of(config, name).get("enabled", True))
+def enabled(config: Config, point: EntryPoint) -> bool:
+    """Whether the configuration lets a plugin be loaded. One that needs an extra must be asked for."""
+    return bool(settings_of(config, point.name).get("enabled", not point.extras))
+
+
+def create(module: Any, settings: Mapping[str, Any]) -> object:
+    """The plugin of a module: what its ``create_plugin`` makes (of the settings, if it takes them), else itself."""
+    factory = getattr(module, "create_plugin", None)
+    if not callable(factory):
+        return module
+    return factory(settings) if inspect.signature(factory).parameters else factory()
+
+
+def _reason(fault: Exception, point: EntryPoint) -> str:
+    """Why a plugin could not be loaded, and what helps when packages of its extra are missing."""
+    reason = f"{type(fault).__name__}: {fault}"
+    if isinstance(fault, ImportError) and point.extras and point.dist is not None:
+        return f"{reason}; install {point.dist.name}[{','.join(point.extras)}]"
+    return reason

@@ -390,3 +390,26 @@ async def test_a_configuration_can_be_refused_before_it_is_written(start: Start)
             assert answer.status == 400
             assert (await answer.json())["message"] == "debug: not here"
     assert running.daemon.store.path.read_bytes() == before
+
+
+async def test_create_plugin_may_take_the_settings(tmp_path: Path) -> None:
+    from importlib.metadata import EntryPoint
+
+    import structlog
+
+    (tmp_path / "choosy_plugin_for_test.py").write_text(
+        "taken = []\ndef create_plugin(settings):\n    taken.append(settings)\n    return object()\n"
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text("plugins: {configs: {choosy: {level: 3}}}\n")
+    import sys
+
+    sys.path.insert(0, str(tmp_path))
+    try:
+        plugins = Plugins(structlog.get_logger())
+        plugins.load(ConfigStore(path, {}).current, [EntryPoint("choosy", "choosy_plugin_for_test", "cpa")])
+        from choosy_plugin_for_test import taken
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert [status.state for status in plugins.statuses] == ["loaded"]
+    assert taken == [{"level": 3}]

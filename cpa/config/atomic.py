@@ -18,22 +18,28 @@ _NO_RENAME = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, err
 """Renaming or making a file beside it is impossible, e.g. a single file mounted into a container."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+class ChangedMeanwhile(OSError):
+    """Somebody else wrote the file after it was read; nothing was written."""
+
+
+def write_atomically(path: Path, content: bytes, *, expected: bytes | None = None) -> None:
     """Replace a file by temp file, fsync and rename, keeping its mode and owner (0600 for a new one).
 
     A symbolic link stays one: its target is replaced. Where renaming is impossible the file is written in place, after
-    a copy was kept as ``<name>.bak`` if that can be made. Raises OSError.
+    a copy was kept as ``<name>.bak`` if that can be made. ``expected`` is what the file must hold at that moment.
+    Raises OSError, ChangedMeanwhile among them.
     """
     target = path.resolve()
     try:
-        _replace(target, content)
+        _replace(target, content, expected)
     except OSError as fault:
         if fault.errno not in _NO_RENAME or not target.exists():
             raise
+        _refuse_changed(target, expected)
         _write_in_place(target, content)
 
 
-def _replace(target: Path, content: bytes) -> None:
+def _replace(target: Path, content: bytes, expected: bytes | None) -> None:
     status = target.stat() if target.exists() else None
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
@@ -45,12 +51,40 @@ def _replace(target: Path, content: bytes) -> None:
         if status and (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             with suppress(OSError):
                 os.chown(name, status.st_uid, status.st_gid)
-        os.replace(name, target)
+        _move(name, target, expected)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)
         raise
     _sync_folder(target.parent)
+
+
+def _move(name: str, target: Path, expected: bytes | None) -> None:
+    """Put the temp file in the target's place; when that holds something unexpected it stays there."""
+    if expected is None or not _exchanged(name, target):
+        _refuse_changed(target, expected)
+        os.replace(name, target)
+        return
+    if Path(name).read_bytes() != expected:
+        _exchanged(name, target)
+        raise ChangedMeanwhile(f"{target.name} was changed by somebody else at the same moment")
+    os.unlink(name)
+
+
+def _refuse_changed(target: Path, expected: bytes | None) -> None:
+    if expected is not None and target.read_bytes() != expected:
+        raise ChangedMeanwhile(f"{target.name} was changed by somebody else at the same moment")
+
+
+def _exchanged(name: str, target: Path) -> bool:
+    """Swap two files in one step, so that nothing is lost unseen; False where the system cannot."""
+    import ctypes
+
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(renameat2(here, os.fsencode(name), here, os.fsencode(target), swap) == 0)
 
 
 def _sync_folder(folder: Path) -> None:

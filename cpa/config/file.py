@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cpa.config.atomic import locked, write_atomically
+from cpa.config.atomic import ChangedMeanwhile, locked, write_atomically
 from cpa.config.carry import defaulted, with_unknown
 from cpa.config.list_match import same
 from cpa.config.load import decoded, load_text
@@ -21,11 +22,17 @@ from cpa.errors import ConfigError
 KeyPath: TypeAlias = tuple[str | int, ...]
 """``("gemini-api-key", 0, "prefix")``: keys as in the file and positions in lists."""
 
+ATTEMPTS = 20
+"""Times an edit is made again because the file was saved by somebody else at the same moment."""
 _ORDER = tuple(fields_of(Config))
 
 
 class ConfigConflict(ConfigError):
     """The file is not what the editor believes it is."""
+
+
+class ConfigBusy(ConfigError):
+    """Somebody else keeps saving the file."""
 
 
 class ConfigFile:
@@ -62,21 +69,42 @@ class ConfigFile:
         """Let ``change`` alter the file's data in place and write the differences back, all of them in one go.
 
         Keys of older releases are written under their present names on the way. ``expected`` is the SHA-256 the file
-        must have, otherwise ConfigConflict is raised and nothing is written.
+        must have, otherwise ConfigConflict is raised and nothing is written. When somebody else saves the file at the
+        same moment ``change`` is called again with the newer data; ConfigBusy is raised when that happens on and on.
         """
         with locked(self.path):
-            content = self.path.read_bytes()
-            _expect(expected, content)
-            text = decoded(content, self.path)
-            data, _ = parse(text)
-            wanted = _plain(data)
-            change(wanted)
-            wanted = _plain(wanted)
-            if same(wanted, data):
-                return sha256(content).hexdigest()
-            new = rewrite(text, _plain(migrate(wanted)[0]), _ORDER)
-            load_text(new, environ={})
-            return self._write(content, new)
+            for _ in range(ATTEMPTS):
+                content = self._settled()
+                _expect(expected, content)
+                try:
+                    return self._edited(content, change)
+                except ChangedMeanwhile:
+                    continue
+        raise ConfigBusy(f"{self.path.name} is being changed by somebody else; try again")
+
+    def _edited(self, content: bytes, change: Callable[[dict[str, Any]], None]) -> str:
+        text = decoded(content, self.path)
+        data, _ = parse(text)
+        wanted = _plain(data)
+        change(wanted)
+        wanted = _plain(wanted)
+        if same(wanted, data):
+            return sha256(content).hexdigest()
+        new = rewrite(text, _plain(migrate(wanted)[0]), _ORDER)
+        load_text(new, environ={})
+        return self._write(content, new)
+
+    def _settled(self) -> bytes:
+        """The file's content. Editors save by moving the file away or emptying it first: that is waited out."""
+        for wait in (0.02, 0.05, 0.1, 0.3):
+            try:
+                content = self.path.read_bytes()
+            except FileNotFoundError:
+                content = b""
+            if content.strip():
+                return content
+            time.sleep(wait)
+        return self.path.read_bytes()
 
     def splice_scalar(self, key: str, old: str, new: str) -> str:
         """Replace a value of ``remote-management`` in the file, e.g. a password by its hash.
@@ -99,7 +127,10 @@ class ConfigFile:
             known = self.path.read_bytes() if self.path.exists() else b""
             _expect(expected, known)
             if known != content or not self.path.exists():
-                write_atomically(self.path, content)
+                try:
+                    write_atomically(self.path, content, expected=known if expected is not None else None)
+                except ChangedMeanwhile as fault:
+                    raise ConfigConflict(str(fault)) from None
         return sha256(content).hexdigest()
 
     def _write(self, before: bytes, text: str) -> str:
@@ -107,9 +138,7 @@ class ConfigFile:
         if before.startswith(b"\xef\xbb\xbf"):
             content = b"\xef\xbb\xbf" + content
         if content != before:
-            if self.path.read_bytes() != before:
-                raise ConfigError(f"{self.path.name} was changed by somebody else at the same moment; try again")
-            write_atomically(self.path, content)
+            write_atomically(self.path, content, expected=before)
         return sha256(content).hexdigest()
 
 

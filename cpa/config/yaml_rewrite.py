@@ -17,6 +17,7 @@ from cpa.config.yaml_render import block, entry, literal, one_line
 from cpa.config.yaml_tree import Node, Tree, data_of, read_tree
 from cpa.errors import ConfigError
 
+_ALONE = re.compile(r"\s*,?\s*(?:#.*)?")
 Splice = tuple[int, int, str]
 """Characters from, to, replacement."""
 
@@ -174,7 +175,7 @@ class _Rewriter:
                 return
             for target, origin in zip(new, used, strict=False):
                 item = node.items[origin]
-                self._value(item, old[origin], target, item.start, indent, True)
+                self._value(item, old[origin], target, item.start - 1, indent, True)
             spans = [(item.start, item.end) for item in node.items]
             self._remove_in_flow(spans, keeps)
             end = max(span[1] for span, keep in zip(spans, keeps, strict=True) if keep)
@@ -234,10 +235,19 @@ class _Rewriter:
         for index, keep in enumerate(keeps):
             if keep:
                 kept_before = True
+            elif (lines := self._own_lines(*spans[index])) is not None:
+                self._splice(*lines, "")
             elif kept_before:
                 self._splice(spans[index - 1][1], spans[index][1], "")
             else:
                 self._splice(spans[index][0], spans[index + 1][0], "")
+
+    def _own_lines(self, start: int, end: int) -> tuple[int, int] | None:
+        """The lines of a flow item that shares them with nothing but its comma and its comment; None otherwise."""
+        line_end = self._line_end(end)
+        if self._shares_line(start) or not _ALONE.fullmatch(self._text[end:line_end]):
+            return None
+        return self._line_start(start), min(len(self._text), line_end + len(self._newline))
 
     def _remove_lines(self, spans: list[tuple[int, int]], keeps: list[bool], begins: list[int]) -> None:
         """Take whole lines out; an entry that begins behind something else on its line goes up to the next one."""

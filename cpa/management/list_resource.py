@@ -36,7 +36,18 @@ class ListResource:
         raise NotImplementedError
 
     def tidy(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The items to store. Raises Refusal for what must not be stored."""
+        """The items to store of those a client sent. Raises Refusal for what must not be stored."""
+        return items
+
+    def collapsed(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The list without items that repeat others."""
+        return items
+
+    def refuse(self, items: list[dict[str, Any]]) -> None:
+        """Raise Refusal when the list, as it is to be stored, is wrong."""
+
+    def as_written(self, known: list[Any], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """``items`` without what ``known``, the list in the file, leaves to be understood."""
         return items
 
     def changed(self, known: dict[str, Any], value: dict[str, Any]) -> dict[str, Any] | None:
@@ -66,7 +77,12 @@ class ListResource:
         """Replace the list, given bare, under its key or under ``items``; nothing clears it."""
         content = await read_body(request)
         wanted = self.tidy(_objects(items_in(parse_json(content), self.key) if content.strip() else []))
-        await self.management.writer.edit(request, lambda data: store(data, self.key, wanted))
+        self.refuse(wanted)
+
+        def change(data: dict[str, Any]) -> None:
+            store(data, self.key, self.as_written(stored(data, self.key), wanted))
+
+        await self.management.writer.edit(request, change)
         return ok()
 
     async def patch(self, request: web.Request) -> web.Response:
@@ -82,8 +98,11 @@ class ListResource:
             position = self._position(items, index, wanted)
             known = items[position] if position < len(items) else {}
             new = self.changed(known, value)
-            items[position : position + 1] = [] if new is None else [with_unknown((self.key, position), known, new)]
-            store(data, self.key, self.tidy(items))
+            tidy = [] if new is None else self.tidy([new])
+            tidy = self.as_written(items, tidy)
+            items[position : position + 1] = [with_unknown((self.key, position), known, item) for item in tidy]
+            self.refuse(items)
+            store(data, self.key, self.collapsed(items))
 
         await self.management.writer.edit(request, change)
         return ok()

@@ -21,6 +21,10 @@ class ModelRoutes(ListResource):
         "required": ["alias", "models"],
     }
 
+    def changed(self, known: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+        """Members that are given replace."""
+        return {**known, **value}
+
     def shown(self) -> list[Any]:
         """Every member spelled out."""
         return [route.model_dump(mode="json", by_alias=True) for route in self.management.config.model_routes]

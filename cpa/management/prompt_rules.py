@@ -14,6 +14,7 @@ from cpa.management.lists import not_found, text
 from cpa.management.route import Route
 from cpa.management.services import Management
 
+APPEND = "append"
 _LOWER = ("target", "action", "position")
 _TRIMMED = ("name", "marker")
 _MEMBERS = ("name", "enabled", "models", "target", "action", "content", "marker", "position", "pattern")
@@ -35,11 +36,23 @@ class PromptRules(ListResource):
         return _tidy_rule(value)
 
     def tidy(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Rules that say only what they mean, none of them wrong."""
-        rules = [_tidy_rule(item) for item in items]
-        checked = tuple(PromptRule.model_validate(rule) for rule in rules)
+        """Rules that say only what they mean."""
+        return [_tidy_rule(item) for item in items]
+
+    def as_written(self, known: list[Any], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What is injected stands behind unless something else is said; that need not be said."""
+        silent = {text(rule.get("name")) for rule in known if isinstance(rule, dict) and not rule.get("position")}
+        return [
+            {name: value for name, value in item.items() if name != "position"}
+            if item.get("name") in silent and item.get("position") == APPEND
+            else item
+            for item in items
+        ]
+
+    def refuse(self, items: list[dict[str, Any]]) -> None:
+        """Let the plugin judge all of them."""
+        checked = tuple(PromptRule.model_validate(rule) for rule in items)
         refuse_problems(self.management.plugins, self.management.config.model_copy(update={"prompt_rules": checked}))
-        return rules
 
     def without(self, items: list[Any], request: web.Request) -> list[Any]:
         """By name, or by an exact position."""
@@ -64,14 +77,13 @@ def _tidy_rule(rule: dict[str, Any]) -> dict[str, Any]:
     for name in _LOWER:
         if isinstance(tidy.get(name), str):
             tidy[name] = tidy[name].lower()
-    if tidy.get("action") == "inject" and not tidy.get("position"):
-        tidy["position"] = "append"
     return {name: value for name, value in tidy.items() if name == "enabled" or value not in ("", None, [])}
 
 
 def _shown(rule: PromptRule) -> dict[str, Any]:
     shown = {name: getattr(rule, name) for name in _MEMBERS}
-    return {**shown, "models": list(shown["models"] or ())}
+    position = rule.position or (APPEND if rule.action == "inject" else "")
+    return {**shown, "position": position, "models": list(shown["models"] or ())}
 
 
 def routes(management: Management) -> list[Route]:

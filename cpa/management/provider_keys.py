@@ -40,18 +40,22 @@ class ProviderKeys(ListResource):
     def tidy(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Entries trimmed; those without what they need left out."""
         kept: list[dict[str, Any]] = []
-        seen: set[tuple[str, str]] = set()
         for position, item in enumerate(items):
             entry = tidy_entry(item)
-            if self.needed and not entry.get(self.needed):
-                if self.strict:
-                    raise Refusal(400, f"{self.key}[{position}].{self.needed} is required")
-                continue
-            identity = (str(entry.get("api-key", "")), str(entry.get("base-url", "")))
-            if not (self.unique and identity in seen):
-                seen.add(identity)
+            if entry.get(self.needed) or not self.needed:
                 kept.append(entry)
-        return kept
+            elif self.strict:
+                raise Refusal(400, f"{self.key}[{position}].{self.needed} is required")
+        return self.collapsed(kept)
+
+    def collapsed(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of entries with equal key and base URL only the first, where they must be unique."""
+        if not self.unique:
+            return items
+        first: dict[tuple[str, str], dict[str, Any]] = {}
+        for item in items:
+            first.setdefault((text(item.get("api-key")), _url(item.get("base-url"))), item)
+        return list(first.values())
 
     def without(self, items: list[Any], request: web.Request) -> list[Any]:
         """By key and, when several share it, base URL; or by position."""

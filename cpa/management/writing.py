@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from aiohttp import hdrs, web
 
 from cpa.config import ConfigStore
-from cpa.config.file import ConfigConflict, ConfigFile
+from cpa.config.file import ConfigBusy, ConfigConflict, ConfigFile
 from cpa.config.notices import migrate
 from cpa.errors import ConfigError
 from cpa.management.answers import Refusal
@@ -31,7 +31,8 @@ class ConfigWriter:
         """Apply a change; the new configuration is in force when this returns.
 
         A client that goes away does not stop it half-way. Raises Refusal: 412 when ``If-Match`` names another state
-        of the file, 400 when the result would not be valid, 500 when the file cannot be written.
+        of the file, 409 when others keep saving it, 400 when the result would not be valid, 500 when the file cannot
+        be written.
         """
         expected = if_match(request)
 
@@ -61,6 +62,8 @@ class ConfigWriter:
                 loaded = await asyncio.to_thread(self._store.read_if_changed)
             except ConfigConflict as fault:
                 raise Refusal(412, "precondition_failed", str(fault)) from None
+            except ConfigBusy as fault:
+                raise Refusal(409, "conflict", str(fault)) from None
             except ConfigError as fault:
                 raise Refusal(400, "invalid_config", str(fault)) from None
             except OSError as fault:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cpa.config import ConfigStore, load_config
-from cpa.config.file import ConfigFile
+from cpa.config.file import ConfigBusy, ConfigFile
 from cpa.errors import ConfigError
 
 TEXT = """\
@@ -188,6 +188,7 @@ def test_a_mounted_file_is_written_in_place(path: Path, monkeypatch: pytest.Monk
     def refuse(*_: Any) -> None:
         raise OSError(code, os.strerror(code))
 
+    monkeypatch.setattr("cpa.config.atomic._exchanged", lambda name, target: False)
     monkeypatch.setattr(os, "replace", refuse)
     inode = path.stat().st_ino
     ConfigFile(path).set(("port",), 1)
@@ -208,6 +209,55 @@ def test_a_full_disk_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyP
         ConfigFile(path).set(("port",), 1)
     assert path.read_text() == TEXT
     assert [file.name for file in path.parent.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_save_by_hand_at_the_last_moment_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool) -> None:
+    """Between reading and renaming somebody saves: the edit is made again on what was saved."""
+    if not swaps:
+        monkeypatch.setattr("cpa.config.atomic._exchanged", lambda name, target: False)
+    saved = TEXT.replace("- two", "- three")
+    sync, syncs = os.fsync, 0
+
+    def save_meanwhile(handle: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        if syncs == 1:
+            path.write_text(saved)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", save_meanwhile)
+    ConfigFile(path).set(("port",), 1)
+    assert path.read_text() == saved.replace("8317", "1")
+    assert [file.name for file in path.parent.iterdir()] == ["config.yaml"]
+
+
+def test_a_file_that_is_saved_on_and_on_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync, saves = os.fsync, 0
+
+    def save_meanwhile(handle: int) -> None:
+        nonlocal saves
+        saves += 1
+        path.write_text(f"{TEXT}# {saves}\n")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", save_meanwhile)
+    with pytest.raises(ConfigBusy):
+        ConfigFile(path).set(("port",), 1)
+    assert "port: 8317" in path.read_text()
+
+
+@pytest.mark.parametrize("how", ["moved away", "emptied"])
+def test_an_editor_that_saves_in_two_steps_is_waited_for(path: Path, how: str) -> None:
+    if how == "emptied":
+        path.write_text("")
+    else:
+        path.unlink()
+    timer = threading.Timer(0.04, lambda: path.write_text(TEXT))
+    timer.start()
+    ConfigFile(path).set(("port",), 1)
+    timer.join()
+    assert path.read_text() == TEXT.replace("8317", "1")
 
 
 def test_writers_at_the_same_time_lose_nothing(path: Path) -> None:

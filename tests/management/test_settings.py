@@ -106,7 +106,7 @@ async def test_a_write_changes_the_one_line_it_is_about(start: Start) -> None:
 
 
 async def test_a_file_that_cannot_be_written_changes_nothing(managed: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, content: bytes) -> None:
+    def refuse(path: Path, content: bytes, **_: Any) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("cpa.config.file.write_atomically", refuse)

@@ -158,6 +158,7 @@ class Daemon:
         if config.save_cooldown_status:
             self.cooldowns.restore()
         await self._limits_file.load()
+        self.usage.open()
         exchange = self._exchange = Exchange(
             plugins=self.plugins,
             formats=self.formats,

@@ -87,7 +87,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _export(connection: sqlite3.Connection, name: str, start_ms: int | None) -> None:
-    from cpa.usage.queries import EventFilter
+    from cpa.usage.filters import EventFilter
     from cpa.usage.transfer import export_csv, export_jsonl
 
     export = export_csv if name == "csv" else export_jsonl
@@ -97,7 +97,7 @@ def _export(connection: sqlite3.Connection, name: str, start_ms: int | None) -> 
 
 
 def _show(connection: sqlite3.Connection, by: str, start_ms: int | None, as_json: bool) -> None:
-    from cpa.usage.queries import summary
+    from cpa.usage.overview import summary
 
     rows = summary(connection, by, start_ms)
     if as_json:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aiohttp import web
 from msgspec import to_builtins
@@ -13,8 +14,11 @@ from msgspec import to_builtins
 from cpa.management.answers import Refusal, answer, read_body
 from cpa.management.route import Query, Route
 from cpa.management.services import Management
-from cpa.usage.queries import EventFilter, WrongQuery, events_page, filters, overview, parse_filter
+from cpa.usage.filters import EventFilter, WrongQuery, parse_filter
+from cpa.usage.overview import no_overview, overview
+from cpa.usage.queries import events_page, facets
 from cpa.usage.schema import DatabaseTooNew, open_for_reading
+from cpa.usage.store import NotReady, StoreClosed
 from cpa.usage.transfer import WrongImport, export_csv, export_json, export_jsonl, import_json
 
 LARGEST_IMPORT = 256 * 1024 * 1024
@@ -35,10 +39,12 @@ class UsageResource:
 
     async def overview(self, request: web.Request) -> web.Response:
         """Totals by client and model, by day and hour."""
-        wanted = _filter(request)
+        wanted, zone = _filter(request), _zone(request)
         details = request.query.get("details", request.query.get("include_details", "1")).lower() not in ("0", "false")
-        empty = {"usage": _EMPTY, "failed_requests": 0}
-        return answer(await self._read(lambda c: overview(c, wanted.start_ms, wanted.end_ms, details=details), empty))
+        found = await self._read(
+            lambda c: overview(c, wanted.start_ms, wanted.end_ms, details=details, zone=zone), no_overview()
+        )
+        return answer(found)
 
     async def events(self, request: web.Request) -> web.Response:
         """One page of attempts."""
@@ -48,6 +54,7 @@ class UsageResource:
             "models": [],
             "sources": [],
             "auth_indexes": [],
+            "api_group_keys": [],
             "total_count": 0,
             "page": wanted.page,
             "page_size": wanted.page_size,
@@ -59,8 +66,9 @@ class UsageResource:
     async def filters(self, request: web.Request) -> web.Response:
         """What there is to filter by within a range of time."""
         wanted = _filter(request)
-        empty: dict[str, Any] = {"models": [], "sources": [], "auth_indexes": []}
-        return answer(await self._read(lambda c: filters(c, wanted.start_ms, wanted.end_ms), empty))
+        empty: dict[str, list[str]] = {"models": [], "sources": [], "auth_indexes": [], "api_group_keys": []}
+        what = "list usage event filters"
+        return answer(await self._read(lambda c: facets(c, wanted.start_ms, wanted.end_ms), empty, what))
 
     async def status(self, request: web.Request) -> web.Response:
         """How the record itself fares."""
@@ -91,7 +99,7 @@ class UsageResource:
         wanted: EventFilter,
     ) -> None:
         """Write the pieces as they are made, each in a thread; never more than one in memory."""
-        connection = await asyncio.to_thread(_shared_connection, self._store.path)
+        connection = await asyncio.to_thread(open_for_reading, self._store.path)
         try:
             pieces = make(connection, wanted)
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
@@ -103,12 +111,14 @@ class UsageResource:
         """Take an export of cpa or CLIProxyAPI; what is there already is skipped."""
         content = await read_body(request, LARGEST_IMPORT)
         try:
-            done = await asyncio.to_thread(self._store.do, lambda connection: import_json(connection, content))
+            done = await asyncio.to_thread(import_json, self._store.run, content)
         except WrongImport as fault:
             raise Refusal(400, str(fault)) from None
+        except StoreClosed as fault:
+            raise Refusal(503, str(fault)) from None
         except (sqlite3.Error, OSError, DatabaseTooNew) as fault:
             raise Refusal(500, f"failed to import usage: {fault}") from None
-        totals: Any = await self._read(lambda c: overview(c, details=False), {"usage": _EMPTY, "failed_requests": 0})
+        totals = await self._read(lambda c: overview(c, details=False), no_overview())
         return answer(
             {
                 "added": done.added,
@@ -119,47 +129,24 @@ class UsageResource:
             }
         )
 
-    async def _read(self, query: Callable[[sqlite3.Connection], Any], empty: Any) -> Any:
+    async def _read(
+        self, query: Callable[[sqlite3.Connection], Any], empty: Any, what: str = "load usage statistics"
+    ) -> Any:
         """The answer of a query with everything in it that was recorded before; ``empty`` when nothing ever was."""
-
-        def read() -> Any:
-            self._store.flush(2.0)
-            if not self._store.path.exists():
-                return empty
-            connection = open_for_reading(self._store.path)
-            try:
-                return query(connection)
-            finally:
-                connection.close()
-
         try:
-            return await asyncio.to_thread(read)
+            return await asyncio.to_thread(self._store.ask, query, empty)
+        except NotReady as fault:
+            raise Refusal(503, f"failed to {what}: {fault}") from None
         except sqlite3.Error as fault:
-            raise Refusal(500, f"failed to load usage statistics: {fault}") from None
+            raise Refusal(500, f"failed to {what}: {fault}") from None
 
 
-_EMPTY = {
-    "total_requests": 0,
-    "success_count": 0,
-    "failure_count": 0,
-    "total_tokens": 0,
-    "apis": {},
-    "requests_by_day": {},
-    "requests_by_hour": {},
-    "tokens_by_day": {},
-    "tokens_by_hour": {},
-    "cost_usd": 0.0,
-    "priced_requests": 0,
-}
-
-
-def _shared_connection(path: Any) -> sqlite3.Connection:
-    """A reading connection that several threads use one after the other."""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0, isolation_level=None, check_same_thread=False
-    )
-    connection.row_factory = sqlite3.Row
-    return connection
+def _zone(request: web.Request) -> ZoneInfo | None:
+    name = request.query.get("tz", "").strip()
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Refusal(400, "tz must be the name of a time zone") from None
 
 
 def _filter(request: web.Request) -> EventFilter:
@@ -182,6 +169,9 @@ def routes(management: Management) -> list[Route]:
         Query("source", "Account, its index, or provider"),
         Query("auth_index", "Index of an account"),
         Query("result", "``success`` or ``failed``", {"type": "string", "enum": ["success", "failed"]}),
+        Query("provider", "Provider"),
+        Query("api_group_key", "Client key's id, or provider when there is no key"),
+        Query("status_code", "HTTP status of the attempt", {"type": "integer"}),
         Query("request_id", "Attempts of one request"),
     )
     paged = (
@@ -210,7 +200,11 @@ def routes(management: Management) -> list[Route]:
         "properties": {"added": {"type": "integer"}, "skipped": {"type": "integer"}, "failed": {"type": "integer"}},
         "required": ["added", "skipped", "total_requests", "failed_requests"],
     }
-    details = (*times, Query("details", "``0`` leaves the details out"))
+    details = (
+        *times,
+        Query("details", "``0`` leaves the details out"),
+        Query("tz", "Time zone of days and hours, the machine's unless told"),
+    )
     whole = {"type": "object"}
     return [
         Route(

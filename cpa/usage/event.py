@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any
 
 from msgspec import Struct
@@ -16,6 +16,18 @@ SEPARATE_REASONING = frozenset({"gemini", "gemini-cli"})
 SEPARATE_CACHE = frozenset({"claude"})
 """Upstream formats that count cached input beside the input."""
 LONGEST_BODY = 2048
+DAY_MS = 86_400_000
+QUARTER_MS = 900_000
+LATEST_MS = 253_370_764_799_999
+"""The last moment of the year 9998: a later one has no name once it is rounded up."""
+MOST_TOKENS = 10**12
+"""More than this in one answer is a mistake of the upstream's; it counts as not told."""
+
+
+TOKEN_COLUMNS = (
+    "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cache_read_tokens",
+    "cache_creation_tokens", "total_tokens",
+)  # fmt: skip
 
 
 class Tokens(Struct, kw_only=True):
@@ -53,7 +65,7 @@ class Tokens(Struct, kw_only=True):
 
 def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
     """Both views of what an upstream reported; zeros for what it did not."""
-    if usage is None:
+    if usage is None or not 0 <= usage.sum() <= MOST_TOKENS:
         return Tokens()
     read, written = usage.cache_read or 0, usage.cache_write or 0
     reasoning, output = usage.reasoning or 0, usage.output_total or 0
@@ -119,49 +131,42 @@ class Event(Struct, kw_only=True):
     upstream_format: str = ""
     estimated: bool = False
     """Whether the token counts are estimates."""
+    reasoning_effort: str = ""
+    """As the client asked; empty when it did not."""
+    service_tier: str = ""
+    """As the client asked; empty when it did not."""
+    user_agent: str = ""
     cost_nanos: int | None = None
     """Nano-dollars at the prices of the moment; None when the model has no price or tokens are not known."""
     key: str = ""
     """Given by an export; made from the rest otherwise."""
 
     def event_key(self) -> str:
-        """What makes the event the same one when it is seen again."""
+        """What makes the event the same one when it is seen again.
+
+        Keys of later events are greater, so that a database adds them at the end of its index.
+        """
         if self.key:
             return self.key
         tokens = self.tokens
-        parts = (
-            self.group,
-            self.provider,
-            self.endpoint,
-            self.auth_type,
-            self.request_id,
-            self.model,
-            self.requested_model,
-            timestamp(self.at_ms),
-            self.source,
-            self.auth_index,
-            "true" if self.failed else "false",
-            tokens.input,
-            tokens.output,
-            tokens.reasoning,
-            tokens.cached,
-            tokens.cache_read,
-            tokens.cache_creation,
-            tokens.total,
+        text = (
+            f"{self.group}|{self.provider}|{self.endpoint}|{self.auth_type}|{self.request_id}|{self.model}|"
+            f"{self.requested_model}|{self.source}|{self.auth_index}|{self.failed}|{self.attempt}|{tokens.input}|"
+            f"{tokens.output}|{tokens.reasoning}|{tokens.cached}|{tokens.cache_read}|{tokens.cache_creation}|"
+            f"{tokens.total}"
         )
-        text = "|".join(map(str, parts))
-        return sha256(f"{text}|{self.attempt}".encode() if self.attempt != 1 else text.encode()).hexdigest()
-
-
-def timestamp(ms: int) -> str:
-    """RFC 3339 in UTC, fractions without trailing zeros: ``2026-01-31T12:00:00.5Z``."""
-    fraction = f".{ms % 1000:03}".rstrip("0") if ms % 1000 else ""
-    return f"{_second(ms // 1000)}{fraction}Z"
+        return f"{self.at_ms:012x}{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
 @lru_cache(maxsize=64)
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def timestamp(ms: int) -> str:
+    """RFC 3339 in UTC, fractions without trailing zeros: ``2026-01-31T12:00:00.5Z``."""
+    seconds, rest = divmod(ms, 1000)
+    return f"{_second(seconds)}.{rest:03}".rstrip("0") + "Z" if rest else f"{_second(seconds)}Z"
 
 
 def parse_timestamp(text: str) -> int:
@@ -177,7 +182,7 @@ def parse_timestamp(text: str) -> int:
 
 def bucket(at_ms: int) -> str:
     """The quarter of an hour an event belongs to: ``2026-01-31T12:15:00Z``."""
-    return timestamp(at_ms // 900_000 * 900_000)
+    return timestamp(at_ms // QUARTER_MS * QUARTER_MS)
 
 
 def shown_event(row: Any) -> dict[str, Any]:
@@ -203,6 +208,12 @@ def shown_event(row: Any) -> dict[str, Any]:
         "error": row["error_code"],
         "ttft_ms": row["ttft_ms"],
         "stream": bool(row["stream"]),
+        "client_format": row["client_format"],
+        "upstream_format": row["upstream_format"],
+        "reasoning_effort": row["reasoning_effort"],
+        "service_tier": row["service_tier"],
+        "user_agent": row["user_agent"],
+        "estimated": bool(row["estimated"]),
         "cost_usd": None if row["cost_nanos"] is None else row["cost_nanos"] / 1e9,
     }
     if row["fail_body"]:
@@ -212,15 +223,4 @@ def shown_event(row: Any) -> dict[str, Any]:
 
 def shown_tokens(row: Any) -> dict[str, int]:
     """The token object of a row."""
-    return {
-        name: row[name]
-        for name in (
-            "input_tokens",
-            "output_tokens",
-            "reasoning_tokens",
-            "cached_tokens",
-            "cache_read_tokens",
-            "cache_creation_tokens",
-            "total_tokens",
-        )
-    }
+    return {name: row[name] for name in TOKEN_COLUMNS}

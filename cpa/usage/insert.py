@@ -1,123 +1,144 @@
-"""Write events: the row, its key and its share of the quarter-hour sums, all or nothing."""
+"""Write events: the row and its share of the sums, all or nothing."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 from cpa.usage.event import LONGEST_BODY, Event, bucket, timestamp
+from cpa.usage.schema import transaction
+from cpa.usage.tables import PLACE, SUMS
 
-Item = TypeVar("Item")
-
-_EVENT_COLUMNS = (
+_COLUMNS = (
     "event_key", "api_group_key", "provider", "endpoint", "auth_type", "request_id", "model", "requested_model",
     "timestamp", "ts_ms", "source", "auth_index", "failed", "latency_ms", "input_tokens", "output_tokens",
     "reasoning_tokens", "cached_tokens", "cache_read_tokens", "cache_creation_tokens", "total_tokens",
     "uncached_tokens", "cache_creation_1h_tokens", "attempt", "final", "status_code", "error_code", "fail_body",
-    "ttft_ms", "stream", "client_format", "upstream_format", "estimated", "cost_nanos", "created_at",
+    "ttft_ms", "stream", "client_format", "upstream_format", "estimated", "cost_nanos", "reasoning_effort",
+    "service_tier", "user_agent", "created_at",
 )  # fmt: skip
-_KEYS = "INSERT OR IGNORE INTO usage_event_keys (event_key, created_at) VALUES "
-_EVENTS = f"INSERT OR IGNORE INTO usage_events ({', '.join(_EVENT_COLUMNS)}) VALUES "  # noqa: S608
+_EVENT = f"INSERT OR IGNORE INTO usage_events ({', '.join(_COLUMNS)}) VALUES "  # noqa: S608
 _ROWS = (100, 10, 1)
 """How many rows one statement writes. Python hands its lock over at every statement, so many small ones would make the
 event loop wait for its turn over and over."""
-_PLACE = (
-    "bucket_start",
-    "api_group_key",
-    "provider",
-    "endpoint",
-    "auth_type",
-    "model",
-    "source",
-    "auth_index",
-    "failed",
-)
-_SUMS = (
-    "request_count", "latency_total_ms", "latency_sample_count", "input_tokens", "output_tokens", "reasoning_tokens",
-    "cached_tokens", "cache_read_tokens", "cache_creation_tokens", "total_tokens", "final_count", "ttft_total_ms",
-    "ttft_sample_count", "cost_nanos", "priced_count",
-)  # fmt: skip
-_ROLLUP = (
-    f"INSERT INTO usage_rollups ({', '.join(_PLACE + _SUMS)}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * len(_PLACE + _SUMS))}) ON CONFLICT ({', '.join(_PLACE)}) DO UPDATE SET "
-    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
-)
+_GONE = "SELECT 1 FROM usage_event_keys WHERE event_key = ?"
 
 
-def insert(connection: sqlite3.Connection, events: Iterable[Event], now_ms: int) -> int:
+def _adding(table: str, place: Sequence[str]) -> tuple[str, str]:
+    """The two ends of a statement that adds sums to those that are there."""
+    return (
+        f"INSERT INTO {table} ({', '.join((*place, *SUMS))}) VALUES ",  # noqa: S608
+        f" ON CONFLICT ({', '.join(place)}) DO UPDATE SET "
+        + ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS),
+    )
+
+
+_ROLLUP = _adding("usage_rollups", ("bucket_start", *PLACE))
+_DAY = _adding("usage_days", ("day", *PLACE))
+_QUARTER = _adding("usage_quarters", ("bucket_start", "failed"))
+
+IMPOSSIBLE = (
+    ArithmeticError,
+    TypeError,
+    ValueError,
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+"""What is raised for a value that no database takes, whatever the disk."""
+
+Sums = dict[tuple[object, ...], list[int]]
+
+
+def insert(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, *, old: bool = False) -> int:
     """Write events in one transaction; how many were new. Raises sqlite3.Error, and then none is written."""
+    with transaction(connection):
+        return add(connection, events, now_ms, old=old)
+
+
+def add(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, *, old: bool = False) -> int:
+    """Write events in the transaction that is open; how many were new. Raises sqlite3.Error.
+
+    With ``old`` they may have been here once and have been pruned since: then they stay away.
+    """
     created = timestamp(now_ms)
-    keyed = {event.event_key(): event for event in events}
-    rollups: dict[tuple[object, ...], list[int]] = {}
-    connection.execute("BEGIN IMMEDIATE")
+    if old:
+        events = [event for event in events if connection.execute(_GONE, (event.event_key(),)).fetchone() is None]
+    rows = [_row(event, created) for event in events]
+    connection.execute("SAVEPOINT events")
+    new: Sequence[Event] = events
+    if _write(connection, _EVENT, rows) != len(rows):
+        connection.execute("ROLLBACK TO events")
+        new = [event for event, row in zip(events, rows, strict=True) if _write(connection, _EVENT, [row])]
+    connection.execute("RELEASE events")
+    _add_up(connection, new)
+    return len(new)
+
+
+def insert_possible(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, *, old: bool = False) -> int:
+    """Write events in one transaction; without those that no database takes, if there are any. How many those were.
+
+    Raises sqlite3.Error for every other fault.
+    """
     try:
-        for key in _known(connection, list(keyed)):
-            del keyed[key]
-        _write(connection, _KEYS, [(key, created) for key in keyed])
-        _write(connection, _EVENTS, [_row(event, key, created) for key, event in keyed.items()])
-        for event in keyed.values():
-            sums = rollups.setdefault(_place(event), [0] * len(_SUMS))
-            for index, value in enumerate(_share(event)):
-                sums[index] += value
-        connection.executemany(_ROLLUP, [(*place, *sums) for place, sums in rollups.items()])
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return len(keyed)
+        insert(connection, events, now_ms, old=old)
+    except IMPOSSIBLE:
+        if len(events) == 1:
+            return 1
+        return sum(insert_possible(connection, [event], now_ms, old=old) for event in events)
+    return 0
 
 
-def _known(connection: sqlite3.Connection, keys: list[str]) -> list[str]:
-    """Those of some keys that were written before."""
-    found: list[str] = []
-    for chunk in _chunks(keys):
-        marks = ", ".join("?" * len(chunk))
-        query = f"SELECT event_key FROM usage_event_keys WHERE event_key IN ({marks})"  # noqa: S608
-        found += [row[0] for row in connection.execute(query, chunk)]
-    return found
-
-
-def _write(connection: sqlite3.Connection, statement: str, rows: list[tuple[object, ...]]) -> None:
-    """Write rows of one width, many with each statement."""
-    for chunk in _chunks(rows):
-        marks = f"({', '.join('?' * len(chunk[0]))})"
-        connection.execute(statement + ", ".join([marks] * len(chunk)), [value for row in chunk for value in row])
-
-
-def _chunks(items: list[Item]) -> Iterator[list[Item]]:
-    """Pieces of few different sizes, so that their statements are prepared once."""
-    at = 0
+def _write(connection: sqlite3.Connection, start: str, rows: Sequence[tuple[object, ...]], end: str = "") -> int:
+    """Write rows of one width, many with each statement; how many were written."""
+    at = written = 0
     for size in _ROWS:
-        while len(items) - at >= size:
-            yield items[at : at + size]
+        marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * size) if len(rows) - at >= size else ""
+        while len(rows) - at >= size:
+            values = [value for row in rows[at : at + size] for value in row]
+            written += connection.execute(start + marks + end, values).rowcount
             at += size
+    return written
 
 
-def _row(event: Event, key: str, created: str) -> tuple[object, ...]:
+def _row(event: Event, created: str) -> tuple[object, ...]:
     tokens = event.tokens
     return (
-        key, event.group, event.provider, event.endpoint, event.auth_type, event.request_id, event.model,
-        event.requested_model, timestamp(event.at_ms), event.at_ms, event.source, event.auth_index, int(event.failed),
-        event.latency_ms, tokens.input, tokens.output, tokens.reasoning, tokens.cached, tokens.cache_read,
-        tokens.cache_creation, tokens.total, tokens.uncached, tokens.cache_creation_1h, event.attempt,
-        int(event.final), event.status, event.error, event.fail_body[:LONGEST_BODY], event.ttft_ms, int(event.stream),
-        event.client_format, event.upstream_format, int(event.estimated), event.cost_nanos, created,
+        event.event_key(), event.group, event.provider, event.endpoint, event.auth_type, event.request_id,
+        event.model, event.requested_model, timestamp(event.at_ms), event.at_ms, event.source, event.auth_index,
+        event.failed, event.latency_ms, tokens.input, tokens.output, tokens.reasoning, tokens.cached,
+        tokens.cache_read, tokens.cache_creation, tokens.total, tokens.uncached, tokens.cache_creation_1h,
+        event.attempt, event.final, event.status, event.error, event.fail_body[:LONGEST_BODY], event.ttft_ms,
+        event.stream, event.client_format, event.upstream_format, event.estimated, event.cost_nanos,
+        event.reasoning_effort, event.service_tier, event.user_agent, created,
     )  # fmt: skip
 
 
-def _place(event: Event) -> tuple[object, ...]:
-    return (
-        bucket(event.at_ms), event.group, event.provider, event.endpoint, event.auth_type, event.model, event.source,
-        event.auth_index, int(event.failed),
-    )  # fmt: skip
+def _add_up(connection: sqlite3.Connection, events: Iterable[Event]) -> None:
+    """Add events to the sums. Most of a batch share their place, so the sums are made here first."""
+    fine: Sums = {}
+    for event in events:
+        place: tuple[object, ...] = (
+            bucket(event.at_ms), event.group, event.provider, event.endpoint, event.auth_type, event.model,
+            event.source, event.auth_index, event.failed,
+        )  # fmt: skip
+        sums, share = fine.get(place), _share(event)
+        fine[place] = share if sums is None else [a + b for a, b in zip(sums, share, strict=True)]
+    days: Sums = {}
+    quarters: Sums = {}
+    for place, share in fine.items():
+        for coarse, name in ((days, (str(place[0])[:10], *place[1:])), (quarters, (place[0], place[-1]))):
+            sums = coarse.get(name)
+            coarse[name] = share if sums is None else [a + b for a, b in zip(sums, share, strict=True)]
+    for (start, end), each in ((_ROLLUP, fine), (_DAY, days), (_QUARTER, quarters)):
+        _write(connection, start, [(*place, *sums) for place, sums in each.items()], end)
 
 
-def _share(event: Event) -> tuple[int, ...]:
-    tokens, timed = event.tokens, event.latency_ms > 0
-    return (
-        1, max(event.latency_ms, 0), int(timed), tokens.input, tokens.output, tokens.reasoning, tokens.cached,
-        tokens.cache_read, tokens.cache_creation, tokens.total, int(event.final), event.ttft_ms or 0,
-        int(event.ttft_ms is not None), event.cost_nanos or 0, int(event.cost_nanos is not None),
-    )  # fmt: skip
+def _share(event: Event) -> list[int]:
+    tokens, cost = event.tokens, event.cost_nanos
+    return [
+        1, max(event.latency_ms, 0), int(event.latency_ms > 0), tokens.input, tokens.output, tokens.reasoning,
+        tokens.cached, tokens.cache_read, tokens.cache_creation, tokens.total, int(event.final), event.ttft_ms or 0,
+        int(event.ttft_ms is not None), cost or 0, int(cost is not None), tokens.total if cost is not None else 0,
+    ]  # fmt: skip

@@ -1,32 +1,55 @@
-"""The durable usage record: events go in without waiting, a thread of its own writes them in batches."""
+"""The durable usage record: what goes in never waits, one thread writes, anybody may read."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from threading import Condition, Thread
+from threading import Event as Flag
+from typing import Any, TypeVar
 
-import orjson
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 
+from cpa.errors import CpaError
+from cpa.usage import unwritten
 from cpa.usage.event import Event
-from cpa.usage.insert import insert
+from cpa.usage.health import Health
+from cpa.usage.insert import insert_possible
+from cpa.usage.quarantine import is_damage, is_disk_fault, put_aside
 from cpa.usage.retention import prune_events
-from cpa.usage.schema import DatabaseTooNew, open_database
+from cpa.usage.schema import VERSION, DatabaseTooNew, open_database, open_for_reading, transaction
 
 BATCH = 500
 BATCH_SECONDS = 0.25
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 0.25
+"""Wait after the first failure; doubled after each further one."""
+LONGEST_RETRY_SECONDS = 15.0
 MOST_WAITING = 100_000
 """Events that wait for a disk that fails; more are dropped and counted."""
-PRUNE_SECONDS = 600.0
+UPKEEP_SECONDS = 600.0
 CLOSE_SECONDS = 10.0
+QUARANTINE_SECONDS = 60.0
+"""The shortest time between two databases that are put aside: a disk that damages all of them gets no more."""
 
 Complete = Callable[[Event], Event]
+Upkeep = Callable[[sqlite3.Connection, int], bool]
+"""Deletes a little of what is too old, in the transaction that is open, given the Unix milliseconds of now; says
+whether there is more to do."""
+T = TypeVar("T")
+_Job = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
+
+
+class StoreClosed(CpaError):
+    """The daemon is ending; nothing more can be written."""
+
+
+class NotReady(CpaError):
+    """The database cannot be read yet: it is being brought up to date, or is of a newer program."""
 
 
 class StoreStatus(Struct):
@@ -36,63 +59,140 @@ class StoreStatus(Struct):
     healthy: bool
     reason: str
     """Why it is not healthy; empty otherwise."""
+    failing_since: float | None
+    """Unix seconds since when nothing can be written."""
     waiting: int
     written: int
+    failures: int
+    """Writes that failed since the start; what they were to write waits and is tried again."""
     dropped: int
     """Events lost since the start because too many were waiting."""
+    rejected: int
+    """Events that no database takes, because a number in them is impossible."""
+    put_aside: list[str]
+    """Names that damaged databases were given since the start."""
 
 
 class UsageStore:
-    """Owns the one connection that writes. ``record`` never blocks and never raises.
+    """Owns the one connection that writes.
 
-    A disk that fails keeps events waiting in memory; writing goes on by itself once the disk works again.
+    A disk that fails keeps events waiting in memory; writing goes on by itself once the disk works again. Other
+    tables of the same file are written through :meth:`run`, read through :meth:`ask`, and kept small by what is put
+    into :attr:`upkeep`.
     """
 
     def __init__(self, path: Path, log: Any, retention_days: Callable[[], int], complete: Complete) -> None:
         """``complete`` adds to an event what need not be found on the event loop (its cost); called in the thread."""
         self.path = path
+        self.upkeep: list[Upkeep] = [self._prune]
+        """Called in the thread every ten minutes, each in a transaction of its own."""
         self._log = log
         self._retention_days = retention_days
         self._complete = complete
         self._waiting: deque[Event] = deque()
-        self._wake = threading.Event()
-        self._idle = threading.Condition()
-        self._closing = False
-        self._reason = ""
-        self._written = self._dropped = self._busy = 0
+        self._jobs: deque[_Job] = deque()
+        self._asleep = self._busy = self._closing = self._closed = False
+        self._wake = Flag()
+        self._idle = Condition()
+        self._health = Health(path, log)
+        self._written = self._rejected = 0
+        self._suspicion: sqlite3.DatabaseError | None = None
+        """What somebody who read was told of damage."""
+        self._put_aside_at = float("-inf")
+        self._put_aside: list[str] = []
         self._connection: sqlite3.Connection | None = None
-        self._thread: threading.Thread | None = None
+        self._inode = 0
+        self._upkeep_at = time.monotonic()
+        self._thread: Thread | None = None
+
+    # -- for everybody -----------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Bring a database that is there up to date in the background; without one nothing happens."""
+        if self.path.exists() or unwritten.unwritten_file(self.path).exists():
+            self._begin()
 
     def record(self, event: Event) -> None:
-        """Take an event."""
-        if len(self._waiting) >= MOST_WAITING:
-            self._dropped += 1
+        """Take an event. Never blocks, never raises."""
+        if len(self._waiting) >= MOST_WAITING or self._closed:
+            self._health.dropped += 1
             return
         self._waiting.append(event)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="cpa-usage", daemon=True)
-            self._thread.start()
+        if self._asleep:
+            self._wake.set()
+        elif self._thread is None:
+            self._begin()
 
-    def status(self) -> StoreStatus:
-        """How it fares right now."""
-        return StoreStatus(
-            str(self.path), not self._reason, self._reason, len(self._waiting), self._written, self._dropped
-        )
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Let the writer do ``work`` in a transaction of its own, and give what it gives.
+
+        Blocks: call it in a thread. Raises what ``work`` raises, sqlite3.Error and OSError when the disk fails (it is
+        tried once, nothing waits), DatabaseTooNew, and StoreClosed.
+        """
+        done: Future[T] = Future()
+        self._jobs.append((work, done))
+        self._begin()
+        self._wake.set()
+        if self._closing:
+            self._refuse_jobs()
+        return done.result()
+
+    def ask(self, query: Callable[[sqlite3.Connection], T], empty: T) -> T:
+        """Answer a query with everything in it that was recorded before; ``empty`` when nothing ever was.
+
+        Blocks: call it in a thread. Raises NotReady and sqlite3.Error.
+        """
+        with self.reading() as connection:
+            return empty if connection is None else query(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection that sees everything that was recorded before, and nothing later; None when nothing ever was.
+
+        Blocks. Raises NotReady and sqlite3.Error.
+        """
+        if not self._health.reason:
+            self.flush(2.0)
+        if not self.path.exists():
+            yield None
+            return
+        connection = open_for_reading(self.path)
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                self._begin()
+                raise NotReady(self._health.reason or "the usage database is being brought up to date, ask again soon")
+            connection.execute("BEGIN")
+            yield connection
+        except sqlite3.DatabaseError as fault:
+            if is_damage(fault, self.path):
+                self._suspicion = fault
+                self._wake.set()
+            raise
+        finally:
+            connection.close()
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Wait until everything recorded so far is in the file; False when it is not after ``timeout`` seconds."""
         self._wake.set()
         with self._idle:
-            return self._idle.wait_for(lambda: not self._waiting and not self._busy, timeout)
+            return self._idle.wait_for(lambda: not (self._waiting or self._jobs or self._busy), timeout)
 
-    def do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Run ``work`` on a connection of its own that may write, and give what it gives. Blocks; raises its errors."""
-        self.flush()
-        connection = open_database(self.path)
-        try:
-            return work(connection)
-        finally:
-            connection.close()
+    def status(self) -> StoreStatus:
+        """How it fares right now."""
+        health = self._health
+        return StoreStatus(
+            path=str(self.path),
+            healthy=not health.reason,
+            reason=health.reason,
+            failing_since=health.failing_since,
+            waiting=len(self._waiting),
+            written=self._written,
+            failures=health.failures,
+            dropped=health.dropped,
+            rejected=self._rejected,
+            put_aside=list(self._put_aside),
+        )
 
     def close(self) -> None:
         """Write what is waiting, as far as the disk lets us, and end. What cannot be written goes into a file."""
@@ -100,110 +200,206 @@ class UsageStore:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(CLOSE_SECONDS + 5)
+        self._closed = True
+        self._refuse_jobs()
         if self._waiting:
-            self._leave_letter(list(self._waiting))
+            unwritten.leave(self.path, list(self._waiting), self._log)
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name="cpa-usage", daemon=True)
+            self._jobs.appendleft((_nothing, Future()))
+            self._thread.start()
+
+    def _refuse_jobs(self) -> None:
+        while self._jobs:
+            self._jobs.popleft()[1].set_exception(StoreClosed("the daemon is ending"))
 
     # -- in the thread -----------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        pruned = 0.0
-        deadline: float | None = None
+    def _work(self) -> None:
+        close_at: float | None = None
         while True:
-            self._wake.wait(BATCH_SECONDS)
-            self._wake.clear()
-            if self._closing and deadline is None:
-                deadline = time.monotonic() + CLOSE_SECONDS
-            while self._waiting:
-                if not self._write_batch():
-                    break
+            try:
+                self._write()
+            except Exception as fault:
+                self._log.exception("usage cannot be recorded")
+                self._failed(fault)
             with self._idle:
                 self._idle.notify_all()
-            if self._closing and (not self._waiting or (deadline is not None and time.monotonic() > deadline)):
-                break
-            if self._waiting:
-                time.sleep(RETRY_SECONDS if not self._closing else 0.1)
-            elif time.monotonic() - pruned > PRUNE_SECONDS:
-                pruned = time.monotonic()
-                self._prune()
+            if self._closing:
+                close_at = close_at or time.monotonic() + CLOSE_SECONDS
+                if not self._waiting or time.monotonic() > close_at:
+                    break
+            if self._waiting or self._health.reason:
+                self._health.warn(len(self._waiting))
+                self._rest()
+            else:
+                self._health.warn(0)
+                self._sleep()
+        self._refuse_jobs()
         self._disconnect()
+
+    def _write(self) -> None:
+        """Everything there is to do now."""
+        if self._health.reason and not self._waiting:
+            self._jobs.append((_nothing, Future()))
+        if self._suspicion is not None:
+            self._examine(self._suspicion)
+            self._suspicion = None
+        self._do_jobs()
+        while self._waiting and self._write_batch():
+            self._do_jobs()
+        if not self._health.reason and time.monotonic() >= self._upkeep_at and not self._closing:
+            self._upkeep_at = time.monotonic() + (0.05 if self._do_upkeep() else UPKEEP_SECONDS)
+
+    def _sleep(self) -> None:
+        """Until there is something to do; then a little longer, to write more than one event at once."""
+        self._wake.clear()
+        self._asleep = True
+        if not (self._waiting or self._jobs or self._closing or self._suspicion):
+            self._wake.wait(max(self._upkeep_at - time.monotonic(), 0.01))
+        self._asleep = False
+        self._wake.clear()
+        if self._waiting and not (self._jobs or self._closing):
+            self._wake.wait(BATCH_SECONDS)
+
+    def _rest(self) -> None:
+        """Between two tries on a disk that fails; a job is tried at once."""
+        doubled = RETRY_SECONDS * 2 ** min(max(self._health.failed_in_turn - 1, 0), 10)
+        self._wake.clear()
+        if not self._jobs:
+            self._wake.wait(0.1 if self._closing else min(doubled, LONGEST_RETRY_SECONDS))
+
+    def _do_jobs(self) -> None:
+        while self._jobs:
+            self._busy = True
+            work, done = self._jobs.popleft()
+            try:
+                connection = self._connected()
+                with transaction(connection):
+                    result = work(connection)
+            except BaseException as fault:
+                if is_disk_fault(fault) or isinstance(fault, DatabaseTooNew):
+                    self._failed(fault)
+                done.set_exception(fault)
+            else:
+                self._health.well(len(self._waiting))
+                done.set_result(result)
+            self._busy = False
 
     def _write_batch(self) -> bool:
         """Write some events; False when it could not be done now."""
         events = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
-        self._busy = 1
         try:
-            insert(self._connected(), [self._complete(event) for event in events], int(time.time() * 1000))
+            completed = [self._completed(event) for event in events]
+            rejected = insert_possible(self._connected(), completed, int(time.time() * 1000))
         except (sqlite3.Error, OSError, DatabaseTooNew) as fault:
             self._failed(fault)
             return False
-        finally:
-            self._busy = 0
         for _ in events:
             self._waiting.popleft()
-        self._written += len(events)
-        if self._reason:
-            self._log.info("usage is recorded again", path=str(self.path), waiting=len(self._waiting))
-            self._reason = ""
+        self._written += len(events) - rejected
+        self._rejected += rejected
+        if rejected:
+            self._log.error("usage with impossible numbers is not recorded", events=rejected)
+        self._health.well(len(self._waiting))
         return True
 
+    def _completed(self, event: Event) -> Event:
+        try:
+            return self._complete(event)
+        except Exception:
+            self._log.exception("an attempt is recorded without its cost", request_id=event.request_id)
+            return event
+
     def _connected(self) -> sqlite3.Connection:
+        """The connection, to the file that is there now: one that was deleted or replaced is written to no more."""
+        if self._connection is not None and _inode(self.path) != self._inode:
+            self._log.warning("the usage database was taken away, another one is begun", path=str(self.path))
+            self._disconnect()
         if self._connection is None:
-            self._connection = open_database(self.path)
-            self._take_letter(self._connection)
+            self._connection = self._open()
+            self._inode = _inode(self.path)
+            unwritten.take_in(self.path, self._connection, self._log)
         return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return open_database(self.path)
+        except sqlite3.DatabaseError as fault:
+            if not self._quarantine(fault):
+                raise
+        return open_database(self.path)
+
+    def _examine(self, suspicion: sqlite3.DatabaseError) -> None:
+        """Look whether the database is damaged as a reader said."""
+        try:
+            if self._connected().execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                self._failed(suspicion)
+        except (sqlite3.Error, OSError, DatabaseTooNew) as fault:
+            self._failed(fault)
+
+    def _quarantine(self, fault: BaseException) -> bool:
+        """Put a damaged database aside; False when that is not what is wrong, or it was done a moment ago."""
+        now = time.monotonic()
+        if not is_damage(fault, self.path) or now - self._put_aside_at < QUARANTINE_SECONDS:
+            return False
+        self._disconnect()
+        target = put_aside(self.path)
+        self._put_aside_at = now
+        self._put_aside.append(str(target))
+        self._log.error(
+            "the usage database is damaged: it was put aside and a new one is begun",
+            path=str(self.path),
+            put_aside=str(target),
+            reason=str(fault),
+            advice=f'what can be saved of it: sqlite3 "{target}" .recover | sqlite3 recovered.sqlite',
+        )
+        return True
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            try:
+            with suppress(sqlite3.Error):
                 if self._closing:
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with suppress(sqlite3.Error):
                 connection.close()
-            except sqlite3.Error:
-                return
 
-    def _failed(self, fault: Exception) -> None:
+    def _failed(self, fault: BaseException) -> None:
         self._disconnect()
-        if not self._reason:
-            self._log.error("usage cannot be recorded, it waits in memory", path=str(self.path), reason=str(fault))
-        self._reason = str(fault)
-
-    def _prune(self) -> None:
-        days = self._retention_days()
-        if days <= 0:
-            return
         try:
-            prune_events(self._connected(), days, int(time.time() * 1000))
-        except (sqlite3.Error, OSError, DatabaseTooNew) as fault:
-            self._failed(fault)
+            if self._quarantine(fault):
+                return
+        except OSError as another:
+            fault = another
+        self._health.failed(fault, len(self._waiting))
 
-    # -- what could not be written before the end --------------------------------------------------------------
-
-    @property
-    def _letter(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.unwritten.jsonl")
-
-    def _leave_letter(self, events: Sequence[Event]) -> None:
-        try:
-            self._letter.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self._letter.exists():
-                self._letter.touch(mode=0o600)
-            with self._letter.open("ab") as stream:
-                stream.writelines(orjson.dumps(to_builtins(event)) + b"\n" for event in events)
-            self._log.error("usage that could not be recorded is kept in a file", path=str(self._letter))
-        except OSError as fault:
-            self._log.error("usage is lost", events=len(events), reason=str(fault))
-
-    def _take_letter(self, connection: sqlite3.Connection) -> None:
-        from msgspec import ValidationError, convert
-
-        if not self._letter.exists():
-            return
-        events = []
-        for line in self._letter.read_bytes().splitlines():
+    def _do_upkeep(self) -> bool:
+        """Let everything tidy up a little; whether there is more to do."""
+        more = False
+        for tidy in self.upkeep:
             try:
-                events.append(convert(orjson.loads(line), Event))
-            except (orjson.JSONDecodeError, ValidationError):
-                continue
-        insert(connection, events, int(time.time() * 1000))
-        self._letter.unlink()
+                connection = self._connected()
+                with transaction(connection):
+                    more |= tidy(connection, int(time.time() * 1000))
+            except (sqlite3.Error, OSError, DatabaseTooNew) as fault:
+                self._failed(fault)
+                return False
+        return more
+
+    def _prune(self, connection: sqlite3.Connection, now_ms: int) -> bool:
+        days = self._retention_days()
+        return days > 0 and prune_events(connection, days, now_ms)
+
+
+def _nothing(connection: sqlite3.Connection) -> None:
+    """The job that finds out whether the database can be opened and written."""
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0

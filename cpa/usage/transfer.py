@@ -6,18 +6,24 @@ import csv
 import io
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
 from typing import Any
 
 import orjson
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cpa.errors import CpaError
-from cpa.usage.event import Event, Tokens, parse_timestamp, shown_event, shown_tokens, timestamp
-from cpa.usage.insert import insert
-from cpa.usage.queries import EventFilter, every_event
+from cpa.usage.event import LATEST_MS, Event, Tokens, parse_timestamp, shown_tokens, timestamp
+from cpa.usage.filters import EventFilter, conditions
+from cpa.usage.insert import add
+from cpa.usage.queries import every_event
 
 BATCH = 1000
+PIECE = 65536
+_LARGEST = 10**15
+Run = Callable[[Callable[[sqlite3.Connection], int]], int]
 CSV_COLUMNS = (
     "timestamp", "api_group_key", "provider", "endpoint", "auth_type", "request_id", "model", "requested_model",
     "source", "auth_index", "failed", "status_code", "error_code", "attempt", "final", "latency_ms", "ttft_ms",
@@ -42,34 +48,53 @@ class Imported(Struct):
 
 
 def export_json(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator[bytes]:
-    """``{"version": 1, "exported_at": ..., "usage": {...}}`` piece by piece; read back by CLIProxyAPI and by cpa."""
-    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for row in every_event(connection, wanted):
-        groups.setdefault(row["api_group_key"], {}).setdefault(row["model"], []).append(_detail(row))
+    """``{"version": 1, "exported_at": ..., "usage": {...}}`` in pieces; read back by CLIProxyAPI and by cpa."""
+    return _pieces(_json(connection, wanted))
+
+
+def _json(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator[bytes]:
+    where, values = conditions(wanted)
+    where += ["ts_ms >= ?", "ts_ms <= ?"]
+    span = [wanted.start_ms or 0, LATEST_MS if wanted.end_ms is None else wanted.end_ms]
+    query = f"""
+        SELECT api_group_key, model, count(*) AS requests, sum(failed) AS failed, sum(total_tokens) AS tokens
+        FROM usage_events WHERE {" AND ".join(where)} GROUP BY 1, 2 ORDER BY 1, 2"""  # noqa: S608
+    rows = connection.execute(query, [*values, *span]).fetchall()
     yield b'{"version":1,"exported_at":' + orjson.dumps(timestamp(int(time.time() * 1000))) + b',"usage":{'
-    rows = [detail for models in groups.values() for details in models.values() for detail in details]
-    totals = {
-        "total_requests": len(rows),
-        "success_count": sum(not detail["failed"] for detail in rows),
-        "failure_count": sum(detail["failed"] for detail in rows),
-        "total_tokens": sum(detail["tokens"]["total_tokens"] for detail in rows),
-    }
-    yield orjson.dumps(totals)[1:-1] + b',"apis":{'
-    for number, (group, models) in enumerate(groups.items()):
-        shown = {
-            "total_requests": sum(map(len, models.values())),
-            "total_tokens": sum(d["tokens"]["total_tokens"] for details in models.values() for d in details),
-            "models": {
-                model: {
-                    "total_requests": len(details),
-                    "total_tokens": sum(detail["tokens"]["total_tokens"] for detail in details),
-                    "details": details,
-                }
-                for model, details in models.items()
-            },
-        }
-        yield (b"," if number else b"") + orjson.dumps(group) + b":" + orjson.dumps(shown)
+    yield _totals(rows, successes=True) + b',"apis":{'
+    for number, (group, models) in enumerate(groupby(rows, key=lambda row: row["api_group_key"])):
+        entries = list(models)
+        yield (b"," if number else b"") + orjson.dumps(group) + b":{" + _totals(entries) + b',"models":{'
+        for index, entry in enumerate(entries):
+            yield (b"," if index else b"") + orjson.dumps(entry["model"]) + b":{" + _totals([entry])
+            yield b',"details":['
+            these = replace(wanted, group=group, models=(entry["model"],))
+            for place, row in enumerate(every_event(connection, these)):
+                yield (b"," if place else b"") + orjson.dumps(_detail(row))
+            yield b"]}"
+        yield b"}}"
     yield b"}}}"
+
+
+def _totals(rows: list[sqlite3.Row], *, successes: bool = False) -> bytes:
+    """The counters of an object, without its braces."""
+    counted, failed = sum(row["requests"] for row in rows), sum(row["failed"] for row in rows)
+    totals = {"total_requests": counted, "total_tokens": sum(row["tokens"] for row in rows)}
+    if successes:
+        totals |= {"success_count": counted - failed, "failure_count": failed}
+    return orjson.dumps(totals)[1:-1]
+
+
+def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of a size that is worth a hop between threads."""
+    buffer = bytearray()
+    for part in parts:
+        buffer += part
+        if len(buffer) > PIECE:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)
 
 
 def _detail(row: sqlite3.Row) -> dict[str, Any]:
@@ -88,26 +113,27 @@ def _detail(row: sqlite3.Row) -> dict[str, Any]:
 _MORE = (
     "event_key", "provider", "endpoint", "auth_type", "requested_model", "attempt", "final", "status_code",
     "error_code", "fail_body", "ttft_ms", "stream", "client_format", "upstream_format", "uncached_tokens",
-    "cache_creation_1h_tokens", "estimated", "cost_nanos",
+    "cache_creation_1h_tokens", "estimated", "cost_nanos", "reasoning_effort", "service_tier", "user_agent",
 )  # fmt: skip
 """What our exports say beyond CLIProxyAPI's, so that nothing is lost and nothing comes in twice."""
 
 
 def export_jsonl(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator[bytes]:
-    """One event per line."""
-    for row in every_event(connection, wanted):
-        line = {**_detail(row), "api_group_key": row["api_group_key"], "model": row["model"]}
-        yield orjson.dumps(line) + b"\n"
+    """One event per line, in pieces."""
+    return _pieces(
+        orjson.dumps({**_detail(row), "api_group_key": row["api_group_key"], "model": row["model"]}) + b"\n"
+        for row in every_event(connection, wanted)
+    )
 
 
 def export_csv(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator[bytes]:
-    """A table with a head line; texts that a spreadsheet would run as a formula are quoted."""
+    """A table with a head line, in pieces; texts that a spreadsheet would run as a formula are quoted."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(CSV_COLUMNS)
     for row in every_event(connection, wanted):
         writer.writerow([_harmless(row[name]) for name in CSV_COLUMNS])
-        if buffer.tell() > 65536:
+        if buffer.tell() > PIECE:
             yield buffer.getvalue().encode()
             buffer.seek(0)
             buffer.truncate()
@@ -118,16 +144,17 @@ def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def import_json(connection: sqlite3.Connection, content: bytes) -> Imported:
-    """Take an export of either program, or JSON lines. What is there already stays once. Raises WrongImport."""
+def import_json(run: Run, content: bytes) -> Imported:
+    """Take an export of either program, or JSON lines. What is there already stays once.
+
+    ``run`` does a piece of work in a transaction of its own. Raises WrongImport, and what ``run`` raises.
+    """
     stripped = content.lstrip()
-    if stripped.startswith(b"{") and b'"apis"' not in content and b'"usage"' not in content and b"\n{" in stripped:
-        return _import(connection, _lines(content))
+    if _is_lines(stripped):
+        return _import(run, _lines(stripped))
     try:
-        data: Any = orjson.loads(content)
+        data: Any = orjson.loads(stripped)
     except orjson.JSONDecodeError:
-        if b"\n{" in stripped:
-            return _import(connection, _lines(content))
         raise WrongImport("invalid json") from None
     if not isinstance(data, dict):
         raise WrongImport("invalid usage snapshot")
@@ -137,7 +164,17 @@ def import_json(connection: sqlite3.Connection, content: bytes) -> Imported:
     apis = snapshot.get("apis") if isinstance(snapshot, dict) else None
     if not isinstance(apis, dict):
         raise WrongImport("invalid usage snapshot")
-    return _import(connection, _details(apis))
+    return _import(run, _details(apis))
+
+
+def _is_lines(content: bytes) -> bool:
+    """Whether the first line is an event by itself."""
+    line, _, rest = content.partition(b"\n")
+    try:
+        first = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return rest.lstrip().startswith(b"{")
+    return isinstance(first, dict) and not {"usage", "apis"} & first.keys() and ("timestamp" in first or bool(rest))
 
 
 def _details(apis: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
@@ -150,7 +187,7 @@ def _details(apis: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
 
 
 def _lines(content: bytes) -> Iterator[dict[str, Any] | None]:
-    for line in content.splitlines():
+    for line in io.BytesIO(content):
         if line.strip():
             try:
                 row = orjson.loads(line)
@@ -159,39 +196,33 @@ def _lines(content: bytes) -> Iterator[dict[str, Any] | None]:
             yield row if isinstance(row, dict) else None
 
 
-def _import(connection: sqlite3.Connection, rows: Iterator[dict[str, Any] | None]) -> Imported:
+def _import(run: Run, rows: Iterator[dict[str, Any] | None]) -> Imported:
     done = Imported()
-    batch: list[Event] = []
-
-    def write() -> None:
-        added = insert(connection, batch, int(time.time() * 1000))
+    while batch := list(islice(rows, BATCH)):
+        events = [event for row in batch if row is not None and (event := _event(row)) is not None]
+        done.failed += len(batch) - len(events)
+        added = run(lambda connection, events=events: _take(connection, events))  # type: ignore[misc]
         done.added += added
-        done.skipped += len(batch) - added
-        batch.clear()
-
-    for row in rows:
-        event = _event(row) if row is not None else None
-        if event is None:
-            done.failed += 1
-        elif not event.key and _known(connection, event):
-            done.skipped += 1
-        else:
-            batch.append(event)
-            if len(batch) >= BATCH:
-                write()
-    write()
+        done.skipped += len(events) - added
     return done
 
 
+def _take(connection: sqlite3.Connection, events: list[Event]) -> int:
+    unknown = [event for event in events if event.key or not _known(connection, event)]
+    return add(connection, unknown, int(time.time() * 1000), old=True)
+
+
 def _event(row: dict[str, Any]) -> Event | None:
-    tokens = row.get("tokens")
     try:
-        count = {name: max(0, int(value)) for name, value in (tokens or {}).items()}
+        count = {name: _count(value) for name, value in (row.get("tokens") or {}).items()}
         failed = bool(row.get("failed"))
+        at_ms = parse_timestamp(str(row["timestamp"]))
+        if not 0 <= at_ms <= LATEST_MS:
+            return None
         return Event(
             group=str(row["api_group_key"]),
             model=str(row["model"]),
-            at_ms=parse_timestamp(str(row["timestamp"])),
+            at_ms=at_ms,
             provider=str(row.get("provider") or ""),
             endpoint=str(row.get("endpoint") or ""),
             auth_type=str(row.get("auth_type") or ""),
@@ -200,7 +231,7 @@ def _event(row: dict[str, Any]) -> Event | None:
             source=str(row.get("source") or ""),
             auth_index=str(row.get("auth_index") or ""),
             failed=failed,
-            latency_ms=int(row.get("latency_ms") or 0),
+            latency_ms=_count(row.get("latency_ms")),
             tokens=Tokens(
                 input=count.get("input_tokens", 0),
                 output=count.get("output_tokens", 0),
@@ -209,31 +240,47 @@ def _event(row: dict[str, Any]) -> Event | None:
                 cache_read=count.get("cache_read_tokens", 0),
                 cache_creation=count.get("cache_creation_tokens", 0),
                 total=count.get("total_tokens", 0),
-                uncached=int(row.get("uncached_tokens") or 0),
-                cache_creation_1h=int(row.get("cache_creation_1h_tokens") or 0),
+                uncached=_count(row.get("uncached_tokens")),
+                cache_creation_1h=_count(row.get("cache_creation_1h_tokens")),
             ),
-            attempt=int(row.get("attempt", 1)),
+            attempt=_count(row.get("attempt", 1)),
             final=bool(row.get("final", True)),
-            status=int(row.get("status_code") or (500 if failed else 200)),
+            status=_count(row.get("status_code")) or (500 if failed else 200),
             error=str(row.get("error_code") or ""),
             fail_body=str(row.get("fail_body") or ""),
-            ttft_ms=row.get("ttft_ms"),
+            ttft_ms=_perhaps(row.get("ttft_ms")),
             stream=bool(row.get("stream")),
             client_format=str(row.get("client_format") or ""),
             upstream_format=str(row.get("upstream_format") or ""),
             estimated=bool(row.get("estimated")),
-            cost_nanos=row.get("cost_nanos"),
+            reasoning_effort=str(row.get("reasoning_effort") or ""),
+            service_tier=str(row.get("service_tier") or ""),
+            user_agent=str(row.get("user_agent") or ""),
+            cost_nanos=_perhaps(row.get("cost_nanos")),
             key=str(row.get("event_key") or ""),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
+
+
+def _count(value: Any) -> int:
+    """A number that the database takes; raises ValueError for one that nobody counted."""
+    number = max(0, int(value or 0))
+    if number > _LARGEST:
+        raise ValueError("too large a number")
+    return number
+
+
+def _perhaps(value: Any) -> int | None:
+    return None if value is None else _count(value)
 
 
 def _known(connection: sqlite3.Connection, event: Event) -> bool:
     """Whether an event of a foreign export, which does not say where it came from, is there already."""
     row = connection.execute(
         "SELECT 1 FROM usage_events WHERE ts_ms = ? AND model = ? AND source = ? AND auth_index = ? AND failed = ? "
-        "AND input_tokens = ? AND output_tokens = ? AND total_tokens = ? AND api_group_key = ? LIMIT 1",
+        "AND input_tokens = ? AND output_tokens = ? AND total_tokens = ? AND api_group_key = ? "
+        "AND (request_id = ? OR '' IN (request_id, ?)) LIMIT 1",
         (
             event.at_ms,
             event.model,
@@ -244,9 +291,8 @@ def _known(connection: sqlite3.Connection, event: Event) -> bool:
             event.tokens.output,
             event.tokens.total,
             event.group,
+            event.request_id,
+            event.request_id,
         ),
     ).fetchone()
     return row is not None
-
-
-__all__ = ["Imported", "WrongImport", "export_csv", "export_json", "export_jsonl", "import_json", "shown_event"]

@@ -16,8 +16,8 @@ from cpa.formats.registry import builtin_formats
 from cpa.formats.sse import SseParser
 from cpa.usage.event import Event, Tokens, tokens_of, usage_of
 from cpa.usage.insert import insert
+from cpa.usage.overview import overview, summary
 from cpa.usage.prices import Price, PriceTable
-from cpa.usage.queries import overview, summary
 from cpa.usage.schema import open_database
 from tests.usage.conftest import NOON, event
 
@@ -222,7 +222,7 @@ def test_reasoning_is_a_part_of_the_output_wherever_the_vendor_counts_it(name: s
 
 
 def test_details_of_an_overview_are_bounded(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpa.usage.queries.MOST_DETAILS", 5)
+    monkeypatch.setattr("cpa.usage.overview.MOST_DETAILS", 5)
     insert(connection, [event(request_id=f"r{n}", at_ms=NOON + n * 900_000) for n in range(20)], NOON)
     usage = overview(connection)["usage"]
     assert len(usage["apis"]["key-1"]["models"]["gpt-5"]["details"]) == 5
@@ -239,7 +239,8 @@ def test_events_around_midnight_are_in_the_quarter_of_an_hour_they_began_in(conn
 
 
 def test_events_that_arrive_out_of_order_are_shown_in_theirs(connection: sqlite3.Connection) -> None:
-    from cpa.usage.queries import EventFilter, events_page
+    from cpa.usage.filters import EventFilter
+    from cpa.usage.queries import events_page
 
     for offset in (2, 0, 1):
         insert(connection, [event(request_id=f"r{offset}", at_ms=NOON + offset * 500)], NOON)

@@ -19,7 +19,7 @@ from cpa.usage import insert as inserting
 from cpa.usage import store as storing
 from cpa.usage.event import bucket, parse_timestamp, timestamp
 from cpa.usage.retention import prune_events
-from cpa.usage.schema import VERSION, DatabaseTooNew, open_database, open_for_reading
+from cpa.usage.schema import open_database, open_for_reading, transaction
 from tests.usage.conftest import NOON, MakeStore, event
 
 ROUNDS = int(os.environ.get("CPA_KILL_ROUNDS", "5"))
@@ -148,7 +148,8 @@ def test_whichever_write_fails_all_or_nothing_of_a_batch_is_there(tmp_path: Path
             pass
         assert connection.execute("SELECT count(*) FROM usage_events").fetchone()[0] == written
         assert connection.execute("SELECT coalesce(sum(request_count), 0) FROM usage_rollups").fetchone()[0] == written
-        assert connection.execute("SELECT count(*) FROM usage_event_keys").fetchone()[0] == written
+        for table in ("usage_days", "usage_quarters"):
+            assert connection.execute(f"SELECT coalesce(sum(request_count), 0) FROM {table}").fetchone()[0] == written
     assert connection.execute("PRAGMA quick_check").fetchone()[0] == "ok"
     connection.close()
 
@@ -197,114 +198,6 @@ def test_a_killed_process_loses_at_most_the_last_second(tmp_path: Path) -> None:
         connection.close()
 
 
-# -- databases of others -------------------------------------------------------------------------------------------
-
-V1 = """
-CREATE TABLE usage_events (id INTEGER PRIMARY KEY AUTOINCREMENT, event_key TEXT NOT NULL UNIQUE,
-    api_group_key TEXT NOT NULL, provider TEXT NOT NULL DEFAULT '', endpoint TEXT NOT NULL DEFAULT '',
-    auth_type TEXT NOT NULL DEFAULT '', request_id TEXT NOT NULL DEFAULT '', model TEXT NOT NULL,
-    timestamp TEXT NOT NULL, source TEXT NOT NULL DEFAULT '', auth_index TEXT NOT NULL DEFAULT '',
-    failed INTEGER NOT NULL DEFAULT 0, latency_ms INTEGER NOT NULL DEFAULT 0, input_tokens INTEGER NOT NULL DEFAULT 0,
-    output_tokens INTEGER NOT NULL DEFAULT 0, reasoning_tokens INTEGER NOT NULL DEFAULT 0,
-    cached_tokens INTEGER NOT NULL DEFAULT 0, total_tokens INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL);
-CREATE INDEX idx_usage_events_timestamp ON usage_events (timestamp);
-CREATE TABLE request_histories (id INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL UNIQUE,
-    log_name TEXT NOT NULL UNIQUE, url TEXT NOT NULL DEFAULT '', method TEXT NOT NULL DEFAULT '',
-    status_code INTEGER NOT NULL DEFAULT 0, force INTEGER NOT NULL DEFAULT 0, request_timestamp TEXT,
-    api_response_timestamp TEXT, log_text_gzip BLOB NOT NULL, created_at TEXT NOT NULL);
-CREATE TABLE usage_schema_migrations (id INTEGER PRIMARY KEY, version_id INTEGER, is_applied INTEGER, tstamp TEXT);
-"""
-V2 = """
-ALTER TABLE usage_events ADD COLUMN cache_read_tokens INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE usage_events ADD COLUMN cache_creation_tokens INTEGER NOT NULL DEFAULT 0;
-"""
-V3 = """
-CREATE TABLE usage_event_keys (event_key TEXT PRIMARY KEY, created_at TEXT) WITHOUT ROWID;
-CREATE TABLE usage_rollups (bucket_start TEXT, api_group_key TEXT, provider TEXT, endpoint TEXT, auth_type TEXT,
-    model TEXT, source TEXT, auth_index TEXT, failed INTEGER, request_count INTEGER NOT NULL DEFAULT 0,
-    latency_total_ms INTEGER NOT NULL DEFAULT 0, latency_sample_count INTEGER NOT NULL DEFAULT 0,
-    input_tokens INTEGER NOT NULL DEFAULT 0, output_tokens INTEGER NOT NULL DEFAULT 0,
-    reasoning_tokens INTEGER NOT NULL DEFAULT 0, cached_tokens INTEGER NOT NULL DEFAULT 0,
-    cache_read_tokens INTEGER NOT NULL DEFAULT 0, cache_creation_tokens INTEGER NOT NULL DEFAULT 0,
-    total_tokens INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (bucket_start, api_group_key, provider, endpoint, auth_type,
-    model, source, auth_index, failed)) WITHOUT ROWID;
-INSERT INTO usage_event_keys SELECT event_key, created_at FROM usage_events;
-INSERT INTO usage_rollups (bucket_start, api_group_key, provider, endpoint, auth_type, model, source, auth_index,
-    failed, request_count, total_tokens) SELECT '2026-01-31T12:00:00Z', api_group_key, provider, endpoint, auth_type,
-    model, source, auth_index, failed, count(*), sum(total_tokens) FROM usage_events GROUP BY 2, 3, 4, 5, 6, 7, 8, 9;
-"""
-V4 = "ALTER TABLE usage_events ADD COLUMN requested_model TEXT NOT NULL DEFAULT '';"
-
-
-def foreign(path: Path, version: int) -> None:
-    connection = sqlite3.connect(path)
-    connection.executescript(V1)
-    for number, moment in enumerate(("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5Z")):
-        connection.execute(
-            "INSERT INTO usage_events (event_key, api_group_key, model, timestamp, failed, total_tokens, created_at) "
-            "VALUES (?, 'sk', 'm', ?, ?, 10, 'x')",
-            (f"k{number}", moment, number),
-        )
-    for script in (V2, V3, V4)[: version - 1]:
-        connection.executescript(script)
-    connection.execute("INSERT INTO usage_schema_migrations VALUES (1, ?, 1, 'x')", (version,))
-    connection.commit()
-    connection.close()
-
-
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
-def test_a_database_of_the_program_before_is_taken_over_in_place(
-    tmp_path: Path, make_store: MakeStore, version: int
-) -> None:
-    path = tmp_path / "u.sqlite"
-    foreign(path, version)
-    before = path.read_bytes()
-    store = make_store("u.sqlite")
-    store.record(event())
-    assert store.flush()
-    connection = open_for_reading(path)
-    rows = connection.execute("SELECT * FROM usage_events ORDER BY id").fetchall()
-    assert [row["ts_ms"] for row in rows[:2]] == [NOON, NOON + 500]
-    assert [row["status_code"] for row in rows] == [200, 500, 200]
-    assert connection.execute("SELECT sum(total_tokens) FROM usage_rollups").fetchone()[0] == 50
-    assert connection.execute("SELECT count(*) FROM usage_event_keys").fetchone()[0] == 3
-    connection.close()
-    copy = tmp_path / f"u.sqlite.before-{VERSION}"
-    assert count(copy) == 2
-    assert copy.stat().st_mode & 0o777 == 0o600
-    assert before
-
-
-@pytest.mark.parametrize("newer", ["foreign", "own"])
-def test_a_database_of_a_newer_program_is_refused_with_advice(tmp_path: Path, newer: str) -> None:
-    path = tmp_path / "u.sqlite"
-    if newer == "foreign":
-        foreign(path, 4)
-        with sqlite3.connect(path) as connection:
-            connection.execute("UPDATE usage_schema_migrations SET version_id = 5")
-    else:
-        with sqlite3.connect(path) as connection:
-            connection.execute(f"PRAGMA user_version={VERSION + 1}")
-    connection.close()
-    before = path.read_bytes()
-    with pytest.raises(DatabaseTooNew, match="usage-database-path"):
-        open_database(path)
-    assert path.read_bytes() == before
-
-
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "u.sqlite"
-    foreign(path, 2)
-    monkeypatch.setattr("cpa.usage.schema._INDEXES", "CREATE INDEX nonsense ON missing (x);\n")
-    with pytest.raises(sqlite3.OperationalError):
-        open_database(path)
-    with sqlite3.connect(path) as connection:
-        columns = {row[1] for row in connection.execute("PRAGMA table_info(usage_events)")}
-        assert "ts_ms" not in columns
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == 0
-    connection.close()
-
-
 # -- retention -----------------------------------------------------------------------------------------------------
 
 
@@ -312,10 +205,12 @@ def test_old_events_go_and_their_sums_stay(tmp_path: Path) -> None:
     connection = open_database(tmp_path / "u.sqlite")
     day = 86_400_000
     inserting.insert(connection, [event(request_id=f"r{n}", at_ms=NOON - n * day) for n in range(4)], NOON)
-    assert prune_events(connection, 1, NOON + 1) == 3
+    with transaction(connection):
+        assert prune_events(connection, 1, NOON + 1)
+        assert not prune_events(connection, 1, NOON + 1)
     assert connection.execute("SELECT count(*) FROM usage_events").fetchone()[0] == 1
     assert connection.execute("SELECT sum(request_count) FROM usage_rollups").fetchone()[0] == 4
-    assert inserting.insert(connection, [event(request_id="r3", at_ms=NOON - 3 * day)], NOON) == 0
+    assert inserting.insert(connection, [event(request_id="r3", at_ms=NOON - 3 * day)], NOON, old=True) == 0
     connection.close()
 
 

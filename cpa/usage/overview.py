@@ -1,0 +1,168 @@
+"""Totals of usage, from the sums. Every function blocks: call it in a thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from cpa.usage.event import TOKEN_COLUMNS, shown_tokens
+from cpa.usage.sums import quarter_range, summed
+from cpa.usage.tables import SUMS
+
+MOST_DETAILS = 1000
+"""Detail rows given for each model, the newest."""
+MOST_DETAILS_IN_ALL = 10_000
+_TOTALS = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+_DETAIL = """
+SELECT * FROM usage_rollups WHERE api_group_key = ? AND model = ? AND {where} ORDER BY bucket_start DESC LIMIT ?
+"""
+
+
+def overview(
+    connection: sqlite3.Connection,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    *,
+    details: bool = True,
+    zone: tzinfo | None = None,
+) -> dict[str, Any]:
+    """Totals by client and model, by day and by hour: days and hours of ``zone``, of the machine's when None."""
+    table, values = summed(("api_group_key", "model", "failed", *SUMS), start_ms, end_ms)
+    query = f"SELECT api_group_key, model, failed, {_TOTALS} FROM {table} GROUP BY 1, 2, 3"  # noqa: S608
+    usage: dict[str, Any] = {**_counters(), "apis": {}}
+    for row in connection.execute(query, values):
+        api = usage["apis"].setdefault(row["api_group_key"], {**_counters(), "models": {}})
+        model = api["models"].setdefault(row["model"], {**_counters(), "details": []})
+        for place in (usage, api, model):
+            _add(place, row)
+    usage |= _by_time(connection, start_ms, end_ms, zone)
+    if details:
+        _add_details(connection, usage["apis"], start_ms, end_ms)
+    return {"usage": usage, "failed_requests": usage["failure_count"]}
+
+
+def no_overview() -> dict[str, Any]:
+    """The overview of a record in which there is nothing."""
+    usage = {**_counters(), "apis": {}, **{name: {} for name in _TIMES}}
+    return {"usage": usage, "failed_requests": 0}
+
+
+def _counters() -> dict[str, Any]:
+    return {
+        "total_requests": 0,
+        "success_count": 0,
+        "failure_count": 0,
+        "client_requests": 0,
+        "total_tokens": 0,
+        "tokens": dict.fromkeys(TOKEN_COLUMNS, 0),
+        "latency_total_ms": 0,
+        "latency_sample_count": 0,
+        "ttft_total_ms": 0,
+        "ttft_sample_count": 0,
+        "cost_nanos": 0,
+        "cost_usd": 0.0,
+        "priced_requests": 0,
+        "unpriced_tokens": 0,
+    }
+
+
+def _add(place: dict[str, Any], row: sqlite3.Row) -> None:
+    count = row["request_count"]
+    place["total_requests"] += count
+    place["failure_count" if row["failed"] else "success_count"] += count
+    place["client_requests"] += row["final_count"]
+    place["total_tokens"] += row["total_tokens"]
+    tokens = place["tokens"]
+    for name in tokens:
+        tokens[name] += row[name]
+    for name in ("latency_total_ms", "latency_sample_count", "ttft_total_ms", "ttft_sample_count", "cost_nanos"):
+        place[name] += row[name]
+    place["cost_usd"] = place["cost_nanos"] / 1e9
+    place["priced_requests"] += row["priced_count"]
+    place["unpriced_tokens"] += row["total_tokens"] - row["priced_tokens"]
+
+
+_TIMES = ("requests_by_day", "requests_by_hour", "tokens_by_day", "tokens_by_hour")
+
+
+def _by_time(
+    connection: sqlite3.Connection, start_ms: int | None, end_ms: int | None, zone: tzinfo | None
+) -> dict[str, dict[str, int]]:
+    where, values = quarter_range(start_ms, end_ms)
+    query = f"""
+        SELECT {_local_hour(connection, zone)} AS hour, sum(request_count) AS requests, sum(total_tokens) AS tokens
+        FROM usage_quarters WHERE {where} GROUP BY 1 ORDER BY 1"""  # noqa: S608
+    found: dict[str, dict[str, int]] = {name: {} for name in _TIMES}
+    for row in connection.execute(query, values):
+        day, _, hour = row["hour"].partition(" ")
+        for unit, name in (("day", day), ("hour", hour)):
+            for kind in ("requests", "tokens"):
+                sums = found[f"{kind}_by_{unit}"]
+                sums[name] = sums.get(name, 0) + row[kind]
+    return found
+
+
+def _local_hour(connection: sqlite3.Connection, zone: tzinfo | None) -> str:
+    """An expression for day and hour of ``bucket_start``: ``2026-01-31 12``."""
+    if zone is None:
+        return "strftime('%Y-%m-%d %H', bucket_start, 'localtime')"
+
+    def hour_in_zone(text: str) -> str:
+        moment = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC).astimezone(zone)
+        return f"{moment:%Y-%m-%d %H}"
+
+    connection.create_function("hour_in_zone", 1, hour_in_zone, deterministic=True)
+    return "hour_in_zone(bucket_start)"
+
+
+def _add_details(
+    connection: sqlite3.Connection, apis: dict[str, Any], start_ms: int | None, end_ms: int | None
+) -> None:
+    """The newest quarters of an hour of every model, so many that the answer stays readable."""
+    where, values = quarter_range(start_ms, end_ms)
+    places = [(group, model, entry) for group, api in apis.items() for model, entry in api["models"].items()]
+    most = max(1, min(MOST_DETAILS, MOST_DETAILS_IN_ALL // max(len(places), 1)))
+    for group, model, entry in places[:MOST_DETAILS_IN_ALL]:
+        rows = connection.execute(_DETAIL.format(where=where), [group, model, *values, most])
+        entry["details"] = [_detail(row) for row in rows]
+
+
+def _detail(row: sqlite3.Row) -> dict[str, Any]:
+    samples = row["latency_sample_count"]
+    return {
+        "timestamp": row["bucket_start"],
+        "latency_ms": row["latency_total_ms"] // samples if samples else 0,
+        "source": row["source"],
+        "auth_index": row["auth_index"],
+        "tokens": shown_tokens(row),
+        "failed": bool(row["failed"]),
+        "request_count": row["request_count"],
+        "latency_total_ms": row["latency_total_ms"],
+        "latency_sample_count": samples,
+        "provider": row["provider"],
+        "cost_usd": row["cost_nanos"] / 1e9,
+    }
+
+
+_NAMES = {"model": "model", "account": "source", "key": "api_group_key", "provider": "provider"}
+
+
+def summary(
+    connection: sqlite3.Connection, by: str, start_ms: int | None = None, end_ms: int | None = None
+) -> list[dict[str, Any]]:
+    """Sums by ``day`` (local), ``model``, ``account``, ``key`` or ``provider``, the largest first (days in order)."""
+    if by == "day":
+        where, values = quarter_range(start_ms, end_ms)
+        name, table, order = "date(bucket_start, 'localtime')", f"usage_quarters WHERE {where}", "1"
+    else:
+        name, order = _NAMES[by], "total_tokens DESC, requests DESC"
+        table, values = summed((name, "failed", *SUMS), start_ms, end_ms)
+    query = f"""
+        SELECT {name} AS name, sum(final_count) AS requests, sum(request_count) AS attempts,
+            sum(CASE WHEN failed THEN request_count ELSE 0 END) AS failed, sum(total_tokens) AS total_tokens,
+            sum(cache_read_tokens) AS cache_read_tokens, sum(output_tokens) AS output_tokens,
+            sum(cost_nanos) AS cost_nanos, sum(priced_count) AS priced,
+            sum(total_tokens - priced_tokens) AS unpriced_tokens
+        FROM {table} GROUP BY 1 ORDER BY {order}"""  # noqa: S608
+    return [dict(row) for row in connection.execute(query, values)]

@@ -112,7 +112,7 @@ class Daemon:
         self.cooldowns = CooldownKeeper(self.auth_files.directory.path / FILE_NAME, self.pool, self.log)
         self.watcher = ConfigWatcher(store, self.log)
         self.prices = CurrentPrices(lambda: store.current)
-        self.limits = ClientLimits(self.prices)
+        self.limits = ClientLimits(self.prices, unpriced=self._note_unpriced)
         self._limits_file = LimitsFile(_database(store).with_name("client-limits.json"), self.limits, self.log)
         self.gate = Gate(environ, local_password)
         self.usage_queue = UsageQueue(self.pool.clock)
@@ -285,6 +285,9 @@ class Daemon:
             )
         return event
 
+    def _note_unpriced(self, model: str) -> None:
+        self.log.warning("a model has no price: it does not count towards the budgets of client keys", model=model)
+
     def _add_routes(self, router: Any) -> None:
         management = Management(
             store=self.store,
@@ -299,6 +302,7 @@ class Daemon:
             log_files=self.log_files,
             usage=self.usage,
             usage_queue=self.usage_queue,
+            limits=self.limits,
             log=get_logger("cpa.management"),
             renewals=self.renewals,
             exchange=self._exchange,

@@ -213,7 +213,7 @@ class Compatibility(ProviderEntry):
 class ClientKey(Section):
     """A client key with a name and limits. 0 (and an empty text or list) is no limit."""
 
-    key: str = ""
+    key: Trimmed = Field(min_length=1)
     name: Trimmed = ""
     models: Patterns = ()
     """The only models it may ask for; ``*`` stands for any text."""

@@ -179,6 +179,14 @@ class Config(Section):
                 kept.append(key)
         return kept
 
+    @field_validator("api_keys", mode="after")
+    @classmethod
+    def _limits_once(cls, value: tuple[str | ClientKey, ...]) -> tuple[str | ClientKey, ...]:
+        limited = [entry.key for entry in value if isinstance(entry, ClientKey)]
+        if len(set(limited)) < len(limited):
+            raise ValueError("a key with limits stands twice")
+        return value
+
     @field_validator("trusted_proxies", mode="after")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ class Exchange:
 
     async def _answer_model(self, call: Call, config: Config, log: ExchangeLog, resolution: Resolution) -> Answer:
         _refuse_image_only(call, resolution)
-        if call.operation != "count" and log.ticket is None:
+        if log.ticket is None:
             log.ticket = self._limits.enter(call, config, lambda: _offered(resolution))
         request = _client_request(call, resolution, config)
         body = self._edited(request, call)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from cpa.config import Config
 from cpa.config.client_keys import ClientKeys, expired, may_ask
@@ -20,6 +21,7 @@ from cpa.exchange.call import Call
 from cpa.usage.prices import NANO, PriceTable
 
 MINUTE = 60.0
+MOST_UNPRICED = 200
 _MILLION = Usage(input_total=10**6, output_total=10**6)
 
 
@@ -49,10 +51,14 @@ class Spending(Struct):
             self.month, self.month_nanos = month, 0
 
     def spend(self, now: float, tokens: int, nanos: int) -> None:
-        """Count what an attempt used."""
+        """Count what an attempt used; the tokens of one second are kept as one number."""
         self.move_to(now)
         if tokens:
-            self.tokens.append((now, tokens))
+            if self.tokens and 0 <= now - self.tokens[-1][0] < 1:
+                last, counted = self.tokens.pop()
+                self.tokens.append((last, counted + tokens))
+            else:
+                self.tokens.append((now, tokens))
             self.token_sum += tokens
         self.day_nanos += nanos
         self.month_nanos += nanos
@@ -80,16 +86,24 @@ class Ticket:
 class ClientLimits:
     """Counts per key. ``prices`` gives the prices in force, ``now`` Unix seconds."""
 
-    def __init__(self, prices: Callable[[], PriceTable], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        prices: Callable[[], PriceTable],
+        now: Callable[[], float] = time.time,
+        unpriced: Callable[[str], None] = lambda model: None,
+    ) -> None:
+        """``unpriced`` is told once of each model that a key with limits used and that has no price."""
         self._prices = prices
         self._now = now
+        self._tell_unpriced = unpriced
+        self._unpriced: set[str] = set()
         self._keys = ClientKeys()
         self._spendings: dict[str, Spending] = {}
         self.changed = False
         """Whether anything was counted since somebody last set this to False."""
 
     def enter(self, call: Call, config: Config, offered: Callable[[], Iterable[tuple[str, str]]]) -> Ticket | None:
-        """Let an exchange begin; None when its client has no limits.
+        """Let an exchange begin; None when its client has no limits, or when it only counts tokens.
 
         ``offered`` gives (provider, upstream model) of what may serve it. Raises ApiError 403 or 429 in the words of
         the limit that is reached, with the time to wait.
@@ -100,12 +114,15 @@ class ClientLimits:
         if entry is None:
             return None
         now = self._now()
+        self._refuse_forbidden(entry, call.model, now)
+        if call.operation == "count":
+            return None
         spending = self._spendings.setdefault(call.client.id, Spending())
         spending.move_to(now)
-        self._refuse_forbidden(entry, call.model, now)
         self._refuse_fast(entry, spending, now)
         self._refuse_poor(entry, spending, now, call.model, offered)
-        spending.requests.append(now)
+        if entry.requests_per_minute:
+            spending.requests.append(now)
         spending.running += 1
         self.changed = True
         return Ticket(self, spending)
@@ -113,6 +130,9 @@ class ClientLimits:
     def spend(self, spending: Spending, usage: Usage, model: str, requested: str, provider: str, account: str) -> None:
         """Count an attempt, see :meth:`Ticket.spend`."""
         nanos = self._prices().cost(usage, model=model, requested=requested, provider=provider, account=account)
+        if nanos is None and usage.sum() and model not in self._unpriced and len(self._unpriced) < MOST_UNPRICED:
+            self._unpriced.add(model)
+            self._tell_unpriced(model)
         spending.spend(self._now(), usage.sum(), nanos or 0)
         self.changed = True
 
@@ -165,6 +185,24 @@ class ClientLimits:
         prices = self._prices()
         costs = [prices.cost(_MILLION, model=model, requested=requested, provider=p) for p, model in offered]
         return bool(costs) and all(cost == 0 for cost in costs)
+
+    # -- for people --------------------------------------------------------------------------------------------
+
+    def used(self, client_id: str) -> Spending:
+        """What a key has used up to now, as a copy."""
+        spending = self._spendings.get(client_id)
+        if spending is None:
+            spending = Spending()
+        spending.move_to(self._now())
+        return replace(spending)
+
+    def forgive(self, client_id: str) -> None:
+        """Let a key begin anew: what it has used up to now is forgotten, what is running goes on."""
+        if spending := self._spendings.get(client_id):
+            spending.requests.clear()
+            spending.tokens.clear()
+            spending.token_sum = spending.day_nanos = spending.month_nanos = 0
+            self.changed = True
 
     # -- over restarts -----------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ import orjson
 from cpa.config.atomic import write_atomically
 from cpa.exchange.limits import ClientLimits
 
-SAVE_SECONDS = 5.0
+SAVE_SECONDS = 1.0
+"""What is counted between two saves is lost when the machine or the daemon dies on the spot."""
 
 
 class LimitsFile:
@@ -25,12 +26,21 @@ class LimitsFile:
         self._failed = False
 
     async def load(self) -> None:
-        """Take back what was counted before."""
-        with contextlib.suppress(OSError, orjson.JSONDecodeError):
+        """Take back what was counted before. A file that cannot be read is kept under another name, and said so."""
+        try:
             self._limits.restore(orjson.loads(await asyncio.to_thread(self._path.read_bytes)))
+        except FileNotFoundError:
+            return
+        except (OSError, orjson.JSONDecodeError) as fault:
+            broken = self._path.with_suffix(".broken")
+            with contextlib.suppress(OSError):
+                self._path.replace(broken)
+            self._log.error(
+                "what client keys have used cannot be read, it is counted anew", kept=str(broken), reason=str(fault)
+            )
 
     async def run(self) -> None:
-        """Save every few seconds, until cancelled."""
+        """Save again and again, until cancelled."""
         while True:
             await asyncio.sleep(SAVE_SECONDS)
             await self.save()

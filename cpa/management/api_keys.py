@@ -48,7 +48,7 @@ class ApiKeys:
     async def patch(self, request: web.Request) -> web.Response:
         """Replace one key by position, or by its old value; an unknown old value appends."""
         body = await read_object(request)
-        index, value = member(body, "index", int), member(body, "value", str)
+        index, value = member(body, "index", int), _key(body.get("value"))
         old, new = member(body, "old", str), member(body, "new", str)
         if index is None or value is None:
             if not new or not new.strip():
@@ -58,7 +58,7 @@ class ApiKeys:
 
         def change(data: dict[str, Any]) -> None:
             items = stored(data, KEY)
-            _set(items, find(items, index, None), text(value))
+            _set(items, find(items, index, None), value)
             store(data, KEY, _unique(items))
 
         await self._management.writer.edit(request, change)
@@ -95,9 +95,19 @@ def _replace(data: dict[str, Any], old: str, new: str) -> None:
     store(data, KEY, _unique(items))
 
 
-def _set(items: list[Any], position: int, key: str) -> None:
+def _set(items: list[Any], position: int, key: str | dict[str, Any]) -> None:
+    """Replace a member: by another key with the same limits, or as a whole."""
     known = items[position]
-    items[position] = {**known, "key": key} if isinstance(known, dict) else key
+    items[position] = {**known, "key": key} if isinstance(known, dict) and isinstance(key, str) else key
+
+
+def _key(value: Any) -> str | dict[str, Any] | None:
+    """A member of the list as a body gives it: a text, or an object with limits."""
+    if isinstance(value, dict):
+        return {str(name): entry for name, entry in value.items()}
+    if value is not None and not isinstance(value, str):
+        raise Refusal(400, "invalid body")
+    return text(value) if value is not None else None
 
 
 def _unique(items: list[Any]) -> list[Any]:
@@ -116,7 +126,7 @@ def routes(management: Management) -> list[Route]:
         "type": "object",
         "properties": {
             "index": {"type": "integer"},
-            "value": {"type": "string"},
+            "value": {"anyOf": [{"type": "string"}, {"type": "object"}]},
             "old": {"type": ["string", "null"]},
             "new": {"type": "string"},
         },

@@ -7,6 +7,7 @@ from cpa.management import (
     accounts,
     ampcode,
     api_call,
+    api_key_limits,
     api_keys,
     auth_files,
     latest_version,
@@ -45,6 +46,7 @@ RESOURCES = (
     logs,
     usage,
     usage_queue,
+    api_key_limits,
     vertex_import,
 )
 """Modules with a function ``routes(management)``."""

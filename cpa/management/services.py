@@ -11,6 +11,7 @@ from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.exchange import Exchange
+from cpa.exchange.limits import ClientLimits
 from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
@@ -38,6 +39,7 @@ class Management(Struct, kw_only=True):
     log_files: LogFiles
     usage: UsageStore
     usage_queue: UsageQueue
+    limits: ClientLimits
     log: Any
     renewals: Renewals | None = None
     """How logins are kept alive; None where nothing refreshes them."""

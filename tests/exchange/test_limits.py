@@ -13,7 +13,7 @@ from cpa.config import Config
 from cpa.config.client_keys import key_id
 from cpa.config.load import load_text
 from cpa.conversation.usage import Usage
-from cpa.errors import ApiError, ErrorInfo
+from cpa.errors import ApiError, ConfigError, ErrorInfo
 from cpa.exchange.call import Call
 from cpa.exchange.limits import ClientLimits, Ticket
 from cpa.exchange.limits_file import LimitsFile
@@ -179,3 +179,54 @@ async def test_a_disk_that_fails_loses_nothing(tmp_path: Path) -> None:
     file = LimitsFile(tmp_path / "file" / "limits.json", door.limits, structlog.get_logger())
     await file.save()
     assert door.limits.changed
+
+
+def test_a_model_without_a_price_is_named_once() -> None:
+    named: list[str] = []
+    door = Door(budget_per_day=1)
+    door.limits = ClientLimits(lambda: PRICES, door.clock, named.append)
+    door.use(100, "unknown")
+    door.use(100, "unknown")
+    door.use(100, "free")
+    assert named == ["unknown"]
+
+
+def test_the_tokens_of_a_second_are_one_number() -> None:
+    door = Door(tokens_per_minute=10_000)
+    for _ in range(500):
+        door.use(1)
+    door.clock.now += 30
+    door.use(9_499)
+    used = door.limits.used(key_id("k"))
+    assert (len(used.tokens), used.token_sum) == (2, 9_999)
+    door.use(1)
+    assert door.refused().retry_after == 30
+
+
+def test_a_forgiven_key_begins_anew_and_keeps_what_is_running() -> None:
+    door = Door(requests_per_minute=1, budget_per_day=1)
+    ticket = door.enter()
+    assert ticket is not None
+    assert door.refused().code == "rate_limit_exceeded"
+    door.limits.forgive(key_id("k"))
+    assert door.limits.used(key_id("k")).running == 1
+    door.enter()
+    ticket.leave()
+    assert door.limits.used(key_id("k")).running == 1
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ["[{name: nobody}]", "[{key: '  ', concurrency: 1}]", "[{key: k, concurrency: 1}, {key: k, expires: 2030-01-01}]"],
+)
+def test_entries_that_would_limit_nothing_or_two_things_are_refused(keys: str) -> None:
+    with pytest.raises(ConfigError, match="api-keys"):
+        load_text(f"api-keys: {keys}\n", environ={})
+
+
+async def test_a_broken_file_is_kept_under_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "client-limits.json"
+    path.write_bytes(b'{"key-1": {"requ')
+    await LimitsFile(path, Door().limits, structlog.get_logger()).load()
+    assert path.with_suffix(".broken").read_bytes() == b'{"key-1": {"requ'
+    assert not path.exists()

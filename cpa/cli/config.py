@@ -1,14 +1,15 @@
-"""``cpa config``: check and explain the configuration."""
+"""``cpa config``: check, show and change the configuration."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
 
 import click
 
-from cpa.cli.output import print_finding, print_json
+from cpa.cli.output import print_finding, print_json, print_table
 from cpa.config import load_config
 from cpa.errors import ConfigError
 
@@ -18,9 +19,31 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+class ConfigGroup(click.Group):
+    """Imports the commands that change things when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_LAZY]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(_LAZY[cmd_name]), cmd_name)
+        return command
+
+
+_LAZY = {
+    "get": "cpa.cli.config_settings",
+    "set": "cpa.cli.config_settings",
+    "unset": "cpa.cli.config_settings",
+    "diff": "cpa.cli.config_settings",
+    "edit": "cpa.cli.config_edit",
+}
+
+
+@click.group(cls=ConfigGroup)
 def config() -> None:
-    """Check and explain the configuration."""
+    """Check, show and change the configuration."""
 
 
 @config.command()
@@ -51,3 +74,26 @@ def schema() -> None:
     from cpa.config import config_schema
 
     print_json(config_schema())
+
+
+@config.command()
+@config_option
+@json_option
+def path(config_path: Path, as_json: bool) -> None:
+    """Print where the configuration is, and what lies beside it."""
+    try:
+        settings = load_config(config_path, environ=os.environ).config
+    except ConfigError as fault:
+        raise click.ClickException(str(fault)) from None
+    file = config_path.absolute()
+    places = {
+        "config": str(file),
+        "auth-dir": str(Path(settings.auth_dir).expanduser()),
+        "usage-database": str(file.parent / Path(settings.usage_database_path).expanduser()),
+    }
+    if as_json:
+        print_json(places)
+    elif sys.stdout.isatty():
+        print_table(("WHAT", "WHERE"), list(places.items()))
+    else:
+        click.echo(places["config"])

@@ -15,7 +15,7 @@ COMMANDS = {
     "doctor": ("cpa.cli.doctor", "doctor", "Check the whole set-up and say what to mend."),
     "models": ("cpa.cli.models", "models", "List the models that can be asked for."),
     "usage": ("cpa.cli.usage", "usage", "Show requests, tokens and cost."),
-    "config": ("cpa.cli.config", "config", "Check and explain the configuration."),
+    "config": ("cpa.cli.config", "config", "Check, show and change the configuration."),
     "env": ("cpa.cli.env", "env", "Print what points a tool at this daemon."),
     "completion": ("cpa.cli.completion", "completion", "Print a shell's completion script."),
 }

@@ -61,8 +61,8 @@ def _replace(target: Path, content: bytes, expected: bytes | None) -> None:
 
 def _move(name: str, target: Path, expected: bytes | None) -> None:
     """Put the temp file in the target's place; when that holds something unexpected it stays there."""
+    _refuse_changed(target, expected)
     if expected is None or not _exchanged(name, target):
-        _refuse_changed(target, expected)
         os.replace(name, target)
         return
     if Path(name).read_bytes() != expected:

@@ -1,0 +1,146 @@
+"""``cpa config get``, ``set``, ``unset`` and ``diff``: single settings, written as the management API writes them."""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from cpa.cli.config import config_option, json_option
+from cpa.cli.output import print_json
+from cpa.config import Config, load_config
+from cpa.config.diff import changed_paths, is_secret, restart_required
+from cpa.config.file import ConfigFile, KeyPath
+from cpa.config.key_path import parse_key_path, type_at, typed_value, value_at
+from cpa.errors import ConfigError
+
+MASK = "***"
+
+
+@click.command()
+@config_option
+@json_option
+@click.argument("key", default="")
+def get(config_path: Path, as_json: bool, key: str) -> None:
+    """Print the setting KEY as it is in force: what the file says, else its default.
+
+    KEY is written like routing.strategy or claude-api-key[0].base-url. Without KEY everything is printed, secrets
+    masked.
+    """
+    with _explained():
+        data = _data(_config(config_path))
+        path = parse_key_path(key) if key else ()
+        if path:
+            type_at(path)
+        value = value_at(data, path) if path else _masked(data, "")
+    if as_json or isinstance(value, dict | list):
+        print_json(value)
+    else:
+        click.echo(_scalar(value))
+
+
+@click.command()
+@config_option
+@click.argument("key")
+@click.argument("value")
+def set(config_path: Path, key: str, value: str) -> None:
+    """Set KEY to VALUE in the file; everything else in it stays as it is, comments too.
+
+    VALUE is YAML: true, 5, text, [a, b], {name: x}. A position just behind a list's end appends. A running daemon takes
+    the change at once.
+    """
+    with _explained():
+        path = parse_key_path(key)
+        typed = typed_value(value, path)
+        _write(config_path, key, lambda file: file.set(path, typed))
+
+
+@click.command()
+@config_option
+@click.argument("key")
+def unset(config_path: Path, key: str) -> None:
+    """Remove KEY from the file, so that its default counts."""
+    with _explained():
+        path: KeyPath = parse_key_path(key)
+        _write(config_path, key, lambda file: file.delete(path))
+
+
+@click.command()
+@config_option
+@json_option
+@click.argument("other", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
+def diff(config_path: Path, as_json: bool, other: Path | None) -> None:
+    """Show which settings differ from their defaults, or from those of the file OTHER. Secrets are masked."""
+    with _explained():
+        mine = _config(config_path)
+        theirs = _config(other) if other is not None else Config()
+        rows = [_difference(path, theirs, mine) for path in changed_paths(theirs, mine)]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['key']}: {click.style(_scalar(row['before']), fg='red')} -> ", nl=False)
+        click.secho(_scalar(row["after"]), fg="green")
+    if not rows:
+        click.echo("no setting differs")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what is wrong into a sentence and exit status 1."""
+    try:
+        yield
+    except ConfigError as fault:
+        raise click.ClickException(str(fault)) from None
+    except OSError as fault:
+        raise click.ClickException(f"{fault.filename or 'the file'}: {fault.strerror or fault}") from None
+
+
+def _config(path: Path) -> Config:
+    return load_config(path, environ=os.environ).config
+
+
+def _data(config: Config) -> Any:
+    return config.model_dump(by_alias=True, mode="json")
+
+
+def _write(config_path: Path, key: str, write: Callable[[ConfigFile], str]) -> None:
+    before = _config(config_path)
+    write(ConfigFile(config_path))
+    after = _config(config_path)
+    changed = builtins.set(changed_paths(before, after))
+    click.echo(f"{key}: {'set' if changed else 'nothing changes'}")
+    if restart_required(before, after):
+        click.echo("a running daemon takes this after a restart")
+
+
+def _difference(path: str, before: Config, after: Config) -> dict[str, Any]:
+    keys = parse_key_path(path)
+    values = []
+    for config in (before, after):
+        try:
+            values.append(_masked(value_at(_data(config), keys), path))
+        except ConfigError:
+            values.append(None)
+    return {"key": path, "before": values[0], "after": values[1]}
+
+
+def _masked(value: Any, path: str) -> Any:
+    """The value with everything that must not be shown replaced."""
+    if isinstance(value, dict):
+        return {name: _masked(inner, f"{path}.{name}") for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner, path) for inner in value]
+    hidden = is_secret(path) or is_secret(path.partition("[")[0]) or path.lstrip(".") == "api-keys"
+    return MASK if hidden and value not in ("", None) else value
+
+
+def _scalar(value: Any) -> str:
+    """A value on one line; texts as they are."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

@@ -1,0 +1,180 @@
+"""``cpa config``: settings shown and changed from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cpa.cli.main import cli
+from cpa.config.key_path import parse_key_path, typed_value
+from cpa.errors import ConfigError
+
+TEXT = """\
+# mine
+port: 8317   # the usual
+routing:
+  strategy: 'round-robin'   # fair
+api-keys: [one]
+claude-api-key:
+  # first
+  - api-key: sk-secret
+    future: 1   # kept
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def run(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["config", arguments[0], "--config", str(config), *arguments[1:]])
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("port", "8317"),
+        ("debug", "false"),
+        ("routing.strategy", "round-robin"),
+        ("claude-api-key[0].api-key", "sk-secret"),
+        ("api-keys", '[\n  "one"\n]'),
+    ],
+)
+def test_a_setting_is_printed_as_it_is_in_force(config: Path, key: str, shown: str) -> None:
+    result = run(config, "get", key)
+    assert (result.exit_code, result.output.strip()) == (0, shown)
+
+
+def test_all_of_it_is_printed_without_secrets(config: Path) -> None:
+    shown = json.loads(run(config, "get").output)
+    assert shown["claude-api-key"][0]["api-key"] == "***"
+    assert shown["api-keys"] == ["***"]
+    assert shown["routing"]["strategy"] == "round-robin"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "before", "after"),
+    [
+        ("port", "9000", "port: 8317", "port: 9000"),
+        ("routing.strategy", "fill-first", "'round-robin'", "'fill-first'"),
+        ("api-keys[0]", "12345", "[one]", "['12345']"),
+        ("api-keys[1]", "two", "[one]", "[one, two]"),
+        ("claude-api-key[0].prefix", "team", "kept\n", "kept\n    prefix: team\n"),
+        ("debug", "true", TEXT, f"{TEXT}debug: true\n"),
+        ("plugins.configs.mine.size", "5", TEXT, f"{TEXT}plugins:\n  configs:\n    mine:\n      size: 5\n"),
+    ],
+)
+def test_a_setting_is_changed_and_nothing_else(config: Path, key: str, value: str, before: str, after: str) -> None:
+    result = run(config, "set", key, value)
+    assert (result.exit_code, result.output.splitlines()[0]) == (0, f"{key}: set"), result.output
+    assert sorted(config.read_text().splitlines()) == sorted(TEXT.replace(before, after).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("port", "many", "port: expected a whole number"),
+        ("routing.strategie", "x", "did you mean routing.strategy?"),
+        ("no.such", "x", "no is no setting of cpa"),
+        ("api-keys[7]", "x", "the list has 1 items"),
+        ("a..b", "x", "names no setting"),
+        ("[0]", "x", "the name of a setting is missing"),
+        ("port", "[unclosed", "not valid YAML"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_and_changes_nothing(config: Path, key: str, value: str, reason: str) -> None:
+    result = run(config, "set", key, value)
+    assert result.exit_code == 1
+    assert reason in result.output
+    assert config.read_text() == TEXT
+
+
+def test_a_setting_is_taken_out(config: Path) -> None:
+    assert run(config, "unset", "routing.strategy").exit_code == 0
+    assert "strategy" not in config.read_text()
+    assert "nothing changes" in run(config, "unset", "routing.strategy").output
+
+
+def test_differences_are_shown_without_secrets(config: Path, tmp_path: Path) -> None:
+    rows = {row["key"]: row for row in json.loads(run(config, "diff", "--json").output)}
+    assert rows["api-keys"] == {"key": "api-keys", "before": [], "after": ["***"]}
+    assert "sk-secret" not in json.dumps(rows)
+    other = tmp_path / "other.yaml"
+    other.write_text(TEXT.replace("8317", "9000"))
+    assert run(config, "diff", str(other)).output == "port: 9000 -> 8317\n"
+    other.write_text(TEXT)
+    assert run(config, "diff", str(other)).output == "no setting differs\n"
+
+
+def test_the_place_is_printed(config: Path) -> None:
+    assert run(config, "path").output.strip() == str(config)
+    assert json.loads(run(config, "path", "--json").output)["config"] == str(config)
+
+
+def test_an_edit_is_saved_when_it_is_valid(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL", "sed -i s/8317/9000/")
+    result = run(config, "edit")
+    assert (result.exit_code, config.read_text()) == (0, TEXT.replace("8317", "9000")), result.output
+    monkeypatch.setenv("VISUAL", "true")
+    assert run(config, "edit").output == "nothing was changed\n"
+
+
+def test_an_edit_that_is_wrong_is_kept_beside(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL", "sed -i s/8317/many/")
+    result = run(config, "edit")
+    assert result.exit_code == 1
+    assert "line 2: port: expected a whole number" in result.output
+    assert config.read_text() == TEXT
+    kept = next(config.parent.glob("config.unsaved-*.yaml"))
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == (TEXT.replace("8317", "many"), 0o600)
+
+
+def test_an_edit_does_not_overwrite_what_somebody_else_saved(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = config.parent / "editor.sh"
+    editor.write_text(f'#!/bin/sh\necho "debug: true" >> "$1"\necho "request-retry: 9" >> {config}\n')
+    editor.chmod(0o700)
+    monkeypatch.setenv("VISUAL", str(editor))
+    result = run(config, "edit")
+    assert result.exit_code == 1
+    assert "somebody else saved" in result.output
+    assert config.read_text() == f"{TEXT}request-retry: 9\n"
+
+
+@pytest.mark.parametrize("editor", ["no-such-editor", "false", "'unclosed"])
+def test_an_editor_that_fails_saves_nothing(config: Path, monkeypatch: pytest.MonkeyPatch, editor: str) -> None:
+    monkeypatch.setenv("VISUAL", editor)
+    assert run(config, "edit").exit_code == 1
+    assert config.read_text() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("a.b", ("a", "b")),
+        ("a[0].b", ("a", 0, "b")),
+        ('a."b.c"[2]', ("a", "b.c", 2)),
+        ("oauth-excluded-models.claude[0]", ("oauth-excluded-models", "claude", 0)),
+    ],
+)
+def test_names_of_settings_are_read(text: str, path: tuple[str | int, ...]) -> None:
+    assert parse_key_path(text) == path
+
+
+@pytest.mark.parametrize("text", ["", ".", "a.", "a[", "a[x]", "a]b", 'a."'])
+def test_names_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_key_path(text)
+
+
+def test_texts_stay_texts_where_a_text_is_wanted() -> None:
+    assert typed_value("true", ("proxy-url",)) == "true"
+    assert typed_value("5", ("api-keys", 0)) == "5"
+    assert typed_value("true", ("debug",)) is True
+    assert typed_value("gpt-5", ("oauth-excluded-models", "codex", 0)) == "gpt-5"
+    assert typed_value("[a, b]", ("cors-origins",)) == ["a", "b"]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from cpa.accounts.recent import RecentRequests
 
@@ -21,6 +22,8 @@ LAST_LEVEL = 11
 """After it the longest back-off applies: 1, 2, 4 ... 1024 seconds, then half an hour."""
 PROBE_SECONDS = 10.0
 """How long others wait for the first request after a cooldown; one that has not failed by then holds nobody back."""
+PROBE_INTERVAL = 900.0
+"""Seconds after which one request finds out whether a cooldown that runs longer is still right; 0 never does."""
 
 
 class Cooldown(Struct, frozen=True):
@@ -31,13 +34,28 @@ class Cooldown(Struct, frozen=True):
     """``quota``, ``unauthorized``, ``payment_required``, ``not_found``, ``model_not_supported``, ``transient`` ..."""
     since: float = 0.0
     """When it was imposed: how an attempt fares that began before says nothing new."""
+    probe_at: float = math.inf
+    """When a single request may try all the same: what was true then may be over early (credits bought, say)."""
+
+    @property
+    def opens(self) -> float:
+        """When somebody may try."""
+        return min(self.until, self.probe_at)
+
+
+def imposed(now: float, seconds: float, reason: str, probe_interval: float = PROBE_INTERVAL) -> Cooldown:
+    """A cooldown of so many seconds from ``now`` on, to be probed at intervals where these are shorter."""
+    until = now + seconds
+    probe_at = now + probe_interval if 0 < probe_interval < seconds else math.inf
+    return Cooldown(until, reason, now, probe_at)
 
 
 class Health(Struct):
     """How one account fares. Changed only through its methods.
 
     A cooldown that is over is half-open until an attempt succeeds: the first request is a probe, others see it
-    blocked (``probing``) while that has neither answered nor failed, for at most ``PROBE_SECONDS``.
+    blocked (``probing``) while that has neither answered nor failed, for at most ``PROBE_SECONDS``. So is a long one
+    at intervals; meanwhile others see it running as before.
     """
 
     account: Cooldown | None = None
@@ -52,6 +70,13 @@ class Health(Struct):
     last_error: str | None = None
     recent: RecentRequests = field(default_factory=RecentRequests)
 
+    def cooling(self, model: str, now: float) -> Cooldown | None:
+        """The cooldown that is not over at ``now``, whether or not somebody may probe it."""
+        for cooldown in (self.account, self.models.get(model)):
+            if cooldown is not None and cooldown.until > now:
+                return cooldown
+        return None
+
     def blocked(self, model: str, now: float) -> Cooldown | None:
         """The cooldown that forbids using the account for ``model`` at ``now``; None when it may be used."""
         if self.account is not None and (held := self._held("", self.account, now)) is not None:
@@ -60,16 +85,20 @@ class Health(Struct):
         return self._held(model, cooldown, now) if cooldown is not None else None
 
     def _held(self, name: str, cooldown: Cooldown, now: float) -> Cooldown | None:
-        if cooldown.until > now:
+        if cooldown.opens > now:
             return cooldown
         deadline = self.probes.get(name, now)
-        return Cooldown(deadline, "probing", cooldown.since) if deadline > now else None
+        if deadline <= now:
+            return None
+        return cooldown if cooldown.until > now else Cooldown(deadline, "probing", cooldown.since)
 
     def begin_probe(self, model: str, now: float) -> tuple[tuple[str, float], ...]:
-        """A request is sent: what it probes, to be given to ``end_probe``; nothing unless a cooldown has just ended."""
+        """A request is sent: what it probes, to be given to ``end_probe``; nothing without a cooldown."""
         begun = []
         for name, cooldown in (("", self.account), (model, self.models.get(model))):
-            if cooldown is not None and cooldown.until <= now and name not in self.probes:
+            if cooldown is None or cooldown.opens > now:
+                continue
+            if name not in self.probes or self.probes[name] <= now < cooldown.until:
                 self.probes[name] = now + PROBE_SECONDS
                 begun.append((name, self.probes[name]))
         return tuple(begun)
@@ -119,6 +148,7 @@ class Health(Struct):
         seconds: float | None,
         message: str,
         began: float = math.inf,
+        probe_interval: float = PROBE_INTERVAL,
     ) -> None:
         """An attempt that began at ``began`` failed.
 
@@ -134,18 +164,32 @@ class Health(Struct):
         known = self.models.get(model) if name else self.account
         if seconds is None:
             if known is not None and (known.until > now or began < known.since):
+                self._probed(name, known, now, probe_interval, began)
                 return
             level = self.backoff.get(model, 0)
             seconds = min(FIRST_BACKOFF * 2**level, LONGEST_BACKOFF)
             self.backoff[model] = min(level + 1, LAST_LEVEL)
-        cooldown = Cooldown(now + seconds, reason, now)
+        cooldown = imposed(now, seconds, reason, probe_interval)
         if known is not None and known.until > cooldown.until:
+            self._probed(name, known, now, probe_interval, began)
             return
         self.probes.pop(name, None)
         if name:
             self.models[model] = cooldown
         else:
             self.account = cooldown
+
+    def _probed(self, name: str, known: Cooldown, now: float, interval: float, began: float) -> None:
+        """A cooldown runs on. When an attempt since it may be probed has failed, it is right for another interval."""
+        if began < known.probe_at or now < known.probe_at:
+            return
+        self.probes.pop(name, None)
+        probe_at = now + interval if 0 < interval < known.until - now else math.inf
+        confirmed = replace(known, probe_at=probe_at)
+        if name:
+            self.models[name] = confirmed
+        else:
+            self.account = confirmed
 
     def running(self, now: float) -> Iterator[tuple[str, Cooldown]]:
         """Cooldowns that are not over, by upstream model; that of the whole account under the empty name."""

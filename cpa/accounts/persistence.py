@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from cpa.accounts.cooldown import Cooldown
+from cpa.accounts.cooldown import imposed
 from cpa.accounts.pool import AccountPool
 from cpa.config.atomic import write_atomically
 
@@ -69,7 +69,7 @@ class CooldownKeeper:
         for record in document.records:
             seconds = record.until - now
             if 0 < seconds <= LONGEST and self._holds(record):
-                cooldown = Cooldown(clock + seconds, record.reason)
+                cooldown = imposed(clock, seconds, record.reason, self._pool.probe_interval)
                 self._pool.health(record.account).restore(record.model, cooldown, record.backoff)
                 restored += 1
         return restored

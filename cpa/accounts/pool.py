@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from cpa.accounts.account import Account, same_login
-from cpa.accounts.cooldown import Cooldown, Health, Scope
+from cpa.accounts.cooldown import PROBE_INTERVAL, Cooldown, Health, Scope
 from cpa.accounts.quota import NOT_KNOWN, QuotaWindow, Standing, current, merged, standing
 
 CHANGES_KEPT = 4096
+CLOCK_LEEWAY = 5.0
+"""Seconds that the wall clock may drift against the monotonic one before it counts as set."""
 
 
 class Lease:
@@ -55,6 +57,9 @@ class AccountPool:
         """Requests at a time through one account that says nothing itself; 0 is no limit."""
         self.quota_reserve = 0.0
         """Share 0..1 of every quota window that the quota-aware strategy keeps while others have room."""
+        self.probe_interval = PROBE_INTERVAL
+        """Seconds after which one request tries whether a cooldown is still right; 0 never does."""
+        self._clock_offset = wall() - clock()
         self.changed = 0
         """Grows whenever an account may be better off."""
         self._changes: deque[str] = deque(maxlen=CHANGES_KEPT)
@@ -118,7 +123,7 @@ class AccountPool:
         account = self._accounts.get(account_id)
         if account is None or account.disabled:
             return False
-        cooldown = self.blocked(account_id, model)
+        cooldown = self._health[account_id].cooling(model, self.clock())
         return cooldown is None or cooldown.reason in ("quota", "transient")
 
     def succeed(self, account_id: str, model: str, began: float = math.inf) -> None:
@@ -147,7 +152,16 @@ class AccountPool:
         if not cooling and reason != "model_not_supported":
             scope = None
         health = self._health[account_id]
-        health.fail(model, self.clock(), scope=scope, reason=reason, seconds=seconds, message=message, began=began)
+        health.fail(
+            model,
+            self.clock(),
+            scope=scope,
+            reason=reason,
+            seconds=seconds,
+            message=message,
+            began=began,
+            probe_interval=self.probe_interval,
+        )
         health.recent.note(False, self.wall())
 
     def reset(self, account_id: str) -> None:
@@ -162,6 +176,7 @@ class AccountPool:
         """0 when the account may be used at ``now`` for one of the upstream models, else when that may change.
 
         Monotonic seconds; infinite when it changes by an event, which ``changes_since`` tells, and not by time.
+        Negative when it cools down, and one request may find out whether that is still right.
         """
         account = self._accounts.get(account_id)
         if account is None or account.disabled or self._is_full(account):
@@ -173,8 +188,11 @@ class AccountPool:
         for model in models:
             block = health.blocked(model, now)
             if block is None:
-                return 0.0
-            soonest = min(soonest, block.until)
+                if health.cooling(model, now) is None:
+                    return 0.0
+                soonest = -1.0
+            else:
+                soonest = min(soonest, block.opens if block.opens > now else block.until)
         return soonest
 
     def changes_since(self, count: int) -> Iterable[str] | None:
@@ -287,6 +305,17 @@ class AccountPool:
         if known.until <= wall:
             known = self._standing[account_id] = standing(self._quota[account_id], self.quota_reserve, wall)
         return known.rank, self.clock() + known.until - wall
+
+    def heed_clock(self) -> None:
+        """Place accounts anew whose order depends on the time of day, when the wall clock was set meanwhile."""
+        offset = self.wall() - self.clock()
+        if abs(offset - self._clock_offset) < CLOCK_LEEWAY:
+            return
+        self._clock_offset = offset
+        now = self.wall()
+        for account_id, windows in self._quota.items():
+            self._standing[account_id] = standing(windows, self.quota_reserve, now)
+            self._better(account_id)
 
     def keep_reserve(self, share: float) -> None:
         """Keep another share of every quota window from now on."""

@@ -20,6 +20,8 @@ Place: TypeAlias = tuple[float, int]
 ROUND_ROBIN, FILL_FIRST, WEIGHTED, QUOTA_AWARE = "round-robin", "fill-first", "weighted-round-robin", "quota-aware"
 WOKEN_AT_ONCE = 32
 """However many come back at the same moment, no single choice pays for all of them."""
+ASIDE_SECONDS = 1.0
+"""How long a candidate to be probed stands aside for a request that has probed another one."""
 _LAST = 1 << 62
 
 
@@ -62,9 +64,12 @@ class Ring:
     def __contains__(self, account_id: str) -> bool:
         return account_id in self._positions
 
-    def choose(self, pool: AccountPool, now: float, tried: Collection[str]) -> str | None:
-        """The next usable candidate that is not in ``tried``; it pays for being chosen."""
-        position = self._find(pool, now, tried)
+    def choose(self, pool: AccountPool, now: float, tried: Collection[str], *, probe: bool = True) -> str | None:
+        """The next usable candidate that is not in ``tried``; it pays for being chosen.
+
+        With ``probe`` it may be one that still cools down, whose turn it is to be probed.
+        """
+        position = self._find(pool, now, tried, probe)
         if position is None:
             return None
         self.cursor = position
@@ -75,16 +80,16 @@ class Ring:
 
     def peek(self, pool: AccountPool, now: float, tried: Collection[str] = ()) -> str | None:
         """Whom ``choose`` would give."""
-        position = self._find(pool, now, tried)
+        position = self._find(pool, now, tried, False)
         return None if position is None else self.ids[position]
 
-    def _find(self, pool: AccountPool, now: float, tried: Collection[str]) -> int | None:
+    def _find(self, pool: AccountPool, now: float, tried: Collection[str], probe: bool) -> int | None:
         returns = self._returns
         while True:
             due = bool(returns) and returns[0][0] <= now
             if due:
                 self._wake(pool, now)
-            position = self._first(pool, now, tried)
+            position = self._first(pool, now, tried, probe)
             if position is not None or not due:
                 return position
 
@@ -137,13 +142,13 @@ class Ring:
         self._parked.add(position)
         self._return(position, until)
 
-    def _first(self, pool: AccountPool, now: float, tried: Collection[str]) -> int | None:
+    def _first(self, pool: AccountPool, now: float, tried: Collection[str], probe: bool) -> int | None:
         """Position of the best usable candidate; those that are found blocked on the way are parked."""
         while (position := self._next(tried)) is not None:
             account_id = self.ids[position]
             until = pool.free_at(account_id, self._models[position], now)
-            if until:
-                self._park(position, until)
+            if until > 0.0 or (until and not probe):
+                self._park(position, until if until > 0.0 else now + ASIDE_SECONDS)
             elif self.strategy == QUOTA_AWARE and (key := pool.rank(account_id)[0]) != self._keys[position]:
                 self._move(position, key)
             else:

@@ -32,14 +32,17 @@ class Rotation:
         self._pool = pool
         self._seen = pool.changed
 
-    def choose(self, tried: Collection[str] = ()) -> str | None:
-        """The next usable account id of the best priority that has one; None when nobody is left."""
+    def choose(self, tried: Collection[str] = (), *, probe: bool = True) -> str | None:
+        """The next usable account id of the best priority that has one; None when nobody is left.
+
+        With ``probe`` it may be one that still cools down, whose turn it is to be probed.
+        """
         pool = self._pool
         if pool.changed != self._seen:
             self._catch_up()
         now = pool.clock()
         for ring in self.rings:
-            chosen = ring.choose(pool, now, tried)
+            chosen = ring.choose(pool, now, tried, probe=probe)
             if chosen is not None:
                 return chosen
         return None

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
+import re2
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 
@@ -158,13 +160,33 @@ class TimeoutsSection(Section):
     total: float | None = Field(default=None, ge=0)
 
 
+@lru_cache(maxsize=256)
+def compiled_pattern(pattern: str) -> Any:
+    """An RE2 expression: linear time, whatever the text. Raises ValueError."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as fault:
+        reason = fault.args[0] if fault.args else fault
+        reason = reason.decode() if isinstance(reason, bytes) else reason
+        raise ValueError(f"invalid regular expression: {reason}") from None
+
+
 class ErrorRule(Section):
-    """What an upstream error with this status (and text) means for other accounts."""
+    """What an upstream error with this status (0 is any) and one of these texts means for other accounts."""
 
     status: int = 0
     match: tuple[str, ...] = ()
     match_regexr: tuple[str, ...] = ()
     action: Literal["stop", "stop-and-cooldown", "continue", "continue-and-cooldown"] = "stop"
+
+    @field_validator("match_regexr")
+    @classmethod
+    def _regular(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            compiled_pattern(pattern)
+        return value
 
 
 class ProviderEntry(Section):
@@ -328,6 +350,8 @@ class Routing(Section):
     quota_reserve: float = Field(default=0.0, ge=0, le=1)
     """Share of every quota window."""
     account_concurrency: Natural = 0
+    probe_interval: Annotated[float, BeforeValidator(_none_by_default)] = 900.0
+    """Seconds after which a request tries whether a longer cooldown is still right; 0 is never."""
 
     @field_validator("strategy", mode="before")
     @classmethod

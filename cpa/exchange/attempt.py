@@ -9,18 +9,22 @@ from typing import Any
 
 import orjson
 
+from cpa.accounts.account import Account
 from cpa.accounts.cooldown import Scope
 from cpa.accounts.pool import AccountPool
+from cpa.accounts.quota import QuotaWindow
 from cpa.conversation import events as ev
 from cpa.errors import ApiError, ErrorInfo, UpstreamError
 from cpa.exchange.call import Answer, Call
 from cpa.exchange.collect import Failed, collect, parse_body
 from cpa.exchange.exposure import without_secret
 from cpa.exchange.headers import passed_headers
+from cpa.exchange.quota_events import WatchedResponse
 from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
 from cpa.exchange.relay import PassingRelay, Relay, TranslatingRelay
 from cpa.exchange.shape import Shaped
 from cpa.exchange.transport import plain, read_error, send
+from cpa.exchange.verdict import settled
 from cpa.formats.codec import JsonObject, ReplyContext
 from cpa.plugins.provider import Provider
 from cpa.upstream.client import UpstreamClient, UpstreamResponse, read_whole
@@ -87,7 +91,7 @@ class Attempt:
 
     async def _run(self) -> Answer:
         request = self._shaped.request
-        response = await send(self._client, self._provider, self._shaped, request.config)
+        response = self._watched(await send(self._client, self._provider, self._shaped, request.config))
         handed_over = False
         try:
             self._note_quota(response)
@@ -105,13 +109,26 @@ class Attempt:
             if not handed_over:
                 response.close()
 
+    def _watched(self, response: UpstreamResponse) -> UpstreamResponse:
+        """The response; one whose events may tell of the account's quota is looked through on its way."""
+        if mark := self._provider.quota_event:
+            return WatchedResponse(response, mark, self._note_quota_event)
+        return response
+
     def _note_quota(self, response: UpstreamResponse) -> None:
-        """What the answer's headers tell of the account's quota; whatever they are, the answer goes on."""
+        """What the answer's headers tell of the account's quota."""
+        self._note_windows(lambda account, now: self._provider.read_quota(account, response.headers, now))
+
+    def _note_quota_event(self, event: JsonObject) -> None:
+        self._note_windows(lambda account, now: self._provider.read_quota_event(account, event, now))
+
+    def _note_windows(self, read: Callable[[Account, float], list[QuotaWindow] | None]) -> None:
+        """Take windows to the pool; whatever is wrong with them, the answer goes on."""
         account = self._record.account
         try:
-            windows = self._provider.read_quota(account, response.headers, time.time())
+            windows = read(account, time.time())
         except Exception:
-            self._logger.exception("provider cannot read quota headers", provider=self._provider.name)
+            self._logger.exception("provider cannot read what tells of quota", provider=self._provider.name)
             return
         if windows:
             self._pool.note_quota(account.id, windows)
@@ -263,7 +280,9 @@ class Attempt:
         """An error inside a successful answer, judged by the provider as if it were an error answer."""
         body = orjson.dumps(error.raw) if error.raw is not None else error.message.encode()
         headers = response.headers if response is not None else {}
-        return self._provider.read_error(error.status, headers, body, error)
+        request = self._shaped.request
+        judged = self._provider.read_error(error.status, headers, body, error)
+        return settled(judged, request.account, request.operation, request.config)
 
     def _succeeded(self, status: int) -> None:
         self._pool.succeed(self._record.account.id, self._record.model, self._began)

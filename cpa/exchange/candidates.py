@@ -91,6 +91,8 @@ class Candidates:
         self._tried: set[str] = set()
         self._switch_project = config.quota_exceeded.switch_project
         self._waited = 0.0
+        self._may_probe = True
+        """One request probes one account that cools down, not all of them."""
 
     def begin_round(self) -> None:
         """All accounts may be tried again."""
@@ -107,7 +109,9 @@ class Candidates:
             self._tried.add(account_id)
             account = self._router.pool.get(account_id)
             if account is not None:
-                return account, self.offers[account_id]
+                offer = self.offers[account_id]
+                self._may_probe = self._may_probe and not self._cools(offer)
+                return account, offer
 
     def succeeded(self, account_id: str) -> None:
         """Bind the session to the account that served it."""
@@ -133,13 +137,19 @@ class Candidates:
         parent = self._router.pool.get(str(account.settings.get("parent"))) if account is not None else None
         return set(parent.settings.get("children", ())) if parent is not None else set()
 
+    def _cools(self, offer: Offer) -> bool:
+        """Whether an account that may be tried still cools down."""
+        pool = self._router.pool
+        return pool.free_at(offer.account_id, upstream_names(offer), pool.clock()) < 0.0
+
     def usable(self, account_id: str) -> bool:
-        """Whether an account can be tried (again) in this round."""
+        """Whether an account can be tried (again) in this round, without being a probe unless it was asked for."""
         offer = self.offers.get(account_id)
         if offer is None or account_id in self._tried:
             return False
         pool = self._router.pool
-        return pool.free_at(account_id, upstream_names(offer), pool.clock()) == 0.0
+        free_at = pool.free_at(account_id, upstream_names(offer), pool.clock())
+        return free_at == 0.0 or (free_at < 0.0 and account_id == self._call.account_id)
 
     def cooldowns(self) -> list[Cooldown]:
         """The cooldowns of the candidates; shorter than the list of offers when some have none."""
@@ -202,7 +212,7 @@ class Candidates:
             chosen: Any = router.choose_hook(model=self._resolution.name, candidates=usable) if usable else None
             if chosen is not None:
                 return str(chosen.id)
-        return self._rotation().choose(self._tried)
+        return self._rotation().choose(self._tried, probe=self._may_probe)
 
     def _rotation(self) -> Rotation:
         return self._router.rotation(self._resolution, self._strategy)

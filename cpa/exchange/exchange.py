@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -44,6 +45,8 @@ from cpa.usage.event import Event
 BOOTSTRAP_STATUSES = frozenset({0, 401, 402, 403, 408, 429})
 LONGEST_WAIT = 120.0
 """Seconds one request may spend waiting between rounds, all together."""
+LARGEST_JITTER = 2.0
+"""Seconds that a wait may be longer than it must be."""
 
 
 Answering: TypeAlias = Callable[[Call, Config, ExchangeLog], Awaitable[Answer]]
@@ -134,7 +137,7 @@ class Exchange:
         body = self._edited(request, call)
         shaper = Shaper(self._formats, self._plugins.hook("cpa_edit_upstream_request"), call, body, resolution, config)
         candidates = Candidates(self._router, call, resolution, config)
-        rounds = _Rounds(call, config)
+        rounds = Rounds(call, config)
         failure: UpstreamError | None = None
         while True:
             answer, latest = await self._round(call, config, log, request, shaper, resolution, candidates, rounds)
@@ -169,7 +172,7 @@ class Exchange:
         shaper: Shaper,
         resolution: Resolution,
         candidates: Candidates,
-        rounds: _Rounds,
+        rounds: Rounds,
     ) -> tuple[Answer | None, UpstreamError | None]:
         """Try accounts until one answers. The last failure when none did; raises it when no other would do better."""
         failure: UpstreamError | None = None
@@ -182,7 +185,7 @@ class Exchange:
                     answer = await self._attempt(call, config, log, request, shaper, resolution, account, model)
                 except UpstreamError as fault:
                     failure = fault
-                    if not fault.retryable:
+                    if not fault.retryable or rounds.same_again(fault):
                         raise
                 else:
                     candidates.succeeded(account.id)
@@ -315,21 +318,33 @@ class Exchange:
         )
 
 
-class _Rounds:
-    """Whether to try all accounts once more after a failed round, and after which wait."""
+class Rounds:
+    """Whether to try all accounts once more after a failed round, and after which wait.
 
-    def __init__(self, call: Call, config: Config) -> None:
+    ``uniform`` gives numbers from 0 to 1: requests that wait for the same moment do not all come at it.
+    """
+
+    def __init__(self, call: Call, config: Config, uniform: Callable[[], float] = random.random) -> None:
+        self._uniform = uniform
         self._retries = config.request_retry
         self._default_retries = config.request_retry
         self._longest = float(config.max_retry_interval)
         self._bootstrap = config.streaming.bootstrap_retries if call.stream else 0
         self._done = 0
         self._waited = 0.0
+        self._refused = 0
 
     def note(self, account: Account) -> None:
         """An account takes part; its own ``request-retry`` may allow more rounds."""
         if account.request_retry is not None and account.request_retry >= 0:
             self._retries = max(self._retries, account.request_retry)
+
+    def same_again(self, failure: UpstreamError) -> bool:
+        """Whether a second account calls the request bad without a known reason: then no third one is asked."""
+        if failure.error.status != 400 or failure.scope != "none":
+            return False
+        self._refused += 1
+        return self._refused > 1
 
     def wait_before_next(
         self, failure: UpstreamError | None, candidates: Candidates, pool: AccountPool
@@ -341,8 +356,10 @@ class _Rounds:
         if self._longest <= 0 or self._done >= self._retries:
             return None
         wait = self._nearest(failure, candidates, pool)
-        if wait is None or wait > self._longest or self._waited + wait > LONGEST_WAIT:
+        left = min(self._longest, LONGEST_WAIT - self._waited)
+        if wait is None or wait > left:
             return None
+        wait += self._uniform() * min(wait / 4, LARGEST_JITTER, left - wait)
         self._done += 1
         self._waited += wait
         return wait

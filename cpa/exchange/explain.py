@@ -52,7 +52,7 @@ def explain(router: Router, routes: ModelRoutes, requested: str, config: Config)
 def _state(pool: AccountPool, account: Account, offer: Offer, *, excluded: bool) -> CandidateState:
     models = upstream_names(offer)
     now = pool.clock()
-    until = pool.free_at(account.id, models, now)
+    until = _until(pool, account, models, now)
     reason = _reason(pool, account, models) if until else "weight is 0" if excluded and account.weight <= 0 else ""
     return CandidateState(
         account_id=account.id,
@@ -70,14 +70,26 @@ def _state(pool: AccountPool, account: Account, offer: Offer, *, excluded: bool)
     )
 
 
+def _until(pool: AccountPool, account: Account, models: tuple[str, ...], now: float) -> float:
+    """0 when it can be used, else until when not: the cooldown's own end, although a request may probe it before."""
+    until = pool.free_at(account.id, models, now)
+    if until == 0.0 or until == math.inf:
+        return until
+    cooldowns = [pool.health(account.id).cooling(model, now) for model in models]
+    ends = [cooldown.until for cooldown in cooldowns if cooldown is not None]
+    return min(ends) if len(ends) == len(models) else until
+
+
 def _reason(pool: AccountPool, account: Account, models: tuple[str, ...]) -> str:
     if account.disabled:
         return "disabled"
-    blocks = [block for model in models if (block := pool.blocked(account.id, model)) is not None]
+    health, now = pool.health(account.id), pool.clock()
+    found = [health.cooling(model, now) or health.blocked(model, now) for model in models]
+    blocks = [block for block in found if block is not None]
     if len(blocks) < len(models):
         return f"serves {pool.running(account.id)} requests, as many as it may"
     soonest = min(blocks, key=lambda block: block.until)
     if soonest.reason == "probing":
         return "another request finds out whether it works again"
-    message = pool.health(account.id).last_error
+    message = health.last_error
     return f"cooling down: {soonest.reason}" + (f" ({message})" if message else "")

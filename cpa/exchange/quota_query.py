@@ -89,6 +89,7 @@ class QuotaQueries:
     async def run(self, wanted: Callable[[], bool]) -> None:
         """While ``wanted`` keep the windows of all logins known, until cancelled."""
         while True:
+            self._pool.heed_clock()
             if wanted():
                 logins = [account.id for account in self._pool if account.kind == "oauth" and not account.disabled]
                 await asyncio.gather(*(self.ask(account_id) for account_id in logins if self._is_due(account_id)))

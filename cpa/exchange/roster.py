@@ -94,6 +94,7 @@ class Roster:
         self._config = config
         self._pool.cooling = not config.disable_cooling
         self._pool.concurrency = config.routing.account_concurrency
+        self._pool.probe_interval = config.routing.probe_interval
         self._pool.keep_reserve(config.routing.quota_reserve)
         self._catalog.name_routes(route_models(config))
         wanted: list[tuple[Account, Provider | None]] = []

@@ -10,6 +10,7 @@ from cpa.accounts.account import Account
 from cpa.config import Config
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.exchange.shape import Shaped
+from cpa.exchange.verdict import settled
 from cpa.plugins.provider import Provider, UpstreamAnswer
 from cpa.upstream.client import UpstreamClient, UpstreamResponse, read_whole
 from cpa.upstream.timeouts import Timeouts, timeouts_from
@@ -61,7 +62,9 @@ async def read_error(provider: Provider, shaped: Shaped, response: UpstreamRespo
     except UpstreamError:
         body = b""
     error = shaped.upstream.decode_error(response.status, body)
-    return provider.read_error(response.status, response.headers, body, error)
+    request = shaped.request
+    judged = provider.read_error(response.status, response.headers, body, error)
+    return settled(judged, request.account, request.operation, request.config)
 
 
 def plain(body: bytes) -> bytes:

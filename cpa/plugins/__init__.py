@@ -9,7 +9,7 @@ from cpa.accounts.file_fields import expires_at, file_account, last_refresh, pro
 from cpa.accounts.projects import project_accounts, split_projects
 from cpa.accounts.quota import QuotaWindow
 from cpa.catalog.model import Model
-from cpa.plugins.faults import classify, retry_after_of
+from cpa.plugins.faults import classify, retry_after_of, server_time
 from cpa.plugins.hookspecs import hookimpl
 from cpa.plugins.provider import HttpClient, Provider, UpstreamAnswer, UpstreamRequest
 from cpa.plugins.values import ClientIdentity, ClientRequest, ExchangeRecord, Host, UsageRecord
@@ -39,5 +39,6 @@ __all__ = [
     "project_accounts",
     "provider_of",
     "retry_after_of",
+    "server_time",
     "split_projects",
 ]

@@ -23,6 +23,7 @@ _UNSUPPORTED_MODEL = re.compile(
 )
 _REQUEST_FAULT = ("invalid_request_error", "INVALID_ARGUMENT", "FAILED_PRECONDITION")
 _CHALLENGE = ("challenge-platform", "cf-mitigated")
+_SHORTEST_CHALLENGE = 10.0
 
 COOLDOWNS: dict[int, tuple[float, str]] = {
     401: (30 * MINUTE, "unauthorized"),
@@ -35,7 +36,25 @@ COOLDOWNS: dict[int, tuple[float, str]] = {
     503: (MINUTE, "transient"),
     504: (MINUTE, "transient"),
 }
-"""Status -> (seconds, reason). 429 is not here: without a hint it backs off exponentially."""
+"""Status -> (seconds, reason). 429 is not here: without a hint it backs off exponentially.
+
+Statuses above 501 that vendors and their gateways made up (520, 529 ...) are passing failures, too.
+"""
+_NOT_IMPLEMENTED = 501
+
+
+def server_time(headers: Mapping[str, str]) -> float:
+    """The time (Unix seconds) by the clock of whoever sent an answer, ours when it does not say.
+
+    Moments in its answer are meant by that clock; ours may be wrong.
+    """
+    value = headers.get("Date") or headers.get("date")
+    if value:
+        try:
+            return email.utils.parsedate_to_datetime(value).timestamp()
+        except (TypeError, ValueError, OverflowError):
+            pass
+    return time.time()
 
 
 def retry_after_of(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -55,9 +74,9 @@ def retry_after_of(headers: Mapping[str, str], now: float | None = None) -> floa
         pass
     try:
         moment = email.utils.parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return _bounded(moment - (time.time() if now is None else now))
+    return _bounded(moment - (server_time(headers) if now is None else now))
 
 
 def _bounded(seconds: float) -> float | None:
@@ -73,15 +92,26 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, error: ErrorI
         return UpstreamError(error, scope="model", cooldown=12 * HOUR, reason="model_not_supported")
     if _is_request_fault(status, text):
         return UpstreamError(error, scope="request", retryable=False, cooldown=0)
-    if status in (403, 429, 503) and any(mark in text for mark in _CHALLENGE):
-        return UpstreamError(error, scope="account", cooldown=max(10.0, error.retry_after or 0), reason="challenge")
+    if status in (403, 429, 503) and _is_challenge(headers, text):
+        seconds = max(_SHORTEST_CHALLENGE, error.retry_after or 0.0)
+        return UpstreamError(error, scope="account", cooldown=seconds, reason="challenge")
+    if status in (400, 401) and '"invalid_grant"' in text:
+        return UpstreamError(error, scope="account", cooldown=30 * MINUTE, reason="unauthorized")
     if status == 429:
         return UpstreamError(error, scope="model", cooldown=error.retry_after, reason="quota")
-    if status in COOLDOWNS:
-        seconds, reason = COOLDOWNS[status]
+    if status in COOLDOWNS or status > _NOT_IMPLEMENTED:
+        seconds, reason = COOLDOWNS.get(status, (MINUTE, "transient"))
         scope: FaultScope = "account" if status in (401, 402) else "model"
         return UpstreamError(error, scope=scope, cooldown=error.retry_after or seconds, reason=reason)
     return UpstreamError(error, scope="none", cooldown=0)
+
+
+def _is_challenge(headers: Mapping[str, str], text: str) -> bool:
+    """A page that wants to see a browser, which says nothing about the credential."""
+    if headers.get("cf-mitigated") or any(mark in text for mark in _CHALLENGE):
+        return True
+    lower = text.lower()
+    return "<html" in lower and "cloudflare" in lower
 
 
 def _is_request_fault(status: int, text: str) -> bool:

@@ -93,6 +93,8 @@ class Provider:
     """Hosts beside an account's own base URL that may be sent its credential when the management API is asked to."""
     refresh_lead: float | None = None
     """Seconds before its expiry at which a credential is refreshed; None: only when it is refused or has expired."""
+    quota_event: bytes = b""
+    """What stands in every stream event that tells of quota; empty when none does, which costs nothing."""
     channel: str = ""
     """Catalogue section whose built-in models its accounts offer when their configuration lists none."""
 
@@ -205,6 +207,10 @@ class Provider:
 
         ``now`` in Unix seconds.
         """
+        return None
+
+    def read_quota_event(self, account: Account, event: JsonObject, now: float) -> list[QuotaWindow] | None:
+        """Quota windows told in a stream event that contains ``quota_event``; None when there are none."""
         return None
 
     async def query_quota(self, account: Account, http: HttpClient) -> list[QuotaWindow] | None:

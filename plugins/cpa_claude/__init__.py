@@ -19,6 +19,7 @@ from cpa.plugins import (
     file_account,
     hookimpl,
     provider_of,
+    server_time,
 )
 from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
@@ -120,7 +121,7 @@ class ClaudeProvider(Provider):
         if b"fast mode" in body.lower() and b"credit" in body.lower():
             return UpstreamError(error, scope="request", retryable=False, cooldown=0)
         judged = classify(429, headers, body, error)
-        until, whole_account = quota.rejected_until(headers, time.time())
+        until, whole_account = quota.rejected_until(headers, server_time(headers))
         if until is not None:
             judged.error.retry_after = max(until, judged.error.retry_after or 0.0)
             judged.cooldown = judged.error.retry_after

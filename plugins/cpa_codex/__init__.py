@@ -21,6 +21,7 @@ from cpa.plugins import (
     file_account,
     hookimpl,
     provider_of,
+    server_time,
 )
 from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
@@ -66,6 +67,7 @@ class CodexProvider(Provider):
     channel = "codex-pro"
     credential_hosts = frozenset({"chatgpt.com"})
     refresh_lead = 5 * 86400.0
+    quota_event = b'"codex.rate_limits"'
 
     def __init__(self) -> None:
         self.endpoints = CodexEndpoints()
@@ -157,7 +159,7 @@ class CodexProvider(Provider):
         message = error.message.lower()
         if error.type == "usage_limit_reached" or error.code == "usage_limit_reached":
             error.status = 429
-            error.retry_after = _resets_in(error.raw) or error.retry_after
+            error.retry_after = _resets_in(error.raw, server_time(headers)) or error.retry_after
             return UpstreamError(error, scope="account", cooldown=error.retry_after, reason="quota")
         if any(text in message for text in _CAPACITY):
             error.status = 429
@@ -186,6 +188,12 @@ class CodexProvider(Provider):
         """The windows of the subscription."""
         return (quota.from_headers(headers, now) or None) if account.kind == "oauth" else None
 
+    def read_quota_event(self, account: Account, event: dict[str, Any], now: float) -> list[QuotaWindow] | None:
+        """The windows in a ``codex.rate_limits`` event."""
+        if account.kind != "oauth" or event.get("type") != "codex.rate_limits":
+            return None
+        return quota.from_event(event, now) or None
+
     async def query_quota(self, account: Account, http: HttpClient) -> list[QuotaWindow] | None:
         """The windows of the subscription; keys have no endpoint for theirs."""
         if account.kind != "oauth":
@@ -213,13 +221,13 @@ def cache_key(request: UpstreamRequest) -> str | None:
     return None
 
 
-def _resets_in(raw: Any) -> float | None:
+def _resets_in(raw: Any, now: float) -> float | None:
     error = raw.get("error") if isinstance(raw, dict) else None
     if not isinstance(error, dict):
         return None
     at = error.get("resets_at")
-    if isinstance(at, int | float) and at > time.time():
-        return float(at - time.time())
+    if isinstance(at, int | float) and at > now:
+        return float(at - now)
     seconds = error.get("resets_in_seconds")
     return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 

@@ -12,22 +12,31 @@ from aiohttp import web
 
 @dataclass
 class Script:
-    """How one key is answered: ``status`` other than 200 is an error; ``cut`` breaks the stream after a first delta."""
+    """How one key is answered: ``status`` other than 200 is an error.
+
+    ``cut`` breaks the stream after a first delta, ``late`` is the code of an error told in it then.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "scripted error"
     kind: str = "scripted"
     cut: bool = False
+    late: int = 0
 
 
 class ScriptedUpstream:
-    """``scripts`` by key; ``asked`` lists the keys in the order they came; ``hold`` pauses streams half way."""
+    """``scripts`` by key, of several the first is used up; ``asked`` lists the keys in the order they came.
+
+    ``hold`` pauses streams half way.
+    """
 
     def __init__(self) -> None:
-        self.scripts: dict[str, Script] = {}
+        self.scripts: dict[str, Script | list[Script]] = {}
         self.asked: list[str] = []
         self.bodies: list[dict[str, Any]] = []
+        self.delay = 0.0
+        """Seconds before every answer."""
         self.hold = asyncio.Event()
         self.hold.set()
         self.app = web.Application()
@@ -36,9 +45,12 @@ class ScriptedUpstream:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         key = request.headers["Authorization"].removeprefix("Bearer ")
         script = self.scripts.get(key, Script())
+        if isinstance(script, list):
+            script = script.pop(0) if script else Script()
         body = await request.json()
         self.asked.append(key)
         self.bodies.append(body)
+        await asyncio.sleep(self.delay)
         if script.status != 200:
             error = {"error": {"message": script.message, "type": script.kind, "code": "scripted"}}
             return web.json_response(error, status=script.status, headers=script.headers)
@@ -62,6 +74,10 @@ class ScriptedUpstream:
             request.transport.abort()
             return answer
         await self.hold.wait()
+        if script.late:
+            error = {"error": {"message": script.message, "type": script.kind, "code": script.late}}
+            await answer.write(b"data: " + orjson.dumps(error) + b"\n\n")
+            return answer
         await answer.write(self._event(body["model"], {}, "stop"))
         await answer.write(b"data: [DONE]\n\n")
         return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from pathlib import Path
@@ -58,6 +59,12 @@ class Renewing:
         """Stop what runs."""
         await self.renewals.stop()
         await self.client.close()
+
+    async def settled(self) -> None:
+        """Wait until no refresh runs."""
+        await asyncio.sleep(0.002)
+        while running := list(self.renewals._running.values()):
+            await asyncio.wait(running)
 
     def account(self, name: str) -> Account:
         """The account of this id as it is now."""

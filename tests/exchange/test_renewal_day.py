@@ -93,10 +93,11 @@ async def test_a_day_of_refreshes_leaves_files_the_go_program_reads(
     for passed in range(0, DAY, STEP):
         clock[0] = start + passed
         task = asyncio.create_task(renewing.renewals.run())
+        await renewing.settled()
         for account in used(renewing):
             ready = await renewing.renewals.ready(account)
             assert provider.find(ready.secret) is not None
-        await asyncio.sleep(0.005)
+        await renewing.settled()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     await renewing.close()

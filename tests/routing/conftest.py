@@ -1,0 +1,5 @@
+"""The fixture of these tests."""
+
+from world import world
+
+__all__ = ["world"]

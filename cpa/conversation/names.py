@@ -38,6 +38,17 @@ class NameMap(Struct):
         """How the client knows the tool the upstream calls ``upstream_name``."""
         return self.to_client.get(upstream_name) or ToolIdentity(upstream_name)
 
+    def closest(self, upstream_name: str) -> ToolIdentity:
+        """As :meth:`identity`, also when the model changed the case of the name or put underscores before it."""
+        known = self.to_client.get(upstream_name)
+        if known is not None:
+            return known
+        wanted = _folded(upstream_name)
+        return next(
+            (identity for name, identity in self.to_client.items() if _folded(name) == wanted),
+            ToolIdentity(upstream_name),
+        )
+
     def add(self, identity: ToolIdentity, wanted: str, *, distinguish: Callable[[str, int], str]) -> str:
         """Register a tool under ``wanted``, or under ``distinguish(wanted, n)`` for n = 1, 2 ... if taken."""
         key = (identity.namespace, identity.name)
@@ -50,6 +61,10 @@ class NameMap(Struct):
         self.to_upstream[key] = name
         self.to_client[name] = identity
         return name
+
+
+def _folded(name: str) -> str:
+    return name.strip().lstrip("_").lower()
 
 
 def namespaced(namespace: str | None, name: str) -> str:

@@ -19,7 +19,7 @@ from msgspec import Struct, field
 from cpa.conversation.effort import ResolvedReasoning
 from cpa.conversation.events import Event
 from cpa.conversation.models import ModelLimits
-from cpa.conversation.names import NameMap
+from cpa.conversation.names import NameMap, ToolIdentity
 from cpa.conversation.reply import Reply
 from cpa.conversation.request import Conversation, Reasoning
 from cpa.conversation.usage import Usage
@@ -84,6 +84,13 @@ class ReplyContext(Struct):
     request_id: str | None = None
     alt: str = ""
     """``json`` when a Gemini client asked for a JSON array instead of SSE; ``completions`` for the legacy route."""
+
+    def tool(self, upstream_name: str) -> ToolIdentity:
+        """How the client knows a tool. Models change the case of names now and then; Claude's clients do not forgive
+        that."""
+        return (
+            self.names.closest(upstream_name) if self.client_format == "claude" else self.names.identity(upstream_name)
+        )
 
 
 class StreamDecoder(Protocol):

@@ -177,6 +177,8 @@ class CodexProvider(Provider):
             if mark in text:
                 error.type, error.code = "invalid_request_error", code
                 return UpstreamError(error, scope="request", retryable=False, cooldown=0)
+        if error.status == 408 and "closed before response.completed" in message:
+            return UpstreamError(error, scope="none", cooldown=0)
         return classify(error.status or status, headers, body, error)
 
     async def refresh(self, account: Account, http: HttpClient) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from answers import ANSWERS, CODECS, FORMATS, answer, calls, context, read, said, text, whole, written
+from answers import ANSWERS, CODECS, FORMATS, answer, call, calls, context, read, said, text, whole, written
 from dialogues import asked as what_is_asked
 from invariants import CHECKS, errors_in
 from referees import Referees
@@ -218,6 +218,15 @@ def test_only_names_that_were_changed_are_changed_back(name: str) -> None:
     assert [called for called, _ in calls(across("openai", data, name, names=names))] == ["a/b", "c_d"]
 
 
+@pytest.mark.parametrize("upstream", ["openai", "openai-response", "gemini"])
+def test_the_case_of_a_name_is_the_clients_own_for_claude(upstream: str) -> None:
+    names = NameMap()
+    names.add(ToolIdentity("Bash"), "Bash", distinguish=lambda taken, n: taken)
+    data = written(upstream, answer(call(1, "bash", "{}"), finish="tool_calls"))
+    shown = {name: calls(across(upstream, data, name, names=names))[0][0] for name in FORMATS}
+    assert shown == {name: "Bash" if name == "claude" else "bash" for name in FORMATS}
+
+
 @pytest.mark.parametrize("value", ["null", "[1]", '"x"', "3"])
 def test_arguments_that_are_no_object_stay_where_they_can_and_are_empty_elsewhere(value: str) -> None:
     events = read("openai", chat(tool(0, "a", "f", value), finish="tool_calls"))
@@ -226,6 +235,7 @@ def test_arguments_that_are_no_object_stay_where_they_can_and_are_empty_elsewher
     }
     assert shown == {"openai": value, "openai-response": value}
     assert whole("claude", events)["content"][0]["input"] == {}
+    assert calls(fold(read("claude", written("claude", events)))) == [("f", {})]
     assert whole("gemini", events)["candidates"][0]["content"]["parts"][0]["functionCall"]["args"] == {}
 
 

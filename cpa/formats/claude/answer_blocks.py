@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from cpa.conversation import events as ev
+from cpa.conversation.arguments import arguments_object
 from cpa.conversation.names import call_id as clean_id
 from cpa.conversation.reply import Block
 from cpa.formats.claude.blocks import tool_arguments
@@ -58,6 +61,19 @@ def _thinking(block: Block) -> list[Object]:
 def shown_call_id(call_id: str | None, new_id: NewId) -> str:
     """A call id a Messages client accepts."""
     return clean_id(call_id) if call_id else new_id("toolu_")
+
+
+def whole_arguments(text: str) -> str:
+    """Arguments that came to their end as the text of an object: as they are when they are one or are cut off."""
+    try:
+        if isinstance(orjson.loads(text), dict):
+            return text
+    except orjson.JSONDecodeError:
+        pass
+    value = arguments_object(text)
+    if value is None and text.lstrip().startswith("{"):
+        return text
+    return orjson.dumps(value or {}).decode()
 
 
 def tool_block(block: Block, new_id: NewId) -> Object:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from cpa.conversation.arguments import arguments_object
 from cpa.conversation.media import media_type_of_filename, sniff_media_type, standard_base64
 from cpa.conversation.names import NameMap, namespaced
 from cpa.conversation.names import call_id as clean_id
@@ -209,11 +210,7 @@ def _thinking(part: Thinking) -> Object | None:
 
 def tool_arguments(text: str) -> Object:
     """Arguments as an object; what is none becomes empty."""
-    try:
-        value = orjson.loads(text) if text else {}
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    return arguments_object(text) or {}
 
 
 def _tool_use(part: ToolCall, names: NameMap) -> Object:

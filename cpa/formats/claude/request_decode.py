@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpa.conversation.parts import Part, Text
+from cpa.conversation.parts import Text, Thinking
 from cpa.conversation.request import Conversation, OutputFormat, Reasoning, Sampling, SystemItem, Turn
 from cpa.errors import InvalidRequest
 from cpa.formats.claude.blocks import decode_blocks
@@ -43,7 +43,7 @@ def decode_request(body: Object, *, model: str, stream: bool) -> Conversation:
             case "system":
                 system.append(SystemItem(parts, position=len(turns)))
             case _:
-                turns.append(Turn("user", [part for part in parts if not _is_thinking(part)]))
+                turns.append(Turn("user", [part for part in parts if not isinstance(part, Thinking)]))
     choice, parallel = decode_tool_choice(body.get("tool_choice"))
     metadata = an_object(body.get("metadata"))
     return Conversation(
@@ -66,20 +66,14 @@ def decode_request(body: Object, *, model: str, stream: bool) -> Conversation:
     )
 
 
-def _is_thinking(part: Part) -> bool:
-    from cpa.conversation.parts import Thinking
-
-    return isinstance(part, Thinking)
-
-
 def _system(raw: Any) -> list[SystemItem]:
-    """One item per block; empty ones and the billing block are left out."""
-    items = []
-    for part in decode_blocks(raw, "system"):
-        if isinstance(part, Text) and (not part.text or part.text.startswith(BILLING)):
-            continue
-        items.append(SystemItem([part]))
-    return items
+    """One item with a part for each block; empty ones and the billing block are left out."""
+    parts = [
+        part
+        for part in decode_blocks(raw, "system")
+        if not isinstance(part, Text) or (part.text and not part.text.startswith(BILLING))
+    ]
+    return [SystemItem(parts)] if parts else []
 
 
 def decode_reasoning(body: Object) -> Reasoning:

@@ -10,7 +10,7 @@ import orjson
 from cpa.conversation import events as ev
 from cpa.conversation.reply import Block
 from cpa.conversation.usage import Usage
-from cpa.formats.claude.answer_blocks import citation_block, server_blocks, shown_call_id
+from cpa.formats.claude.answer_blocks import citation_block, server_blocks, shown_call_id, whole_arguments
 from cpa.formats.claude.errors import error_frame
 from cpa.formats.claude.fields import Object
 from cpa.formats.claude.finish import encode_finish
@@ -29,7 +29,7 @@ _LATE = frozenset({"server_tool", "opaque"})
 class _Open:
     """A block of the answer: being written, or waiting for its turn."""
 
-    __slots__ = ("block", "breaks", "citations", "ended", "fragments", "head", "signature", "written")
+    __slots__ = ("block", "breaks", "citations", "ended", "fragments", "head", "signature", "whole", "written")
 
     def __init__(self, block: Block) -> None:
         self.block = block
@@ -42,6 +42,8 @@ class _Open:
         self.ended = False
         self.breaks = False
         self.written = False
+        self.whole = False
+        """A call whose arguments are no object as they come: they are written when all are there."""
 
 
 def _identified(block: Block) -> bool:
@@ -150,8 +152,9 @@ class ClaudeStreamEncoder:
         opened = self._open.get(event.key)
         if opened is None or not event.text:
             return
-        custom = opened.block.tool_type == "custom"
-        if opened is not self._queue[0] or not (opened.head or _identified(opened.block)) or custom:
+        if not opened.written and not opened.fragments:
+            opened.whole = opened.block.tool_type == "custom" or event.text.lstrip()[:1] not in ("{", "")
+        if opened is not self._queue[0] or not (opened.head or _identified(opened.block)) or opened.whole:
             opened.fragments.append(event.text)
             return
         if not opened.head:
@@ -166,7 +169,7 @@ class ClaudeStreamEncoder:
         block = opened.block
         block.call_id = block.call_id or event.call_id
         block.name = block.name or event.name
-        if _identified(block) and opened is self._queue[0] and not opened.head and opened.fragments:
+        if _identified(block) and opened is self._queue[0] and not (opened.head or opened.whole) and opened.fragments:
             self._write_start(opened, out)
             self._flush(opened, out)
 
@@ -214,7 +217,7 @@ class ClaudeStreamEncoder:
         """A block whose turn has come while it is still growing."""
         if opened.block.kind in _LATE or not opened.fragments:
             return
-        if opened.block.kind == "tool_call" and not (_identified(opened.block) and opened.block.tool_type != "custom"):
+        if opened.block.kind == "tool_call" and (opened.whole or not _identified(opened.block)):
             return
         self._write_start(opened, out)
         self._flush(opened, out)
@@ -261,6 +264,8 @@ class ClaudeStreamEncoder:
                 return
             if block.tool_type == "custom":
                 opened.fragments = [_dumps({"input": "".join(opened.fragments)}).decode()]
+            elif not opened.head and opened.fragments:
+                opened.fragments = [whole_arguments("".join(opened.fragments))]
         elif not opened.head and not opened.fragments and not (block.kind == "reasoning" and opened.signature):
             return
         if not opened.head:

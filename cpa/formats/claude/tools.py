@@ -12,6 +12,8 @@ from cpa.formats.claude.fields import Object, a_list, an_object, text_of, withou
 EMPTY_SCHEMA: Object = {"type": "object", "properties": {}}
 INPUT_SCHEMA: Object = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 WEB_SEARCH = "web_search_20250305"
+_DRAFT_7 = "http://json-schema.org/draft-07/schema#"
+"""What a schema in Google's own dialect is written as, closed: Gemini takes no member that is not declared."""
 
 _TYPED = {
     "web_search": "web_search",
@@ -111,6 +113,8 @@ def _encode_function(tool: Tool, names: NameMap) -> Object | None:
     if tool.description is not None:
         block["description"] = tool.description
     block["input_schema"] = INPUT_SCHEMA if tool.kind == "custom" else clean_schema(tool.schema)
+    if tool.format in ("gemini", "gemini-cli"):
+        block["input_schema"] = {"$schema": _DRAFT_7, "additionalProperties": False, **block["input_schema"]}
     if tool.strict is True:
         block["strict"] = True
     if tool.cache_control is not None:

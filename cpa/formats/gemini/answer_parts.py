@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from cpa.conversation.arguments import arguments_object
 from cpa.conversation.events import BlockEnd
 from cpa.conversation.media import audio_media_type, source_from_url
 from cpa.conversation.reply import Block
@@ -27,15 +28,14 @@ def parse_arguments(text: str) -> Any:
 
     JSON that is no object gives an empty one. Numbers too long for 64 bits keep their digits.
     """
-    if not text.strip():
-        return {}
+    value = arguments_object(text)
+    if not value or not _LONG_NUMBER.search(text) or orjson.dumps(value) == text.encode():
+        return value
     try:
-        value = orjson.loads(text)
+        orjson.loads(text)
     except orjson.JSONDecodeError:
-        return None
-    if not isinstance(value, dict):
-        return {}
-    return orjson.Fragment(text) if _LONG_NUMBER.search(text) and orjson.dumps(value) != text.encode() else value
+        return value
+    return orjson.Fragment(text)
 
 
 def call_part(block: Block, arguments: Any) -> Object:

@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 
 from cpa.conversation import events as ev
-from cpa.conversation.names import ToolIdentity
 from cpa.conversation.signatures import GEMINI_SKIP_VALIDATION
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import ReplyContext
@@ -66,7 +65,6 @@ class GeminiStreamDecoder:
         self._reported: Object | None = None
         self._frames = 0
         self._call_ids: set[str] = set()
-        self._folded: dict[str, ToolIdentity] | None = None
 
     # -- frames --------------------------------------------------------------------------------------------
 
@@ -261,7 +259,7 @@ class GeminiStreamDecoder:
     ) -> None:
         self._close_block(state, out)
         state.called = True
-        identity = self._identity(name)
+        identity = self._context.tool(name)
         if identity.wrapped and isinstance(args, dict) and isinstance(args.get("input"), str):
             text = args["input"]
         else:
@@ -289,19 +287,6 @@ class GeminiStreamDecoder:
             call_id = self._context.new_id("toolu_" if self._context.client_format == "claude" else "call_")
         self._call_ids.add(call_id)
         return call_id
-
-    def _identity(self, name: str) -> ToolIdentity:
-        """How the client knows the tool. Models change the case of names now and then; Claude's clients do not
-        forgive that."""
-        names = self._context.names
-        known = names.to_client.get(name)
-        if known is not None or self._context.client_format != "claude":
-            return known or names.identity(name)
-        if self._folded is None:
-            self._folded = {}
-            for upstream, identity in names.to_client.items():
-                self._folded.setdefault(_folded(upstream), identity)
-        return self._folded.get(_folded(name)) or names.identity(name)
 
     def _read_inline(self, state: _Candidate, value: Object, part: Object, out: list[ev.Event]) -> None:
         if part.get("thought") is True:
@@ -431,7 +416,3 @@ def _seconds(value: Any) -> int | None:
         return int(datetime.fromisoformat(value).timestamp())
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def _folded(name: str) -> str:
-    return name.strip().lstrip("_").lower()

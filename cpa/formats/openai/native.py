@@ -12,6 +12,7 @@ from cpa.errors import ErrorInfo
 from cpa.formats.codec import EncodedRequest, ReplyContext, Target
 from cpa.formats.openai.errors import encode_error, hidden_error
 from cpa.formats.openai.request_encode import write_reasoning
+from cpa.formats.openai.tidy import ChunkTidier, tidy_message
 from cpa.formats.openai.usage import decode_usage
 from cpa.formats.sse import Framing, SseFrame
 
@@ -33,17 +34,43 @@ def adapt_native(body: Object, target: Target, reasoning: ResolvedReasoning) -> 
 
 
 def adapt_native_reply(body: Object, context: ReplyContext) -> Object:
-    """The model name the client asked for, where it was changed."""
+    """The model name the client asked for, where it was changed; messages as OpenAI writes them."""
+    choices = body.get("choices")
+    if isinstance(choices, list):
+        tidied = [_tidied(choice, context) if isinstance(choice, dict) else choice for choice in choices]
+        if any(a is not b for a, b in zip(tidied, choices, strict=True)):
+            body = {**body, "choices": tidied}
     if context.model is None or body.get("model") == context.model:
         return body
     return {**body, "model": context.model}
 
 
+def _tidied(choice: Object, context: ReplyContext) -> Object:
+    message = choice.get("message")
+    functions = "functions" in context.request
+    tidied = tidy_message(message, context.new_id, functions=functions) if isinstance(message, dict) else message
+    changes: Object = {} if tidied is message else {"message": tidied}
+    if choice.get("finish_reason") == "function_call" and not functions:
+        changes["finish_reason"] = "tool_calls"
+    return {**choice, **changes} if changes else choice
+
+
+def _untidy(data: bytes) -> bool:
+    """Whether a chunk may need :class:`ChunkTidier`: calls, roles, reasoning under another name, content in parts."""
+    return (
+        b"_call" in data
+        or b'"role"' in data
+        or b'"content":[' in data
+        or (b'"reasoning' in data and data.count(b'"reasoning') != data.count(b'"reasoning_content":"'))
+    )
+
+
 class ChatNativeRelay:
     """See :class:`cpa.formats.codec.NativeRelay`.
 
-    A plain delta costs a few substring searches. The usage-only chunk reaches only a client that asked for it; for
-    another one the finish chunk waits for the usage and carries it. What is no JSON ends the stream with an error.
+    A plain delta costs a few substring searches; one that could be out of order is parsed. Usage reaches a client that
+    asked for it in one chunk at the end; for another one the finish chunk waits for it and carries it. What is no JSON
+    ends the stream with an error.
     """
 
     def __init__(self, context: ReplyContext, framing: Framing) -> None:
@@ -55,8 +82,12 @@ class ChatNativeRelay:
         self._new_model = b'"model":' + orjson.dumps(context.model or "")
         self._held: Object | None = None
         """The finish chunk, waiting for the usage."""
+        self._usage_chunk = b""
+        """The frame with the usage, for a client that asked for one."""
+        self._head: Object = {}
+        """What all chunks share, for one that has to be made up."""
+        self._tidier = ChunkTidier(context.new_id, functions="functions" in context.request)
         self._finished = False
-        self._last_bad = False
         self.usage: Usage | None = None
         self.complete = False
         self.error: ErrorInfo | None = None
@@ -76,6 +107,7 @@ class ChatNativeRelay:
             or b'"usage": {' in chunk
             or b'"error"' in chunk
             or b'"choices":[]' in chunk
+            or _untidy(chunk)
             or chunk.count(b'"finish_reason"') != chunk.count(b'"finish_reason":null')
         ):
             return None
@@ -104,6 +136,7 @@ class ChatNativeRelay:
             and b'"error"' not in data
             and (b'"usage"' not in data or b'"usage":null' in data or b'"usage": null' in data)
             and b'"choices":[]' not in data
+            and not _untidy(data)
         ):
             return self._renamed(frame) if self._rename else frame.raw
         return self._parsed(frame)
@@ -134,6 +167,7 @@ class ChatNativeRelay:
         return self._chunk(chunk, frame)
 
     def _chunk(self, chunk: Object, frame: SseFrame) -> bytes:
+        original = chunk
         choices = chunk.get("choices")
         usage = chunk.get("usage")
         if usage is None and isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -144,24 +178,31 @@ class ChatNativeRelay:
         if self.served_model is None and isinstance(chunk.get("model"), str):
             self.served_model = chunk["model"]
             self._old_model = b'"model":' + orjson.dumps(chunk["model"])
-        changed = self._rename and chunk.get("model") != self._context.model
-        if changed:
+        if self._rename and chunk.get("model") != self._context.model:
             chunk = {**chunk, "model": self._context.model}
         if not choices:
-            return self._without_choices(chunk, frame, changed)
+            return self._without_choices(chunk, frame, chunk is not original, decoded is not None)
         self.meaningful = True
-        if any(isinstance(choice, dict) and choice.get("finish_reason") for choice in choices):
+        if not self._head:
+            self._head = {key: chunk[key] for key in ("id", "object", "created", "model") if key in chunk}
+        chunk = self._tidier.tidy(chunk)
+        out = self._release()
+        if any(isinstance(choice, dict) and choice.get("finish_reason") for choice in chunk["choices"]):
             self._finished = True
-            if not self._context.include_usage and decoded is None:
-                out = self._release()
+            if not self._context.include_usage:
                 self._held = chunk
                 return out
-        out = self._release()
-        return out + (self._framing.frame(None, orjson.dumps(chunk)) if changed else frame.raw)
+        if decoded is not None:
+            chunk = {key: value for key, value in chunk.items() if key != "usage"}
+        return out + (frame.raw if chunk is original else self._framing.frame(None, orjson.dumps(chunk)))
 
-    def _without_choices(self, chunk: Object, frame: SseFrame, changed: bool) -> bytes:
-        if self._context.include_usage:
-            return self._framing.frame(None, orjson.dumps(chunk)) if changed else frame.raw
+    def _without_choices(self, chunk: Object, frame: SseFrame, changed: bool, counted: bool) -> bytes:
+        if not self._context.include_usage:
+            return b""
+        raw = self._framing.frame(None, orjson.dumps(chunk)) if changed else frame.raw
+        if not counted:
+            return raw if "choices" in chunk else b""
+        self._usage_chunk = raw
         return b""
 
     def _release(self) -> bytes:
@@ -169,16 +210,23 @@ class ChatNativeRelay:
         held, self._held = self._held, None
         if held is None:
             return b""
-        if self.usage is not None and self.usage.raw is not None:
-            held = {**held, "usage": self.usage.raw}
-        return self._framing.frame(None, orjson.dumps(held))
+        usage = self.usage.raw if self.usage is not None and not self._context.include_usage else None
+        return self._framing.frame(None, orjson.dumps(held if usage is None else {**held, "usage": usage}))
 
     def _done(self) -> bytes:
         if not self.meaningful:
             self.error = ErrorInfo(502, "the upstream's stream is empty", type="server_error", code="empty_stream")
             return b""
         self.complete = True
-        return self._release() + self._framing.end()
+        missing = self._tidier.missing_finishes()
+        if missing:
+            known = self._held or {**self._head, "choices": []}
+            self._held = {**known, "choices": [*known["choices"], *missing]}
+        out = self._release()
+        if self._context.include_usage and not self._usage_chunk and self.usage is not None:
+            chunk = {**self._head, "choices": [], "usage": self.usage.raw}
+            self._usage_chunk = self._framing.frame(None, orjson.dumps(chunk))
+        return out + self._usage_chunk + self._framing.end()
 
     def close(self) -> bytes:
         """The upstream closed; without ``[DONE]`` a finish reason must have been seen."""

@@ -309,7 +309,7 @@ class ChatStreamDecoder:
         events: list[ev.Event],
     ) -> _Call:
         self._end_reasoning(choice, events)
-        identity = self._context.names.identity(name) if name else None
+        identity = self._context.tool(name) if name else None
         key = self._block(
             events,
             "tool_call",
@@ -337,7 +337,7 @@ class ChatStreamDecoder:
             return
         call.call_id = call.call_id or new_id
         call.name = call.name or new_name
-        shown = self._context.names.identity(new_name).name if new_name else None
+        shown = self._context.tool(new_name).name if new_name else None
         events.append(ev.ToolCallInfo(call.key, new_id, shown))
 
     def _annotations(self, choice: _Choice, index: int, raw: Any, events: list[ev.Event]) -> None:

@@ -31,7 +31,13 @@ _STATUS_OF_CODE = {
     "model_not_found": 404,
     "authentication_error": 401,
     "invalid_api_key": 401,
+    "unauthorized": 401,
     "permission_error": 403,
+    "permission_denied": 403,
+    "forbidden": 403,
+    "not_found_error": 404,
+    "not_found": 404,
+    "bad_request_error": 400,
     "server_error": 500,
     "internal_server_error": 500,
 }
@@ -41,6 +47,14 @@ _STATUS_OF_CODE = {
 def decode_error(status: int, body: bytes) -> ErrorInfo:
     """Read an error answer. Its shape is that of Chat Completions, ``raw`` serves clients of both."""
     return decode_openai_error(status, body)
+
+
+CUT_OFF = "stream disconnected before completion: stream closed before response.completed"
+
+
+def cut_off() -> ErrorInfo:
+    """The upstream closed before its terminal event: 408 in the words that Responses clients know."""
+    return ErrorInfo(408, CUT_OFF, type="timeout", code="request_timeout")
 
 
 def stream_error(event: Object) -> ErrorInfo:
@@ -73,6 +87,8 @@ def _status(event: Object, info: ErrorInfo) -> int:
             return _STATUS_OF_CODE[word]
         if word is not None and word.endswith("_not_found"):
             return 404
+        if word is not None and word.startswith("invalid_request"):
+            return 400
         if word is not None and word.isdigit() and 400 <= int(word) <= 599:
             return int(word)
     return 502

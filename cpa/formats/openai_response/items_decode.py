@@ -227,7 +227,7 @@ class CallItem(Item):
             return self._key
         self._key = self.new_key()
         name = text(self.raw, "name")
-        identity = self.context.names.identity(name or "")
+        identity = self.context.tool(name or "")
         self._named = name is not None
         self._wrapped = identity.wrapped
         custom = self.kind == "custom_tool_call" or identity.kind == "custom"
@@ -263,7 +263,7 @@ class CallItem(Item):
         known = self._key is not None
         key = self._open(out)
         if known and not self._named and text(raw, "name"):
-            identity = self.context.names.identity(raw["name"])
+            identity = self.context.tool(raw["name"])
             self._wrapped = False
             out.append(ev.ToolCallInfo(key, text(raw, "call_id"), identity.name))
         whole = raw.get(self.member)

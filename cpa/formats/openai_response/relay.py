@@ -9,7 +9,7 @@ import orjson
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import ReplyContext
-from cpa.formats.openai_response.errors import error_event, failed_event, stream_error
+from cpa.formats.openai_response.errors import cut_off, error_event, failed_event, stream_error
 from cpa.formats.openai_response.fields import Object, object_of
 from cpa.formats.openai_response.usage import decode_usage
 from cpa.formats.sse import Framing, SseFrame
@@ -17,7 +17,15 @@ from cpa.formats.sse import Framing, SseFrame
 _HANDSHAKE = frozenset({"response.created", "response.in_progress", "response.queued"})
 _TERMINAL = frozenset({"response.completed", "response.done", "response.incomplete"})
 _FAILED = frozenset({"response.failed", "response.error", "response.cancelled", "error"})
+_ITEM_ADDED = "response.output_item.added"
 _ITEM_DONE = "response.output_item.done"
+_EMPTY: dict[str, Object] = {
+    "message": {"status": "in_progress", "content": []},
+    "reasoning": {"summary": []},
+    "function_call": {"status": "in_progress", "arguments": ""},
+    "custom_tool_call": {"status": "in_progress", "input": ""},
+}
+"""What an item begins with."""
 _TEXT_DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"'
 
 
@@ -33,6 +41,8 @@ class ResponseNativeRelay:
         self._frame = framing.frame
         self._done: list[tuple[int, int, Object]] = []
         """Finished items with their index and order of arrival."""
+        self._added = 0
+        """How many items the upstream announced."""
         self._response: Object = {}
         self._sequence = -1
         self._last_delta = b""
@@ -122,11 +132,32 @@ class ResponseNativeRelay:
                 index = event.get("output_index")
                 order = len(self._done)
                 self._done.append((index if isinstance(index, int) else 1 << 30, order, event["item"]))
-        out = self._write(kind, event, frame, changed=changed)
-        if self.complete:
-            self.meaningful = True
-            out += self._framing.end()
-        return out
+            elif kind == _ITEM_ADDED:
+                self._added += 1
+        if not self.complete:
+            return self._write(kind, event, frame, changed=changed)
+        self.meaningful = True
+        out = self._announced(object_of(event.get("response")).get("output"))
+        if out and isinstance(event.get("sequence_number"), int):
+            self._sequence += 1
+            event, changed = {**event, "sequence_number": self._sequence}, True
+        return out + self._write(kind, event, frame, changed=changed) + self._framing.end()
+
+    def _announced(self, output: Any) -> bytes:
+        """Events for the items of the output when the terminal event is the first to tell of any."""
+        if self._added or self._done or not isinstance(output, list):
+            return b""
+        out: list[bytes] = []
+        self._sequence = max(self._sequence - 1, -1)
+        for index, item in enumerate(output):
+            shown = object_of(item)
+            begun: Object = {key: shown[key] for key in ("id", "type", "role", "call_id", "name") if key in shown}
+            begun |= _EMPTY.get(str(shown.get("type")), {})
+            for kind, told in ((_ITEM_ADDED, begun), (_ITEM_DONE, shown)):
+                self._sequence += 1
+                event = {"type": kind, "sequence_number": self._sequence, "output_index": index, "item": told}
+                out.append(self._frame(kind, orjson.dumps(event)))
+        return b"".join(out)
 
     def _with_response(self, kind: str, event: Object, response: Object) -> tuple[Object, bool]:
         """The event with its response repaired, and whether anything had to be."""
@@ -176,11 +207,11 @@ class ResponseNativeRelay:
     def close(self) -> bytes:
         """The upstream closed."""
         if not self.complete and self.error is None:
-            code = "stream_cut_off" if self.meaningful or self._response else "empty_stream"
-            message = "stream disconnected before completion: stream closed before response.completed"
-            if code == "empty_stream":
+            if self.meaningful or self._response:
+                self.error = cut_off()
+            else:
                 message = "the upstream's stream is empty"
-            self.error = ErrorInfo(502, message, type="server_error", code=code)
+                self.error = ErrorInfo(502, message, type="server_error", code="empty_stream")
         return b""
 
     def fail(self, error: ErrorInfo) -> bytes:

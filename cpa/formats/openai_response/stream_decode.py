@@ -15,7 +15,7 @@ import orjson
 from cpa.conversation import events as ev
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import ReplyContext
-from cpa.formats.openai_response.errors import reply_failure, stream_error
+from cpa.formats.openai_response.errors import cut_off, reply_failure, stream_error
 from cpa.formats.openai_response.fields import Object, object_of, objects, text
 from cpa.formats.openai_response.finish import decode_finish
 from cpa.formats.openai_response.items_decode import FORMAT, KINDS, Item
@@ -77,12 +77,7 @@ class ResponseStreamDecoder:
         elif not self._started and not self._items:
             error = ErrorInfo(502, "the upstream's stream is empty", type="server_error", code="empty_stream")
         else:
-            error = ErrorInfo(
-                502,
-                "stream disconnected before completion: stream closed before response.completed",
-                type="server_error",
-                code="stream_cut_off",
-            )
+            error = cut_off()
         return [ev.Failure(error)]
 
     def whole(self, response: Object) -> list[ev.Event]:

@@ -570,3 +570,24 @@ def test_counting_asks_for_nothing_an_answer_needs() -> None:
     assert not {"max_tokens", "stream", "temperature"} & set(body)
     assert body["tools"][0]["name"] == "f"
     assert (CODEC.decode_count({"input_tokens": 7}), CODEC.encode_count(7)) == (7, {"input_tokens": 7})
+
+
+def test_system_blocks_are_one_developer_message() -> None:
+    conversation = read(system=[{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": MARK}])
+    codex = OpenAIResponseCodec().encode_request(conversation, Target("up", "codex", client_format="claude"), KEEP).body
+    texts = [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]
+    assert codex["input"][0] == {"type": "message", "role": "developer", "content": texts}
+    assert [block["text"] for block in write(conversation)["system"]] == ["a", "b"]
+    assert write(conversation)["system"][1]["cache_control"] == MARK
+
+
+def test_a_schema_of_google_is_closed_and_names_its_draft() -> None:
+    tools = [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT", "properties": {}}}]}]
+    contents = [{"role": "user", "parts": [{"text": "x"}]}]
+    asked = GeminiCodec().decode_request({"contents": contents, "tools": tools}, model="m", stream=False)
+    assert write(asked)["tools"][0]["input_schema"] == {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "additionalProperties": False,
+        "type": "object",
+        "properties": {},
+    }

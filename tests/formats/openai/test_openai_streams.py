@@ -373,7 +373,11 @@ def relayed(data: bytes, **members: Any) -> tuple[bytes, Any]:
 STREAM = sse(
     chunk(role="assistant", content=""),
     {**chunk(content="a"), "unknown": {"deep": 1.0}},
-    chunk(**tool(0, "a", "f", '{"model":"up"}')),
+    chunk(
+        tool_calls=[
+            {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": '{"model":"up"}'}}
+        ]
+    ),
     chunk("tool_calls"),
     {**chunk(), "choices": [], "usage": USAGE},
 )

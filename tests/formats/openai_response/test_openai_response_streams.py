@@ -67,8 +67,9 @@ def test_a_stream_that_is_cut_off_is_a_failure() -> None:
     for count in range(len(FULL)):
         last = decode(stream(*FULL[:count]))[-1]
         assert isinstance(last, ev.Failure)
-        assert last.error.status == 502
-        assert last.error.code == ("empty_stream" if count == 0 else "stream_cut_off")
+        assert (last.error.status, last.error.code) == (
+            (502, "empty_stream") if count == 0 else (408, "request_timeout")
+        )
 
 
 def test_what_was_not_streamed_comes_from_the_end() -> None:
@@ -259,10 +260,21 @@ def test_a_relay_that_is_cut_off_says_so() -> None:
     for count in range(len(FULL)):
         _, native = relay(stream(*FULL[:count]))
         assert not native.complete
-        assert native.error.status == 502
+        assert native.error.status == (408 if count else 502)
     last = SseParser().feed(native.fail(native.error))[-1]
     assert orjson.loads(last.data)["sequence_number"] == len(FULL) - 1
     assert last.event == "error"
+
+
+def test_items_only_the_end_tells_of_are_announced() -> None:
+    raw = stream(FULL[0], {**WHOLE_END, "sequence_number": 1})
+    out, _ = relay(raw)
+    events = [orjson.loads(frame.data) for frame in SseParser().feed(out)]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+    added = [event["item"]["id"] for event in events if event["type"] == "response.output_item.added"]
+    assert done == events[-1]["response"]["output"] == WHOLE["output"]
+    assert added == [item["id"] for item in done]
 
 
 def test_an_early_refusal_can_be_repeated_elsewhere() -> None:

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from cpa.catalog.builtin import builtin_models
+from cpa.conversation.events import Failure
+from cpa.formats.codec import ReplyContext
+from cpa.formats.openai_response import OpenAIResponseCodec
+from cpa.formats.sse import SseFrame
 from cpa_codex import CodexPlugin, CodexProvider
 from cpa_codex.oauth import identity_of
 
@@ -59,3 +63,12 @@ def test_a_login_is_refreshed_five_days_before_its_token_ends() -> None:
 def test_an_originator_that_no_header_can_carry_is_refused() -> None:
     with pytest.raises(ValueError, match="originator"):
         CodexPlugin().cpa_configure({"originator": "a\nb"})
+
+
+def test_an_upstream_that_hangs_up_cools_nobody() -> None:
+    decoder = OpenAIResponseCodec().stream_decoder(ReplyContext())
+    frame = SseFrame(b'{"type":"response.created","response":{}}')
+    (*_, last) = [*decoder.feed(frame), *decoder.close()]
+    assert isinstance(last, Failure)
+    judged = CodexProvider().read_error(last.error.status, {}, last.error.message.encode(), last.error)
+    assert (judged.error.status, judged.scope, judged.cooldown, judged.retryable) == (408, "none", 0, True)

@@ -91,7 +91,7 @@ class UsageStore:
         self._complete = complete
         self._waiting: deque[Event] = deque()
         self._jobs: deque[_Job] = deque()
-        self._asleep = self._busy = self._closing = self._closed = False
+        self._asleep = self._busy = self._hurry = self._closing = self._closed = False
         self._wake = Flag()
         self._idle = Condition()
         self._health = Health(path, log)
@@ -174,6 +174,7 @@ class UsageStore:
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Wait until everything recorded so far is in the file; False when it is not after ``timeout`` seconds."""
+        self._hurry = True
         self._wake.set()
         with self._idle:
             return self._idle.wait_for(lambda: not (self._waiting or self._jobs or self._busy), timeout)
@@ -242,6 +243,7 @@ class UsageStore:
 
     def _write(self) -> None:
         """Everything there is to do now."""
+        self._hurry = False
         if self._health.reason and not self._waiting:
             self._jobs.append((_nothing, Future()))
         if self._suspicion is not None:
@@ -261,7 +263,7 @@ class UsageStore:
             self._wake.wait(max(self._upkeep_at - time.monotonic(), 0.01))
         self._asleep = False
         self._wake.clear()
-        if self._waiting and not (self._jobs or self._closing):
+        if self._waiting and not (self._jobs or self._hurry or self._closing):
             self._wake.wait(BATCH_SECONDS)
 
     def _rest(self) -> None:

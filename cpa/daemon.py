@@ -19,7 +19,7 @@ from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.config.diff import changed_paths, restart_required
-from cpa.config.environment import read_dotenv
+from cpa.config.environment import with_dotenv
 from cpa.config.runtime import control_socket
 from cpa.errors import CpaError
 from cpa.exchange.announcer import Announcer
@@ -27,6 +27,7 @@ from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.limits import ClientLimits
 from cpa.exchange.limits_file import LimitsFile
+from cpa.exchange.login_sessions import LoginSessions
 from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
@@ -36,6 +37,7 @@ from cpa.management.access import Gate
 from cpa.management.control import ControlSocket
 from cpa.management.hashing import hash_key_in_file, is_plain
 from cpa.management.keep_alive import KeepAlive
+from cpa.management.login_pages import add_callback_pages
 from cpa.management.metrics import MetricsPage
 from cpa.management.mount import mount
 from cpa.management.resources import all_routes
@@ -101,6 +103,12 @@ class Daemon:
             log=get_logger("cpa.refresh"),
             workers=lambda: store.current.auth_auto_refresh_workers,
         )
+        self.logins = LoginSessions(
+            files=self.auth_files,
+            http=self.client,
+            log=get_logger("cpa.login"),
+            origin=lambda: self.origin,
+        )
         self.quota_queries = QuotaQueries(
             pool=self.pool,
             plugins=self.plugins,
@@ -141,6 +149,13 @@ class Daemon:
     def addresses(self) -> list[str]:
         """``host:port`` of every socket, once started."""
         return self._listener.addresses if self._listener is not None else []
+
+    @property
+    def origin(self) -> str:
+        """Where a browser on this machine reaches the daemon, once started: ``http://127.0.0.1:8317``."""
+        scheme = "https" if self.store.current.tls.enable else "http"
+        host, _, port = self.addresses[0].rpartition(":") if self.addresses else ("", "", "0")
+        return f"{scheme}://{'127.0.0.1' if host in ('[::]', '0.0.0.0') else host}:{port}"  # noqa: S104 - compared
 
     async def start(self) -> None:
         """Load plugins and accounts, bind the port, watch the file. Raises OSError when the port is taken."""
@@ -207,6 +222,7 @@ class Daemon:
         await self._resp.close()
         if self._listener is not None:
             await self._listener.stop()
+        await self.logins.close()
         await self.plugins.call_all("cpa_stop")
         await self.metrics.stop()
         for task in self._tasks:
@@ -300,6 +316,7 @@ class Daemon:
             plugins=self.plugins,
             client=self.client,
             log_files=self.log_files,
+            logins=self.logins,
             usage=self.usage,
             usage_queue=self.usage_queue,
             limits=self.limits,
@@ -315,6 +332,7 @@ class Daemon:
             self._keep_alive = KeepAlive(self._local_password, self.on_silence)
             router.add_get("/keep-alive", self._keep_alive.handle)
         router.add_get("/metrics", MetricsPage(self.metrics, self.gate, lambda: self.store.current).handle)
+        add_callback_pages(router, self.logins, self.plugins.providers)
         for add in self.plugins.implementations("cpa_routes"):
             add(router=router)
 
@@ -410,15 +428,6 @@ async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ, *, loc
     await stopping.wait()
     await daemon.stop()
     return 0
-
-
-def with_dotenv(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment with what a ``.env`` file in the working directory adds; real variables win."""
-    try:
-        text = Path(".env").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return dict(environ)
-    return {**read_dotenv(text), **environ}
 
 
 def _hint(daemon: Daemon, environ: Mapping[str, str]) -> None:

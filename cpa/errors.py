@@ -102,6 +102,25 @@ class OAuthError(CpaError):
         self.retry_after = retry_after
 
 
+PORT_IN_USE = 13
+"""``LoginError.status`` and exit status of ``cpa login`` when the callback port is taken."""
+_LOGIN_STATUSES = {"callback_timeout": 408, "server_start_failed": 500, "port_in_use": PORT_IN_USE}
+
+
+class LoginError(CpaError):
+    """Somebody could not be logged in; the message is for them and quotes no code, state or token.
+
+    ``code`` is stable: ``invalid_state``, ``no_code``, ``no_state``, ``access_denied``, ``code_exchange_failed``,
+    ``callback_timeout``, ``port_in_use``, ``server_start_failed``, ``expired_token``, ``cancelled`` ... or the
+    authorization server's own.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = _LOGIN_STATUSES.get(code, 400)
+
+
 class ConfigError(CpaError):
     """The configuration is wrong; the message names key and line where they are known."""
 

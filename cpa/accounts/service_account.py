@@ -23,8 +23,10 @@ class MissingProject(AuthFileError):
     """The key file names no project."""
 
 
-def service_account_file(key_file: Any, location: str = "") -> tuple[str, JsonObject]:
+def service_account_file(key_file: Any, location: str = "", prefix: str = "") -> tuple[str, JsonObject]:
     """Name and content of the auth file for a service account's key file (parsed JSON).
+
+    ``prefix`` goes before its models' names, and into its name; it is one path segment.
 
     Raises AuthFileError, MissingProject among them; the message quotes no content.
     """
@@ -33,6 +35,9 @@ def service_account_file(key_file: Any, location: str = "") -> tuple[str, JsonOb
     place = location.strip().lower() or DEFAULT_LOCATION
     if not _LOCATION.fullmatch(place):
         raise AuthFileError("the location must be one such as us-central1, or global")
+    before = prefix.strip().strip("/")
+    if "/" in before or "\\" in before:
+        raise AuthFileError("the prefix must be a single word, without a slash in it")
     project = _member(key_file, "project_id")
     if not project:
         raise MissingProject("project_id missing")
@@ -49,7 +54,10 @@ def service_account_file(key_file: Any, location: str = "") -> tuple[str, JsonOb
         "location": place,
         "label": f"{project} ({email})",
     }
-    return f"vertex-{project.translate(_NAME)}.json", data
+    if before:
+        data["prefix"] = before
+    name = f"{before}-{project}" if before else project
+    return f"vertex-{name.translate(_NAME)}.json", data
 
 
 def readable_key(text: str) -> str:

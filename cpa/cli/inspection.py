@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -35,12 +36,17 @@ class Inspection(Struct):
 def inspect_config(path: Path, environ: Mapping[str, str] = os.environ) -> Inspection:
     """Read a configuration and derive its accounts and models. Raises ConfigError."""
     loaded = load_config(path, environ=environ)
-    log = structlog.wrap_logger(
-        structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
-    )
+    log = silent_log()
     plugins = Plugins(log)
     plugins.load(loaded.config)
     pool = AccountPool()
     catalog = Catalog(pool.listed)
     unusable = Roster(plugins, pool, catalog, log).sync(loaded.config)
     return Inspection(loaded, plugins, pool, catalog, unusable)
+
+
+def silent_log() -> Any:
+    """A logger for commands, which report themselves what matters to their user."""
+    return structlog.wrap_logger(
+        structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
+    )

@@ -13,6 +13,8 @@ from cpa.cli.legacy import translate
 COMMANDS = {
     "serve": ("cpa.cli.serve", "serve", "Run the daemon in the foreground."),
     "doctor": ("cpa.cli.doctor", "doctor", "Check the whole set-up and say what to mend."),
+    "login": ("cpa.cli.login", "login", "Log in to a provider."),
+    "logout": ("cpa.cli.logout", "logout", "Delete a login."),
     "models": ("cpa.cli.models", "models", "List the models that can be asked for."),
     "usage": ("cpa.cli.usage", "usage", "Show requests, tokens and cost."),
     "config": ("cpa.cli.config", "config", "Check, show and change the configuration."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -76,3 +77,12 @@ def read_dotenv(text: str) -> dict[str, str]:
             value = value.partition(" #")[0].rstrip()
         values[name] = value
     return values
+
+
+def with_dotenv(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment with what a ``.env`` file in the working directory adds; real variables win."""
+    try:
+        text = Path(".env").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return dict(environ)
+    return {**read_dotenv(text), **environ}

@@ -21,6 +21,7 @@ _REASONS = {
     409: "Not now",
     412: "The configuration was changed meanwhile",
     413: "The body is too large",
+    429: "Too much at once",
     422: "Valid YAML that is no valid configuration",
     500: "It could not be done",
     502: "The other side failed",

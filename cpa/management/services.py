@@ -12,6 +12,7 @@ from cpa.config import Config, ConfigStore
 from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.limits import ClientLimits
+from cpa.exchange.login_sessions import LoginSessions
 from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
@@ -37,6 +38,7 @@ class Management(Struct, kw_only=True):
     plugins: Plugins
     client: UpstreamClient
     log_files: LogFiles
+    logins: LoginSessions
     usage: UsageStore
     usage_queue: UsageQueue
     limits: ClientLimits

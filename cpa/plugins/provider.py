@@ -7,7 +7,7 @@ the exchange does that, once, for all.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Struct, field
 
@@ -20,6 +20,8 @@ from cpa.conversation.request import Conversation
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import JsonObject, Operation
 from cpa.plugins.faults import classify
+from cpa.plugins.http_client import HttpClient
+from cpa.plugins.login import Login, LoginOffer, NewLogin
 
 BuiltinModels: TypeAlias = Callable[[str], Iterable[Model]]
 """Gives the built-in catalogue of a channel."""
@@ -62,22 +64,6 @@ class UpstreamAnswer(Struct):
     """SSE bytes for a stream, the JSON body otherwise."""
 
 
-class HttpClient(Protocol):
-    """What a provider may use to talk to the network: right proxy, logs and timeouts are taken care of."""
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        account: Account | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        timeout: float = 60.0,
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """Send a request and read the whole answer. Raises UpstreamError on network faults."""
-
-
 class Provider:
     """Base class of providers. Override what is different."""
 
@@ -95,6 +81,8 @@ class Provider:
     """Seconds before its expiry at which a credential is refreshed; None: only when it is refused or has expired."""
     quota_event: bytes = b""
     """What stands in every stream event that tells of quota; empty when none does, which costs nothing."""
+    login_offer: LoginOffer | None = None
+    """How somebody logs in to it; None when that is not possible (or not with cpa)."""
     channel: str = ""
     """Catalogue section whose built-in models its accounts offer when their configuration lists none."""
 
@@ -202,6 +190,21 @@ class Provider:
         """
         return None
 
+    async def login(self, login: Login) -> NewLogin:
+        """Log somebody in; called only with a ``login_offer``. See :mod:`cpa.plugins.login`.
+
+        Raises LoginError for whoever logs in, OAuthError or UpstreamError when the vendor's endpoints refuse or fail.
+        """
+        raise NotImplementedError
+
+    def login_identity(self, data: Mapping[str, Any]) -> Mapping[str, str]:
+        """Who the login of an auth file is, by whatever the file tells: a new login of the same goes into that file.
+
+        Two files hold the same login when they share a member of this and differ in none that both have.
+        """
+        names = ("email", "account_id", "account_uuid", "organization_uuid", "sub")
+        return {name: value for name in names if isinstance(value := data.get(name), str) and value.strip()}
+
     def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> list[QuotaWindow] | None:
         """Quota windows found in the headers of an answer, whatever its status; None when there are none.
 
@@ -219,3 +222,6 @@ class Provider:
         Raises UpstreamError, with status 401 when the credential was refused.
         """
         return None
+
+
+__all__ = ["BuiltinModels", "HttpClient", "Provider", "UpstreamAnswer", "UpstreamRequest"]

@@ -28,7 +28,7 @@ _EXPOSED = (
 _MANAGEMENT = "/v0/management"
 _HEADERS = "Authorization, Content-Type, If-Match, X-Api-Key, X-Goog-Api-Key, X-Management-Key"
 _METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
-_SECRET_QUERY = re.compile(r"(?i)([?&](?:key|[^=&]*(?:api-?_?key|token|secret)[^=&]*)=)[^&]*")
+_SECRET_QUERY = re.compile(r"(?i)([?&](?:key|[^=&]*(?:api-?_?key|token|secret)[^=&]*|code|state)=)[^&]*")
 
 
 def create_app(services: Services) -> web.Application:

@@ -12,6 +12,8 @@ from cpa.formats.codec import Operation
 from cpa.plugins import (
     Account,
     HttpClient,
+    Login,
+    NewLogin,
     Provider,
     QuotaWindow,
     UpstreamRequest,
@@ -24,6 +26,7 @@ from cpa.plugins import (
 from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
 from cpa_claude import oauth, quota
+from cpa_claude.login import OFFER, log_in
 from cpa_claude.oauth import ClaudeEndpoints
 
 BASE_URL = "https://api.anthropic.com"
@@ -54,6 +57,7 @@ class ClaudeProvider(Provider):
     owned_by = "anthropic"
     credential_hosts = frozenset({"api.anthropic.com"})
     refresh_lead = 4 * 3600.0
+    login_offer = OFFER
 
     def __init__(self) -> None:
         self.endpoints = ClaudeEndpoints()
@@ -127,6 +131,10 @@ class ClaudeProvider(Provider):
             judged.cooldown = judged.error.retry_after
         judged.scope = "account" if whole_account else "model"
         return judged
+
+    async def login(self, login: Login) -> NewLogin:
+        """Log somebody in."""
+        return await log_in(self.endpoints, login)
 
     async def refresh(self, account: Account, http: HttpClient) -> dict[str, Any] | None:
         """New tokens; Claude gives a new refresh token each time."""

@@ -13,7 +13,9 @@ from cpa.formats.codec import Operation
 from cpa.plugins import (
     Account,
     HttpClient,
+    Login,
     Model,
+    NewLogin,
     Provider,
     QuotaWindow,
     UpstreamRequest,
@@ -27,6 +29,7 @@ from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwar
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
 from cpa.plugins.provider import BuiltinModels
 from cpa_codex import oauth, quota
+from cpa_codex.login import OFFER, log_in
 from cpa_codex.oauth import CodexEndpoints, identity_of
 
 BASE_URL = "https://chatgpt.com/backend-api/codex"
@@ -68,6 +71,7 @@ class CodexProvider(Provider):
     credential_hosts = frozenset({"chatgpt.com"})
     refresh_lead = 5 * 86400.0
     quota_event = b'"codex.rate_limits"'
+    login_offer = OFFER
 
     def __init__(self) -> None:
         self.endpoints = CodexEndpoints()
@@ -180,6 +184,10 @@ class CodexProvider(Provider):
         if error.status == 408 and "closed before response.completed" in message:
             return UpstreamError(error, scope="none", cooldown=0)
         return classify(error.status or status, headers, body, error)
+
+    async def login(self, login: Login) -> NewLogin:
+        """Log somebody in."""
+        return await log_in(self.endpoints, login)
 
     async def refresh(self, account: Account, http: HttpClient) -> dict[str, Any] | None:
         """New tokens; OpenAI gives a new refresh token each time and takes the old one never again."""

@@ -15,7 +15,9 @@ from cpa.formats.codec import Operation
 from cpa.plugins import (
     Account,
     HttpClient,
+    Login,
     Model,
+    NewLogin,
     Provider,
     QuotaWindow,
     UpstreamRequest,
@@ -30,6 +32,7 @@ from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers
 from cpa.plugins.oauth import base_url_of, base_url_setting, fetch_json
 from cpa.plugins.provider import BuiltinModels
 from cpa_gemini_cli import oauth, quota
+from cpa_gemini_cli.login import OFFER, log_in
 from cpa_gemini_cli.oauth import GeminiCliEndpoints, gemini_cli_endpoints, token_of
 from cpa_gemini_cli.projects import discover_project
 
@@ -51,6 +54,7 @@ class GeminiCliProvider(Provider):
     default_base_url = BASE_URL
     model_type = "gemini"
     owned_by = "google"
+    login_offer = OFFER
     credential_hosts = frozenset({"cloudcode-pa.googleapis.com"})
 
     def __init__(self) -> None:
@@ -128,6 +132,19 @@ class GeminiCliProvider(Provider):
         if not split_projects(account.metadata.get("project_id")) and token_of(account.metadata).get("refresh_token"):
             return 0.0
         return super().refresh_at(account)
+
+    async def login(self, login: Login) -> NewLogin:
+        """Log somebody in, and have their projects set up."""
+        return await log_in(self.endpoints, login)
+
+    def login_identity(self, data: Mapping[str, Any]) -> Mapping[str, str]:
+        """An address and its project, or its several ones: each has a login of its own."""
+        projects = split_projects(data.get("project_id"))
+        email = data.get("email")
+        return {
+            "email": email if isinstance(email, str) else "",
+            "project": projects[0] if len(projects) == 1 else "all" if projects else "",
+        }
 
     async def refresh(self, account: Account, http: HttpClient) -> dict[str, Any] | None:
         """A new access token for all projects of the login, and the project where the file has none."""

@@ -12,7 +12,9 @@ from cpa.formats.codec import Operation
 from cpa.plugins import (
     Account,
     HttpClient,
+    Login,
     Model,
+    NewLogin,
     Provider,
     QuotaWindow,
     UpstreamRequest,
@@ -24,6 +26,7 @@ from cpa.plugins.entries import base_headers, custom_headers
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
 from cpa.plugins.provider import BuiltinModels
 from cpa_kimi import oauth, quota
+from cpa_kimi.login import OFFER, log_in, subject_of
 from cpa_kimi.messages import mended
 from cpa_kimi.oauth import KimiEndpoints, device_headers
 
@@ -43,6 +46,7 @@ class KimiProvider(Provider):
     owned_by = "moonshot"
     credential_hosts = frozenset({"api.kimi.com"})
     refresh_lead = 300.0
+    login_offer = OFFER
 
     def __init__(self) -> None:
         self.endpoints = KimiEndpoints()
@@ -99,6 +103,14 @@ class KimiProvider(Provider):
         if agent:
             headers["User-Agent"] = agent
         request.headers = {**headers, **custom_headers(account, client)}
+
+    async def login(self, login: Login) -> NewLogin:
+        """Log somebody in."""
+        return await log_in(self.endpoints, login)
+
+    def login_identity(self, data: Mapping[str, Any]) -> Mapping[str, str]:
+        """Whom the access token names."""
+        return {"sub": subject_of(data)}
 
     async def refresh(self, account: Account, http: HttpClient) -> dict[str, Any] | None:
         """New tokens."""

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cpa.config import Config
 from cpa.formats.codec import Operation
-from cpa.plugins import Account, HttpClient, Provider, UpstreamRequest, file_account, hookimpl, provider_of
+from cpa.plugins import (
+    Account,
+    HttpClient,
+    Login,
+    NewLogin,
+    Provider,
+    UpstreamRequest,
+    file_account,
+    hookimpl,
+    provider_of,
+)
 from cpa.plugins.entries import base_headers, custom_headers, key_accounts
+from cpa_vertex.login import OFFER, log_in
 from cpa_vertex.service_account import TokenSource, location_host, read_service_account
 
 BASE_URL = "https://aiplatform.googleapis.com"
@@ -23,6 +34,7 @@ class VertexProvider(Provider):
     default_base_url = BASE_URL
     model_type = "gemini"
     owned_by = "google"
+    login_offer = OFFER
 
     def __init__(self) -> None:
         self.tokens = TokenSource()
@@ -77,6 +89,15 @@ class VertexProvider(Provider):
         if service is not None:
             token = await self.tokens.token(request.account, service, http)
             request.headers["Authorization"] = f"Bearer {token}"
+
+    async def login(self, login: Login) -> NewLogin:
+        """Take a service account's key file."""
+        return await log_in(login)
+
+    def login_identity(self, data: Mapping[str, Any]) -> Mapping[str, str]:
+        """A service account of a project, under one prefix."""
+        names = {name: str(data.get(name) or "") for name in ("email", "project_id")}
+        return {**names, "prefix": str(data.get("prefix") or "").strip("/") or "-"}
 
 
 class VertexPlugin:

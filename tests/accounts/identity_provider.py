@@ -94,6 +94,9 @@ class IdentityProvider:
                 request.transport.abort()
                 return web.Response()
             return web.json_response({"error": "server_error"}, status=status, headers=self.headers)
+        return self._granted(vendor, sent)
+
+    def _granted(self, vendor: str, sent: dict[str, Any]) -> web.Response:
         return self._grant(vendor, str(sent.get("refresh_token")))
 
     def _grant(self, vendor: str, token: str) -> web.Response:

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
+import yaml
+from aiohttp.test_utils import TestServer
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 
 from tests.management.conftest import Managed, Start
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
+from consenting import Consenting, login_settings
 
 EXAMPLES = int(os.environ.get("CPA_FUZZ_EXAMPLES", "4"))
 PASSWORD = "local-password"
@@ -67,9 +73,14 @@ def attack(document: dict[str, Any], url: str) -> int:
 
 async def test_no_request_makes_the_daemon_fail(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    daemon: Managed = await start(SEEDED, local_password=PASSWORD)
+    vendors = TestServer(Consenting().app, host="127.0.0.1")  # logins are begun there, nowhere else
+    await vendors.start_server()
+    ports = dict.fromkeys(("claude", "codex", "gemini"), 0)
+    plugins = {"plugins": {"configs": login_settings(str(vendors.make_url("")).rstrip("/"), ports)}}
+    daemon: Managed = await start(SEEDED + yaml.safe_dump(plugins), local_password=PASSWORD)
     document = (await daemon.call("GET", "/openapi.json", key=PASSWORD)).json
     operations = sum(map(len, document["paths"].values()))
     sent = await asyncio.to_thread(attack, document, daemon.url)
     assert sent >= operations
     assert (await daemon.call("GET", "/config", key=PASSWORD)).status == 200
+    await vendors.close()

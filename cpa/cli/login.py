@@ -1,0 +1,247 @@
+"""``cpa login``: log in to a provider and store the login in the auth directory.
+
+It needs no running daemon. One that runs serves the new login at once: it follows the auth directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cpa.cli.config import config_option, json_option
+from cpa.cli.output import print_json
+from cpa.errors import PORT_IN_USE, ConfigError, CpaError, LoginError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cpa.cli.login_room import LoginRoom
+    from cpa.exchange.login_flow import StoredLogin
+    from cpa.plugins.login import LoginOptions
+    from cpa.plugins.provider import Provider
+
+LARGEST_KEY_FILE = 1024 * 1024
+DAEMON_SECONDS = 3.0
+"""How long a running daemon may take to follow the auth directory."""
+
+
+@click.command()
+@click.argument("provider", default="")
+@config_option
+@click.option("--no-browser", is_flag=True, help="Open no browser: print the page's address.")
+@click.option("--paste", is_flag=True, help="Do not listen for the browser: paste the address it ends at.")
+@click.option("--device", is_flag=True, help="Log in with a code that is typed in on another device.")
+@click.option(
+    "--callback-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="Listen here for the browser. Claude and Codex still send it to the port they know (54545, 1455): for use"
+    " behind a port forward.",
+)
+@click.option("--proxy", default="", metavar="URL", help="For this login and its account; 'direct' for none.")
+@click.option("--project", default="", metavar="ID", help="Google Cloud project (Gemini CLI); ALL or GOOGLE_ONE, too.")
+@click.option("--prefix", default="", help="Goes before the names of the account's models.")
+@click.option("--key-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Key file (Vertex AI).")
+@click.option("--location", default="", help="Region (Vertex AI), us-central1 unless told.")
+@json_option
+def login(
+    provider: str,
+    config_path: Path,
+    no_browser: bool,
+    paste: bool,
+    device: bool,
+    callback_port: int,
+    proxy: str,
+    project: str,
+    prefix: str,
+    key_file: Path | None,
+    location: str,
+    as_json: bool,
+) -> None:
+    """Log in to PROVIDER, e.g. claude, codex, gemini or kimi; without one the providers are listed.
+
+    Logging in again replaces the tokens and keeps everything you have set. Exit status: 0 when logged in, 13 when the
+    callback port is taken, 1 for every other failure.
+    """
+    from cpa.cli.login_room import LoginRoom
+    from cpa.plugins.login import LoginOptions
+
+    try:
+        room = LoginRoom(config_path)
+    except ConfigError as fault:
+        raise click.ClickException(str(fault)) from None
+    if not provider:
+        _list(room, as_json)
+        return
+    chosen = room.find(provider)
+    options = LoginOptions(
+        method=_method(chosen, device=device, key_file=key_file),
+        project=project,
+        location=location,
+        prefix=prefix,
+        proxy=_checked_proxy(proxy),
+        callback_port=callback_port,
+        key_file=key_file.read_bytes()[: LARGEST_KEY_FILE + 1] if key_file is not None else b"",
+    )
+    sys.exit(_run(room, chosen, options, browser=not (no_browser or paste), listen=not paste, as_json=as_json))
+
+
+def _list(room: LoginRoom, as_json: bool) -> None:
+    """What can be logged in to."""
+    offers = [(provider.name, provider.login_offer) for provider in room.providers()]
+    rows = [
+        {"provider": name, "title": offer.title, "methods": list(offer.methods), "aliases": list(offer.aliases)}
+        for name, offer in offers
+        if offer is not None
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    click.echo("Log in with  cpa login PROVIDER:\n")
+    width = max((len(str(row["provider"])) for row in rows), default=0)
+    for row in rows:
+        ways = ", ".join(str(method) for method in row["methods"])
+        click.echo(f"  {click.style(str(row['provider']).ljust(width), bold=True)}  {row['title']}  ({ways})")
+
+
+def _method(provider: Provider, *, device: bool, key_file: Path | None) -> str:
+    """The method that was asked for, or the provider's first. Raises click.UsageError for one it does not have."""
+    offer = provider.login_offer
+    assert offer is not None
+    method = "device" if device else "key-file" if key_file is not None else offer.methods[0]
+    if method not in offer.methods:
+        flags = {"device": "--device", "key-file": "--key-file FILE"}
+        raise click.UsageError(f"{provider.name} has no login with {flags[method]}: it has {', '.join(offer.methods)}")
+    if method == "key-file" and key_file is None:
+        raise click.UsageError(f"{provider.name} takes a key file: --key-file FILE")
+    return method
+
+
+def _checked_proxy(proxy: str) -> str:
+    from cpa.errors import UpstreamError
+    from cpa.upstream.proxies import choose_proxy
+
+    try:
+        choose_proxy(proxy, "", "example.com", {}, "https")
+    except UpstreamError:
+        raise click.UsageError("--proxy needs a http, https, socks5 or socks5h URL, or 'direct'") from None
+    return proxy.strip()
+
+
+def _run(
+    room: LoginRoom, provider: Provider, options: LoginOptions, *, browser: bool, listen: bool, as_json: bool
+) -> int:
+    """Log in; the exit status."""
+    from rich.console import Console
+
+    console = Console(stderr=as_json, highlight=False)
+    try:
+        stored = asyncio.run(_log_in(room, provider, options, console, browser=browser, listen=listen))
+    except LoginError as fault:
+        _report_failure(console, provider, fault, as_json)
+        return PORT_IN_USE if fault.status == PORT_IN_USE else 1
+    except KeyboardInterrupt:
+        _report_failure(console, provider, LoginError("cancelled", "the login was given up"), as_json)
+        return 130
+    _report(room, provider, stored, console, as_json)
+    return 0
+
+
+async def _log_in(
+    room: LoginRoom, provider: Provider, options: LoginOptions, console: Console, *, browser: bool, listen: bool
+) -> StoredLogin:
+    from cpa.cli.login_terminal import Terminal, TerminalOptions
+    from cpa.exchange.login_flow import LoginFlow
+    from cpa.upstream.client import UpstreamClient
+
+    assert provider.login_offer is not None
+    console.print(f"[bold]Log in to {provider.login_offer.title}[/bold]\n")
+    terminal = Terminal(
+        console, TerminalOptions(browser=browser, listen=listen, callback_port=options.callback_port), room.environ
+    )
+    client = UpstreamClient(lambda: room.config.proxy_url, room.environ)
+    try:
+        return await LoginFlow(provider, options, http=client, host=terminal, files=room.files).run()
+    finally:
+        terminal.close()
+        await client.close()
+
+
+def _report(room: LoginRoom, provider: Provider, stored: StoredLogin, console: Console, as_json: bool) -> None:
+    """Say who is logged in, where that is stored, and what serves it."""
+    models, running = _served(room, stored)
+    disabled = bool(stored.file.data.get("disabled"))
+    if as_json:
+        print_json(
+            {
+                "status": "ok",
+                "provider": provider.name,
+                "label": stored.new.label,
+                "file": stored.file.name,
+                "path": str(stored.file.path),
+                "created": stored.created,
+                "disabled": disabled,
+                "models": models,
+                "daemon": running,
+                "notes": list(stored.new.notes),
+            }
+        )
+        return
+    from rich.markup import escape
+
+    console.print(f"[bold green]✓[/bold green] Logged in as [bold]{escape(stored.new.label)}[/bold]")
+    for note in stored.new.notes:
+        console.print(f"  {escape(note)}")
+    kept = "" if stored.created else " (was there: tokens replaced, your settings kept)"
+    console.print(f"  file: {escape(str(stored.file.path))}{kept}", soft_wrap=True)
+    if disabled:
+        console.print(f"  [yellow]It is disabled: cpa accounts enable {escape(stored.file.name)}[/yellow]")
+        return
+    if running:
+        console.print(f"  The running daemon serves it now: {models} models (cpa models)")
+    else:
+        console.print(f"  {models} models (cpa models). Start the daemon: cpa serve --config {escape(str(room.path))}")
+
+
+def _served(room: LoginRoom, stored: StoredLogin) -> tuple[int, bool]:
+    """How many models the login offers, and whether a running daemon offers them already."""
+    from urllib.parse import quote
+
+    from cpa.cli.control import ask_daemon
+
+    offered = room.models_of(stored.file.name)
+    end = time.monotonic() + DAEMON_SECONDS
+    path = f"/auth-files/models?name={quote(stored.file.name)}"
+    while True:
+        try:
+            found = len(ask_daemon(room.path, "GET", path, environ=room.environ)["models"])
+        except (CpaError, KeyError, TypeError):
+            return offered, False
+        if found or time.monotonic() > end:
+            return found or offered, True
+        time.sleep(0.1)
+
+
+def _report_failure(console: Console, provider: Provider, fault: LoginError, as_json: bool) -> None:
+    if as_json:
+        print_json({"status": "error", "provider": provider.name, "error": fault.code, "message": str(fault)})
+        return
+    from rich.markup import escape
+
+    console.print(f"[bold red]✗[/bold red] Not logged in: {escape(str(fault))}")
+    if advice := _ADVICE.get(fault.code):
+        console.print(f"  {advice}")
+
+
+_ADVICE: dict[str, Any] = {
+    "port_in_use": "Close that program, or log in without the port: --paste.",
+    "callback_timeout": "No browser here? --no-browser shows how to use one elsewhere.",
+    "invalid_state": "The address was of another login. Nothing was stored.",
+    "network": "A proxy may be needed: --proxy URL.",
+}

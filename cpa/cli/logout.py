@@ -1,0 +1,49 @@
+"""``cpa logout``: delete a login. A running daemon stops using it at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cpa.cli.config import config_option, json_option
+from cpa.cli.output import print_json
+from cpa.errors import AuthFileError, ConfigError
+
+
+@click.command()
+@click.argument("name")
+@config_option
+@click.option("--all", "every", is_flag=True, help="Delete every login that NAME fits.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def logout(name: str, config_path: Path, every: bool, yes: bool, as_json: bool) -> None:
+    """Delete the login NAME: a file's name, an e-mail address, or a provider.
+
+    The tokens are deleted here. To end them at the vendor, too, use the vendor's own list of connected programs.
+    """
+    from cpa.cli.login_room import LoginRoom
+
+    try:
+        room = LoginRoom(config_path)
+    except ConfigError as fault:
+        raise click.ClickException(str(fault)) from None
+    found = room.matching(name)
+    if not found:
+        raise click.ClickException(f"there is no login {name!r} in {room.files.directory.path}")
+    if len(found) > 1 and not every:
+        listed = "\n".join(f"  {file.name}" for file in found)
+        raise click.ClickException(f"several logins fit {name!r}; name one, or use --all:\n{listed}")
+    names = [file.name for file in found]
+    if not yes and not as_json and sys.stdin.isatty():
+        click.confirm(f"Delete {', '.join(names)}?", abort=True)
+    try:
+        deleted = [file for file in names if room.files.directory.delete(file)]
+    except (AuthFileError, OSError) as fault:
+        raise click.ClickException(f"it cannot be deleted: {fault}") from None
+    if as_json:
+        print_json({"status": "ok", "deleted": deleted})
+        return
+    for file in deleted:
+        click.echo(f"logged out: {file} is deleted")

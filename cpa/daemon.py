@@ -20,7 +20,6 @@ from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.config.diff import changed_paths, restart_required
 from cpa.config.environment import with_dotenv
-from cpa.config.runtime import control_socket
 from cpa.errors import CpaError
 from cpa.exchange.announcer import Announcer
 from cpa.exchange.auth_files import AuthFiles
@@ -47,6 +46,7 @@ from cpa.management.writing import ConfigWriter
 from cpa.metrics.metrics import Metrics
 from cpa.plugins.manager import Plugins
 from cpa.plugins.values import Host, UsageRecord
+from cpa.runtime import control_socket
 from cpa.server.app import create_app
 from cpa.server.listener import Listener
 from cpa.server.services import Services

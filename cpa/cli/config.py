@@ -9,14 +9,10 @@ from pathlib import Path
 
 import click
 
+from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_finding, print_json, print_table
 from cpa.config import load_config
 from cpa.errors import ConfigError
-
-config_option = click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), default="config.yaml", show_default=True
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class ConfigGroup(click.Group):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from cpa.cli.config import config_option
+from cpa.cli.options import config_option
 from cpa.cli.output import print_finding
 from cpa.config.file import ConfigConflict, ConfigFile
 from cpa.config.load import load_bytes

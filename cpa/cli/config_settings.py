@@ -12,7 +12,7 @@ from typing import Any
 import click
 import orjson
 
-from cpa.cli.config import config_option, json_option
+from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
 from cpa.config import Config, load_config
 from cpa.config.diff import changed_paths, is_secret, restart_required

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cpa.config.runtime import control_socket
 from cpa.errors import CpaError
+from cpa.runtime import control_socket
 
 SECONDS = 30.0
 
@@ -25,8 +25,8 @@ class DaemonRefused(CpaError):
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=SECONDS)
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
@@ -35,15 +35,28 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def daemon_listens(config_path: Path, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a daemon serves this configuration file."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(control_socket(config_path, environ)))
+        except OSError:
+            return False
+    return True
+
+
 def ask_daemon(
     config_path: Path,
     method: str,
     path: str,
     body: Any = None,
     environ: Mapping[str, str] = os.environ,
+    *,
+    seconds: float = SECONDS,
 ) -> Any:
     """Call a route below ``/v0/management``; its JSON. Raises DaemonUnreachable and DaemonRefused."""
-    connection = _Connection(control_socket(config_path, environ))
+    connection = _Connection(control_socket(config_path, environ), seconds)
     try:
         connection.request(method, f"/v0/management{path}", None if body is None else json.dumps(body))
         answer = connection.getresponse()
@@ -55,6 +68,8 @@ def ask_daemon(
     try:
         told = json.loads(content)
     except ValueError:
+        if answer.status in (404, 405):
+            raise DaemonRefused("the running daemon is another version of cpa: restart it") from None
         raise DaemonRefused(f"the daemon answered {answer.status} without JSON") from None
     if answer.status >= 400:
         raise DaemonRefused(str(told.get("message") or told.get("error") or answer.status))

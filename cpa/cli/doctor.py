@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import click
 from msgspec import Struct
 
-from cpa.cli.config import config_option, json_option
 from cpa.cli.inspection import Inspection, inspect_config
+from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_finding, print_json
 from cpa.config import Config
 from cpa.errors import ConfigError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cpa.cli.config import config_option, json_option
+from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
 from cpa.errors import PORT_IN_USE, ConfigError, CpaError, LoginError
 

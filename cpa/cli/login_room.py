@@ -12,7 +12,7 @@ from cpa.accounts.file_fields import provider_of
 from cpa.accounts.files import AuthDirectory, AuthFile
 from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
-from cpa.cli.inspection import silent_log
+from cpa.cli.quiet import Quiet
 from cpa.config import Config, load_config
 from cpa.config.environment import with_dotenv
 from cpa.exchange.auth_files import AuthFiles
@@ -28,13 +28,13 @@ class LoginRoom:
         self.path = path
         self.environ = with_dotenv(environ)
         self.config: Config = load_config(path, environ=self.environ).config
-        self.plugins = Plugins(silent_log())
+        self.plugins = Plugins(Quiet())
         self.plugins.load(self.config)
         pool = AccountPool()
         self._catalog = Catalog(pool.listed)
-        self._roster = Roster(self.plugins, pool, self._catalog, silent_log())
+        self._roster = Roster(self.plugins, pool, self._catalog, Quiet())
         self._roster.apply_config(self.config)
-        self.files = AuthFiles(AuthDirectory(Path(self.config.auth_dir)), self._roster, silent_log())
+        self.files = AuthFiles(AuthDirectory(Path(self.config.auth_dir)), self._roster, Quiet())
 
     def providers(self) -> list[Provider]:
         """Those somebody can log in to, by name."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cpa.cli.config import config_option, json_option
+from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
 from cpa.errors import AuthFileError, ConfigError
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from cpa.cli.config import config_option, json_option
 from cpa.cli.inspection import inspect_config
+from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json, print_table
 from cpa.errors import ConfigError
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
+from cpa.cli.options import config_option
 from cpa.errors import ConfigError
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), default="config.yaml", show_default=True)
+@config_option
 @click.option("--host", default=None, help="Listen here instead of where the configuration says.")
 @click.option("--port", type=int, default=None, help="Listen on this port instead.")
 @click.option("--password", default=None, hidden=True, help="Local management password.")

@@ -14,9 +14,9 @@ from cpa.accounts.file_fields import expires_at
 from cpa.accounts.pool import AccountPool
 from cpa.accounts.refresh import LoginState, refresh_token_of
 from cpa.catalog.catalog import Catalog
-from cpa.exchange.quota_query import Asked
+from cpa.exchange.quota_query import Asked, QuotaQueries
 from cpa.exchange.roster import Roster
-from cpa.management.account_lookup import place_in_config
+from cpa.management.account_lookup import index_of, place_in_config
 from cpa.management.auth_file_view import shown_account
 
 LoginOf: TypeAlias = Callable[[Account], LoginState | None]
@@ -61,14 +61,31 @@ def own_label(account: Account) -> str:
     return label.strip() if isinstance(label, str) else ""
 
 
-def shown_explanation(explanation: Explanation, pool: Iterable[Account]) -> dict[str, Any]:
-    """Why a model's requests go where they go, with the accounts that are not even looked at."""
+def shown_explanation(
+    explanation: Explanation, pool: Iterable[Account], login_of: LoginOf = lambda account: None
+) -> dict[str, Any]:
+    """Why a model's requests go where they go, with the accounts of those providers that are not even looked at.
+
+    A candidate has ``trouble`` when its login does not fare well.
+    """
     shown: dict[str, Any] = msgspec.to_builtins(explanation)
-    named = {candidate.account_id for candidate in explanation.candidates}
+    accounts = {account.id: account for account in pool}
+    for candidate in shown["candidates"]:
+        account = accounts.pop(candidate["account_id"], None)
+        login = login_of(account) if account is not None else None
+        candidate["label"] = (own_label(account) if account is not None else "") or candidate["label"]
+        candidate["trouble"] = login.trouble if login is not None else ""
+    providers = {candidate["provider"] for candidate in shown["candidates"]}
     shown["left_out"] = [
-        {"account_id": account.id, "label": own_label(account) or account.label, "because": because}
-        for account in pool
-        if account.id not in named and not account.settings.get("children") and (because := _idle_because(account))
+        {
+            "account_id": account.id,
+            "label": own_label(account) or account.label,
+            "provider": account.provider,
+            "because": because,
+        }
+        for account in accounts.values()
+        if account.provider in providers and not account.settings.get("children")
+        if (because := _idle_because(account))
     ]
     return shown
 
@@ -79,10 +96,21 @@ def _idle_because(account: Account) -> str:
     return str(account.settings.get("unserved") or "")
 
 
-def shown_asked(asked: Asked | None) -> dict[str, Any]:
-    """What became of the last question to the vendor about an account's quota; {} when none was asked."""
-    if asked is None:
-        return {}
+def shown_quota(account: Account, pool: AccountPool, queries: QuotaQueries | None) -> dict[str, Any]:
+    """The quota windows of an account, and what became of the last question to its vendor."""
+    asked = queries.last(account.id) if queries is not None else None
+    return {
+        "auth_index": index_of(account),
+        "id": account.id,
+        "provider": account.provider,
+        "label": own_label(account) or account.label,
+        "windows": [msgspec.to_builtins(window) for window in pool.quota(account.id)],
+        **(shown_asked(asked) if asked is not None else {}),
+    }
+
+
+def shown_asked(asked: Asked) -> dict[str, Any]:
+    """What became of a question about quota."""
     return {
         "asked_at": asked.at,
         "not_before": asked.not_before,

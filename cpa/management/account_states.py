@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from cpa.accounts.account import Account
-from cpa.management.account_list import shown_asked
-from cpa.management.account_lookup import account_at, index_of, place_in_config
+from cpa.management.account_list import shown_quota
+from cpa.management.account_lookup import account_at, place_in_config
 from cpa.management.answers import Refusal, answer, ok, read_object
 from cpa.management.lists import text
 from cpa.management.route import Query, Route
@@ -64,7 +63,7 @@ class AccountStates:
         return ok(auth_index=index, models=models)
 
     async def quota(self, request: web.Request) -> web.Response:
-        """The quota windows of every account that has told any, or of the one named by its index."""
+        """The quota windows of every account that has told any or was asked, or of the one named by its index."""
         index = request.query.get("auth_index", "").strip()
         if index:
             account = account_at(self._pool, index)
@@ -72,18 +71,10 @@ class AccountStates:
                 raise Refusal(404, "auth not found")
             return answer({"accounts": [self._quota_of(account)]})
         shown = [self._quota_of(account) for account in self._pool]
-        return answer({"accounts": [entry for entry in shown if entry["windows"]]})
+        return answer({"accounts": [entry for entry in shown if entry["windows"] or "asked_at" in entry]})
 
     def _quota_of(self, account: Account) -> dict[str, Any]:
-        queries = self._management.quota_queries
-        return {
-            "auth_index": index_of(account),
-            "id": account.id,
-            "provider": account.provider,
-            "label": account.label,
-            "windows": [msgspec.to_builtins(window) for window in self._pool.quota(account.id)],
-            **shown_asked(queries.last(account.id) if queries is not None else None),
-        }
+        return shown_quota(account, self._pool, self._management.quota_queries)
 
 
 def _sum(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from cpa.accounts.account import Account
+from cpa.accounts.refresh import LoginState
 from cpa.accounts.renaming import relabelled, renamed_file
 from cpa.errors import ApiError, AuthFileError, AuthFileExists, AuthFileMissing
 from cpa.exchange.trial import Trials
@@ -32,9 +33,8 @@ class Accounts:
     async def get(self, request: web.Request) -> web.Response:
         """Every account."""
         management = self._management
-        renewals = management.renewals
-        login_of = renewals.state if renewals is not None else lambda account: None
-        shown = await asyncio.to_thread(shown_accounts, self._pool, management.roster, management.catalog, login_of)
+        roster, catalog = management.roster, management.catalog
+        shown = await asyncio.to_thread(shown_accounts, self._pool, roster, catalog, self._login_of)
         return answer({"accounts": shown})
 
     async def test(self, request: web.Request) -> web.Response:
@@ -59,7 +59,7 @@ class Accounts:
             explanation = self._management.exchange.explain(model, self._management.config)
         except ApiError as fault:
             raise Refusal(fault.error.status, fault.error.code or "unknown model", fault.error.message) from None
-        return answer(shown_explanation(explanation, self._pool))
+        return answer(shown_explanation(explanation, self._pool, self._login_of))
 
     async def ask_quota(self, request: web.Request) -> web.Response:
         """Ask vendors about quota, of one account or of all logins; each at most every five minutes."""
@@ -73,7 +73,7 @@ class Accounts:
         return answer(
             {
                 "accounts": [
-                    {"auth_index": index_of(account), "id": account.id, **shown_asked(outcome)}
+                    {"auth_index": index_of(account), "id": account.id, **(shown_asked(outcome) if outcome else {})}
                     for account, outcome in zip(wanted, asked, strict=True)
                 ]
             }
@@ -104,6 +104,10 @@ class Accounts:
         except OSError as fault:
             raise Refusal(500, f"failed to write file: {fault.strerror or fault}") from None
         return ok(name=file or name)
+
+    def _login_of(self, account: Account) -> LoginState | None:
+        renewals = self._management.renewals
+        return renewals.state(account) if renewals is not None else None
 
     def _named(self, body: dict[str, Any]) -> Account:
         index = text(member(body, "auth_index", str))

@@ -7,15 +7,17 @@ format, before translation; not for compacting and images.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from aiohttp import web
 
 from cpa.config import Config
 from cpa.plugins import ClientRequest, hookimpl
 from cpa_prompt_rules.rules import Rule, compile_rules
 from cpa_prompt_rules.targets import TARGETS, Target
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 Object = dict[str, Any]
 
@@ -47,6 +49,8 @@ class PromptRules:
         router.add_post("/prompt-rules/dry-run", self._dry_run)
 
     async def _dry_run(self, request: web.Request) -> web.Response:
+        from aiohttp import web
+
         try:
             asked = orjson.loads(await request.read())
             rules, body = asked.get("rules", list(self._sources)), asked["body"]

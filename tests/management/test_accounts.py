@@ -56,7 +56,8 @@ async def test_a_model_is_explained(start: Start) -> None:
     told = (await daemon.call("GET", "/route/explain?model=m")).json
     assert (told["chosen"], told["strategy"]) == (two, "round-robin")
     assert [candidate["account_id"] for candidate in told["candidates"]] == [two, one]
-    assert told["left_out"] == [{"account_id": "off.json", "label": "a@example.com", "because": "disabled"}]
+    (left,) = told["left_out"]
+    assert (left["account_id"], left["provider"], left["because"]) == ("off.json", "claude", "disabled")
     daemon.daemon.pool.fail(two, "m", scope="model", reason="quota", seconds=60, message="too much")
     told = (await daemon.call("GET", "/route/explain?model=m")).json
     assert told["chosen"] == one

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cpa.cli.control import DaemonRefused, DaemonUnreachable, ask_daemon
-from cpa.config.runtime import control_socket
+from cpa.runtime import control_socket
 from tests.management.conftest import Managed, Start
 
 

@@ -1,0 +1,47 @@
+"""``cpa accounts``: see the accounts, try them, switch them, name them, take them elsewhere."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "list": ("cpa.cli.accounts_list", "list_accounts", "List all accounts and how they fare."),
+    "show": ("cpa.cli.accounts_list", "show", "Show all there is to know of one account."),
+    "test": ("cpa.cli.accounts_trial", "test", "Ask accounts a tiny question and say what happened."),
+    "why": ("cpa.cli.route", "why", "Say which account a model's requests go to, and why."),
+    "enable": ("cpa.cli.accounts_change", "enable", "Let accounts be used again."),
+    "disable": ("cpa.cli.accounts_change", "disable", "Keep accounts, but do not use them."),
+    "rename": ("cpa.cli.accounts_change", "rename", "Give a login another label or file name."),
+    "delete": ("cpa.cli.accounts_change", "delete", "Delete logins."),
+    "export": ("cpa.cli.accounts_export", "export", "Write logins into one private file."),
+}
+"""Command -> module, attribute, help."""
+
+
+class _Group(click.Group):
+    """Imports a command's module when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=_Group)
+def accounts() -> None:
+    """See your accounts, try them, switch them off and on, rename, delete and export them.
+
+    NAME is a label, an e-mail address, a file name, an id or the beginning of an index; a part that only one account
+    has will do. Everything works with and without a running daemon.
+    """

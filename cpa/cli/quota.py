@@ -1,0 +1,120 @@
+"""``cpa quota``: how much of each subscription's allowance is used, and when it starts anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cpa.cli import account_words as words
+from cpa.cli.account_names import complete_account, find_account
+from cpa.cli.account_source import open_accounts
+from cpa.cli.account_words import DULL, Words
+from cpa.cli.failures import told
+from cpa.cli.options import config_option, json_option
+
+BAR = 20
+"""Characters of a full bar."""
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_account)
+@click.option("--refresh", is_flag=True, help="Ask the vendors now (each login at most every five minutes).")
+@click.option("--mask", is_flag=True, help="Make e-mail addresses unreadable, for screenshots.")
+@config_option
+@json_option
+@told
+def quota(names: tuple[str, ...], refresh: bool, mask: bool, config_path: Path, as_json: bool) -> None:
+    """Show the quota windows of logins: what is used, when they start anew, where that is known from and since when.
+
+    What vendors say with their answers is shown at no cost; --refresh asks them.
+    """
+    source = open_accounts(config_path)
+    entries = source.entries()
+    wanted = [find_account(entries, name) for name in names] if names else entries
+    logins = [entry for entry in wanted if entry["kind"] == "oauth" and not entry["disabled"] and entry["offers"]]
+    if refresh:
+        source.ask_quota(logins)
+    known = {account["id"]: account for account in source.quota()}
+    shown = [known.get(entry["id"]) or _nothing(entry) for entry in wanted if entry["id"] in known or entry in logins]
+    if as_json:
+        from cpa.cli.output import print_json
+
+        print_json([_plain(account) for account in shown])
+        return
+    if not shown:
+        click.echo("no logins: keys have no quota that could be asked for")
+        return
+    _print(shown, words.now(), mask)
+    if not refresh and not all(account["windows"] for account in shown):
+        click.echo("\ncpa quota --refresh asks the vendors now", err=True)
+
+
+def _nothing(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("auth_index", "id", "provider", "label")} | {"windows": []}
+
+
+def _plain(account: dict[str, Any]) -> dict[str, Any]:
+    """For programs: times in RFC 3339, the share that is left beside the one that is used."""
+    windows = [
+        {
+            "name": window["name"],
+            "used_ratio": window["used_ratio"],
+            "remaining_ratio": None if window["used_ratio"] is None else max(0.0, 1 - window["used_ratio"]),
+            "window_seconds": window.get("limit_seconds"),
+            "resets_at": words.iso(window["resets_at"]),
+            "source": window["source"],
+            "seen_at": words.iso(window["seen_at"]),
+        }
+        for window in account["windows"]
+    ]
+    times: dict[str, Any] = {name: words.iso(account[name]) for name in ("asked_at", "not_before") if name in account}
+    return {**account, **times, "windows": windows}
+
+
+def _print(accounts: list[dict[str, Any]], now: float, mask: bool) -> None:
+    from cpa.cli.screen import print_line
+
+    width = max((len(words.window_name(w)) for account in accounts for w in account["windows"]), default=0)
+    for account in accounts:
+        label = words.masked(account["label"]) if mask else account["label"]
+        silence = "" if account["windows"] else f": {_silence(account)}"
+        print_line(Words(label, "bold"), f" ({account['provider']})", Words(silence, DULL))
+        for window in sorted(account["windows"], key=_order):
+            print_line(*_window(window, width, now))
+
+
+def _order(window: dict[str, Any]) -> tuple[bool, float, str]:
+    """Windows for every model first, short ones first."""
+    return ":" in window["name"], window.get("limit_seconds") or 0.0, window["name"]
+
+
+def _silence(account: dict[str, Any]) -> str:
+    if account.get("error"):
+        return f"not known, {words.over_because(account['error'])}"
+    return "its vendor does not tell" if "asked_at" in account else "nothing heard yet"
+
+
+def _window(window: dict[str, Any], width: int, now: float) -> tuple[str | Words, ...]:
+    share, resets = words.used(window), window["resets_at"]
+    anew = f"anew in {words.span(resets - now)}" if resets else ""
+    seen = f"{SOURCES[window['source']]} {words.span(now - window['seen_at'])} ago"
+    return (
+        f"  {words.window_name(window):<{width}}  ",
+        Words(f"{bar(window['used_ratio'])} {share.text:>4}", share.style),
+        f"  {anew:<21}",
+        Words(f"  {seen}", DULL),
+    )
+
+
+SOURCES = {"headers": "answered", "event": "answered", "query": "asked"}
+"""Where a window is known from: an answer to a request, or a question about quota."""
+
+
+def bar(ratio: float | None) -> str:
+    """A bar of ``BAR`` characters, full at 1."""
+    full = round(BAR * min(1.0, max(0.0, ratio or 0.0)))
+    if ratio and not full:
+        full = 1
+    return "█" * full + "░" * (BAR - full)

@@ -23,6 +23,8 @@ from cpa.config.environment import with_dotenv
 from cpa.errors import CpaError
 from cpa.exchange.announcer import Announcer
 from cpa.exchange.auth_files import AuthFiles
+from cpa.exchange.call import Call
+from cpa.exchange.collectors import Collectors
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.limits import ClientLimits
 from cpa.exchange.limits_file import LimitsFile
@@ -54,7 +56,6 @@ from cpa.systemd import Notifier
 from cpa.upstream.client import UpstreamClient
 from cpa.usage.event import Event, usage_of
 from cpa.usage.prices import CurrentPrices
-from cpa.usage.queue_item import queue_item
 from cpa.usage.store import UsageStore
 from cpa.usage.usage_queue import UsageQueue
 from cpa.watch import AuthWatcher, ConfigWatcher
@@ -124,6 +125,8 @@ class Daemon:
         self._limits_file = LimitsFile(_database(store).with_name("client-limits.json"), self.limits, self.log)
         self.gate = Gate(environ, local_password)
         self.usage_queue = UsageQueue(self.pool.clock)
+        self._collectors = Collectors(self.usage_queue, self.pool, self.formats, lambda: store.current)
+        self.roster.subscribe(self._collectors.follow)
         self.usage = UsageStore(
             _database(store), self.log, lambda: store.current.usage_event_retention_days, self._priced
         )
@@ -219,6 +222,7 @@ class Daemon:
             self._keep_alive.cancel()
         if self._control is not None:
             await self._control.stop()
+        self._collectors.stop()
         await self._resp.close()
         if self._listener is not None:
             await self._listener.stop()
@@ -283,11 +287,10 @@ class Daemon:
             record.usage, model=record.model, requested=record.requested_model, provider=record.provider
         )
 
-    def _record(self, event: Event) -> None:
+    def _record(self, event: Event, call: Call) -> None:
         """Take an attempt into the durable record and the queue of collectors."""
         self.usage.record(event)
-        if self.usage_queue.enabled:
-            self.usage_queue.put(queue_item(event))
+        self._collectors.take(event, call)
 
     def _priced(self, event: Event) -> Event:
         """The event with its cost. Called in the thread that writes."""
@@ -343,6 +346,8 @@ class Daemon:
             enabled=config.usage_statistics_enabled and self.gate.enabled(config),
             retention=config.redis_usage_queue_retention_seconds,
         )
+        if not self.gate.enabled(config):
+            self.usage_queue.close()
         self.log_files.configure(
             enabled=config.logging_to_file,
             folder=log_folder(self._environ, Path(config.auth_dir)),
@@ -368,6 +373,7 @@ class Daemon:
         self.plugins.reconfigure(new)
         self._take(new)
         self._follow_recording(new)
+        self._collectors.look_again()
         if is_plain(new.remote_management.secret_key):
             self._hashing = asyncio.create_task(self._hash_management_key())
 

@@ -114,6 +114,7 @@ class Config(Section):
     usage_event_retention_days: Natural = 0
     prices: tuple[PriceEntry, ...] = ()
     price_factors: tuple[PriceFactor, ...] = ()
+    usage_queue_client_keys: bool = False
     redis_usage_queue_retention_seconds: Annotated[float, BeforeValidator(_queue_seconds)] = 60
 
     proxy_url: Trimmed = ""

@@ -26,6 +26,8 @@ class Call(Struct, kw_only=True):
     headers: Mapping[str, str] = field(default_factory=dict)
     """The client's headers, case-insensitive."""
     query: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
+    """Where the client's connection comes from."""
     client: ClientIdentity | None = None
     """None when no client key is configured."""
     request_id: str = ""

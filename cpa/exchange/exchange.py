@@ -33,14 +33,13 @@ from cpa.exchange.renewal import Renewals
 from cpa.exchange.resolve import Resolution, resolve_model
 from cpa.exchange.shape import Shaped, Shaper
 from cpa.exchange.unavailable import no_account
-from cpa.exchange.usage_trail import UsageTrail
+from cpa.exchange.usage_trail import Sink, UsageTrail
 from cpa.formats.codec import JsonObject
 from cpa.formats.registry import FormatRegistry
 from cpa.plugins.manager import Plugins
 from cpa.plugins.provider import Provider
 from cpa.plugins.values import ClientRequest
 from cpa.upstream.client import UpstreamClient
-from cpa.usage.event import Event
 
 BOOTSTRAP_STATUSES = frozenset({0, 401, 402, 403, 408, 429})
 LONGEST_WAIT = 120.0
@@ -75,7 +74,7 @@ class Exchange:
         self._renewals = renewals
         self._limits = limits
         self._log = log
-        self.usage_sink: Callable[[Event], None] | None = None
+        self.usage_sink: Sink | None = None
         """Takes the events of the durable record; None records nothing."""
         self.observers = Observers(plugins)
         self._router = Router(pool, catalog, plugins.hook("cpa_choose_account"))

@@ -14,7 +14,8 @@ from cpa.usage.event import LONGEST_BODY, Event, Tokens, tokens_of
 if TYPE_CHECKING:
     from cpa.exchange.record import AttemptRecord
 
-Sink = Callable[[Event], None]
+Sink = Callable[[Event, Call], None]
+"""Takes an event and the request it belongs to."""
 NOBODY = "unknown"
 _GEMINI = ("/v1beta/models/", "/v1/models/")
 CLIENT_GONE = 499
@@ -93,13 +94,14 @@ class UsageTrail:
                 fail_body=_body(status, error),
                 stream=call.stream,
                 client_format=call.format,
-            )
+            ),
+            call,
         )
 
     def _flush(self) -> None:
         if self._pending is not None:
             event, self._pending = self._pending, None
-            self._sink(event)
+            self._sink(event, self._call)
 
 
 def _body(status: int, error: ErrorInfo | None) -> str:

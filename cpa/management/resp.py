@@ -6,7 +6,6 @@ https://redis.io/docs/latest/develop/reference/protocol-spec/ (version 2). Only 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,11 @@ MOST_ARGUMENTS = 16
 LONGEST_ARGUMENT = 64 * 1024
 MOST_CONNECTIONS = 1024
 IDLE_SECONDS = 300.0
+"""Between two commands of somebody who has the key."""
+STRANGER_SECONDS = 60.0
+"""The same for everybody else, and for a client that does not read what it asked for."""
+CLOSE_SECONDS = 5.0
+"""What was answered last may take so long to get through."""
 NULL = b"$-1\r\n"
 OK = b"+OK\r\n"
 
@@ -85,8 +89,11 @@ class RespServer:
             self._log.exception("connection of a collector failed")
         finally:
             writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await writer.wait_closed()
+            except (ConnectionError, TimeoutError):
+                writer.transport.abort()
 
     async def close(self) -> None:
         """End every connection."""
@@ -119,7 +126,7 @@ class _Session:
         """Until the client leaves, is silent for too long, or says something that is no command."""
         try:
             while True:
-                async with asyncio.timeout(IDLE_SECONDS):
+                async with asyncio.timeout(IDLE_SECONDS if self._admitted else STRANGER_SECONDS):
                     command = await read_command(self._reader)
                 if not self._gate.enabled(self._config()):
                     return
@@ -127,12 +134,16 @@ class _Session:
                     await self._subscribed(command)
                     return
                 self._writer.write(await self._answer(command))
-                await self._writer.drain()
+                await self._drain()
         except ProtocolError:
             self._writer.write(error("ERR protocol error"))
             await self._writer.drain()
         except _Quit:
             self._writer.write(OK)
+            await self._writer.drain()
+
+    async def _drain(self) -> None:
+        async with asyncio.timeout(STRANGER_SECONDS):
             await self._writer.drain()
 
     async def _answer(self, command: list[bytes]) -> bytes:
@@ -190,40 +201,48 @@ class _Session:
 
     async def _subscribed(self, command: list[bytes]) -> None:
         """Payloads as they come, until the client unsubscribes, leaves, or cannot keep up."""
-        if len(command) != 2 or command[1] != b"usage":
-            channel = b" ".join(command[1:])[:64].decode("utf-8", "replace")
-            self._writer.write(error(f"ERR unsupported channel '{channel}'"))
+        channels = {b"usage": self._queue.listeners, b"errors": self._queue.errors}
+        if len(command) != 2 or command[1] not in channels:
+            wanted = b" ".join(command[1:])[:64].decode("utf-8", "replace")
+            self._writer.write(error(f"ERR unsupported channel '{wanted}'"))
             await self._writer.drain()
             return
-        listener = self._queue.listen()
-        forward = asyncio.ensure_future(self._forward(listener.payloads))
-        commands = asyncio.ensure_future(self._commands_while_subscribed())
+        channel, listeners = command[1], channels[command[1]]
+        listener = listeners.listen()
+        tasks = [
+            asyncio.ensure_future(self._forward(channel, listener.payloads)),
+            asyncio.ensure_future(self._commands_while_subscribed(channel)),
+            asyncio.ensure_future(listener.ended.wait()),
+        ]
         try:
-            self._writer.write(array([bulk(b"subscribe"), bulk(b"usage"), b":1\r\n"]))
-            self._message(b'{"support_refresh":false}')
-            await asyncio.wait((forward, commands), return_when=asyncio.FIRST_COMPLETED)
+            self._writer.write(array([bulk(b"subscribe"), bulk(channel), b":1\r\n"]))
+            if channel == b"usage":
+                self._message(channel, b'{"support_refresh":true}')
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if listener.ended.is_set():
+                self._writer.transport.abort()
         finally:
-            self._queue.leave(listener)
-            for task in (forward, commands):
+            listeners.leave(listener)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(forward, commands, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _message(self, payload: bytes) -> None:
-        self._writer.write(array([bulk(b"message"), bulk(b"usage"), bulk(payload)]))
+    def _message(self, channel: bytes, payload: bytes) -> None:
+        self._writer.write(array([bulk(b"message"), bulk(channel), bulk(payload)]))
 
-    async def _forward(self, payloads: asyncio.Queue[bytes | None]) -> None:
+    async def _forward(self, channel: bytes, payloads: asyncio.Queue[bytes | None]) -> None:
         while (payload := await payloads.get()) is not None:
-            self._message(payload)
+            self._message(channel, payload)
             await self._writer.drain()
 
-    async def _commands_while_subscribed(self) -> None:
+    async def _commands_while_subscribed(self, channel: bytes) -> None:
         while True:
             command = await read_command(self._reader)
             name = command[0].upper() if command else b""
             if name == b"PING":
                 self._writer.write(array([bulk(b"pong"), bulk(command[1] if len(command) > 1 else b"")]))
             elif name == b"UNSUBSCRIBE":
-                self._writer.write(array([bulk(b"unsubscribe"), bulk(b"usage"), b":0\r\n"]))
+                self._writer.write(array([bulk(b"unsubscribe"), bulk(channel), b":0\r\n"]))
                 await self._writer.drain()
                 return
             elif name == b"QUIT":

@@ -191,7 +191,7 @@ def test_items_go_when_their_time_is_over(timed: tuple[UsageQueue, Clock]) -> No
 
 async def test_a_collector_that_pops_loses_nothing_to_one_that_listens(timed: tuple[UsageQueue, Clock]) -> None:
     queue, clock = timed
-    listener = queue.listen()
+    listener = queue.listeners.listen()
     queue.put(b"1")
     assert len(queue) == 0
     queue.pop(1)
@@ -205,10 +205,11 @@ async def test_a_collector_that_pops_loses_nothing_to_one_that_listens(timed: tu
 
 async def test_a_listener_that_cannot_keep_up_is_let_go(timed: tuple[UsageQueue, Clock]) -> None:
     queue, _ = timed
-    listener = queue.listen()
+    listener = queue.listeners.listen()
     for _ in range(usage_queue.LISTENER_ITEMS + 5):
         queue.put(b"x")
-    assert listener.overflowed
+    assert listener.ended.is_set()
+    assert not queue.listeners
     assert listener.payloads.qsize() == usage_queue.LISTENER_ITEMS + 1
 
 

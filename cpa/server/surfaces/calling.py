@@ -90,6 +90,7 @@ def make_call(
         path=request.path,
         headers=request.headers,
         query=request.query,
+        address=request.remote or "",
         client=client,
         request_id=request[REQUEST_ID],
         alt=alt,

@@ -1,0 +1,166 @@
+"""What collectors outside are told: finished attempts, failures of accounts, and that they should look again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from cpa.accounts.account import Account, account_index
+from cpa.accounts.cooldown import Cooldown
+from cpa.accounts.pool import AccountPool
+from cpa.config import Config
+from cpa.config.client_keys import key_id
+from cpa.errors import ApiError
+from cpa.exchange.call import Call
+from cpa.formats.registry import FormatRegistry
+from cpa.usage.event import Event, timestamp
+from cpa.usage.queue_item import LONGEST_TEXT, QueueItem, RequestDetails
+from cpa.usage.usage_queue import UsageQueue
+
+REFRESH_SECONDS = 0.5
+"""Changes within this time are told as one."""
+REFRESH = b'{"refresh":true}'
+
+
+class Collectors:
+    """Feeds the usage queue and its channels. Does nothing while the queue is off."""
+
+    def __init__(
+        self, queue: UsageQueue, pool: AccountPool, formats: FormatRegistry, config: Callable[[], Config]
+    ) -> None:
+        self._queue = queue
+        self._pool = pool
+        self._formats = formats
+        self._config = config
+        self._keys = _RawKeys()
+        self._refresh: asyncio.TimerHandle | None = None
+
+    def take(self, event: Event, call: Call) -> None:
+        """An attempt is over; or a request that no account could be asked for (``event.attempt`` is 0)."""
+        if not self._queue.enabled:
+            return
+        self._queue.put(QueueItem(event, self._details(event, call)))
+        if self._queue.errors and event.failed and event.attempt:
+            self._queue.errors.tell(self._failure(event))
+
+    def look_again(self) -> None:
+        """The configuration or the accounts have changed: tell listeners so, once for many changes."""
+        if self._refresh is None and self._queue.listeners:
+            self._refresh = asyncio.get_running_loop().call_later(REFRESH_SECONDS, self._tell_refresh)
+
+    def stop(self) -> None:
+        """Tell nothing any more."""
+        if self._refresh is not None:
+            self._refresh.cancel()
+
+    def follow(self, old: Account | None, new: Account | None) -> None:
+        """An account came, went or changed; a renewed token is no change."""
+        if old is None or new is None or old.disabled != new.disabled or old.label != new.label:
+            self.look_again()
+
+    def _tell_refresh(self) -> None:
+        self._refresh = None
+        self._queue.listeners.tell(REFRESH)
+
+    def _details(self, event: Event, call: Call) -> RequestDetails:
+        tier = call.body.get("service_tier")
+        return RequestDetails(
+            client_key=self._keys.shown(event.group, self._config()) if call.client is not None else "",
+            client_ip=call.address,
+            forwarded_for=call.headers.get("X-Forwarded-For", "")[:LONGEST_TEXT],
+            user_agent=call.headers.get("User-Agent", "")[:LONGEST_TEXT],
+            reasoning_effort=self._effort(call),
+            service_tier=tier[:LONGEST_TEXT] if isinstance(tier, str) else "",
+        )
+
+    def _effort(self, call: Call) -> str:
+        if call.format not in self._formats:
+            return ""
+        try:
+            asked = self._formats[call.format].read_reasoning(call.body)
+        except ApiError:
+            return ""
+        return {"level": asked.level or "", "budget": str(asked.budget), "off": "none", "auto": "auto"}.get(
+            asked.mode, ""
+        )[:LONGEST_TEXT]
+
+    # -- failures ----------------------------------------------------------------------------------------------
+
+    def _failure(self, event: Event) -> bytes:
+        message: dict[str, Any] = {
+            "timestamp": timestamp(event.at_ms),
+            "provider": event.provider,
+            "model": event.model,
+            "auth_index": event.auth_index,
+            "status_code": event.status if event.status >= 400 else 500,
+            "body": event.fail_body or "request failed",
+            "code": event.error,
+        }
+        account = next((found for found in self._pool if _index(found) == event.auth_index), None)
+        if account is not None:
+            message["auth_id"] = account.id
+            message["auth_status"] = self._standing(account, event)
+        return orjson.dumps(message)
+
+    def _standing(self, account: Account, event: Event) -> dict[str, Any]:
+        """How the account fares after the failure."""
+        health = self._pool.health(account.id)
+        cooling = dict(health.running(self._pool.clock()))
+        standing: dict[str, Any] = {
+            "status": "disabled" if account.disabled else "error" if cooling else "active",
+            "status_message": health.last_error or "",
+            "disabled": account.disabled,
+            "unavailable": "" in cooling,
+        }
+        if whole := cooling.get(""):
+            standing |= self._rest(whole)
+        if cooldown := cooling.get(event.model):
+            level = health.backoff.get(event.model, 0)
+            standing["model"] = {
+                "name": event.model,
+                "status": "error",
+                "status_message": cooldown.reason,
+                "unavailable": True,
+                **self._rest(cooldown, level),
+            }
+        return standing
+
+    def _rest(self, cooldown: Cooldown, level: int = 0) -> dict[str, Any]:
+        wall = time.time() + cooldown.until - self._pool.clock()
+        moment = datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        rest: dict[str, Any] = {"next_retry_after": moment}
+        if cooldown.reason == "quota":
+            rest["quota"] = {
+                "exceeded": True,
+                "reason": "quota",
+                "next_recover_at": moment,
+                "backoff_level": level,
+            }
+        return rest
+
+
+class _RawKeys:
+    """Client keys by id, for collectors that know clients by their keys; built once per configuration."""
+
+    def __init__(self) -> None:
+        self._config: Config | None = None
+        self._keys: dict[str, str] = {}
+
+    def shown(self, client_id: str, config: Config) -> str:
+        """The key itself where ``usage-queue-client-keys`` is set, else the id."""
+        if not config.usage_queue_client_keys:
+            return client_id
+        if config is not self._config:
+            self._config = config
+            keys = (key if isinstance(key, str) else key.key for key in config.api_keys)
+            self._keys = {key_id(key): key for key in keys}
+        return self._keys.get(client_id, client_id)
+
+
+def _index(account: Account) -> str:
+    return account.index or account_index(f"id:{account.id}")

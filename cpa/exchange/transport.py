@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import AsyncIterator
+from functools import lru_cache
 
 from cpa.accounts.account import Account
 from cpa.config import Config
+from cpa.config.sections import TimeoutsSection
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.exchange.shape import Shaped
 from cpa.exchange.verdict import settled
@@ -52,7 +54,14 @@ async def send(client: UpstreamClient, provider: Provider, shaped: Shaped, confi
 
 def account_timeouts(account: Account, config: Config) -> Timeouts:
     """The time limits for an account: its own, else the global ones."""
-    return timeouts_from(account.settings.get("timeouts"), timeouts_from(config.timeouts, Timeouts()))
+    general = _general_timeouts(config.timeouts)
+    own = account.settings.get("timeouts")
+    return general if own is None else timeouts_from(own, general)
+
+
+@lru_cache(maxsize=4)
+def _general_timeouts(settings: TimeoutsSection) -> Timeouts:
+    return timeouts_from(settings, Timeouts())
 
 
 async def read_error(provider: Provider, shaped: Shaped, response: UpstreamResponse) -> UpstreamError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from cpa.logs.token_words import TokenWords
@@ -41,6 +42,15 @@ _PLAIN_NAMES = frozenset(
 """Field names known to say nothing secret by themselves; their texts are searched all the same."""
 
 
+_SIMPLE = frozenset((str, int, float, bool, type(None)))
+
+
+@lru_cache(maxsize=1024)
+def _plain_names(names: tuple[str, ...]) -> bool:
+    """Whether no field of this set of names is one for secrets."""
+    return not any(name not in _PLAIN_NAMES and name not in _COUNTS and _NAMES.search(name) for name in names)
+
+
 class Secrets:
     """The secret values in use, so that they are masked wherever they turn up."""
 
@@ -73,20 +83,15 @@ class Secrets:
         return {name: self._mask(name, value, 0) for name, value in event.items()}
 
     def _harmless(self, event: dict[str, Any]) -> bool:
-        texts = []
-        for name, value in event.items():
-            if type(value) is str:
-                if name not in _PLAIN_NAMES and _NAMES.search(name):
-                    return False
-                texts.append(value)
-            elif value is not None and type(value) not in (int, float, bool):
-                return False
-        joined = "\x00".join(texts)
+        if not _plain_names(tuple(event)) or not _SIMPLE.issuperset(map(type, event.values())):
+            return False
+        joined = "\x00".join([value for value in event.values() if type(value) is str])
         if self._pattern is not None and self._pattern.search(joined):
             return False
         lowered = joined.lower()
-        if any(mark in lowered for mark in _MARKS) and _SHAPES.search(joined) is not None:
-            return False
+        for mark in _MARKS:
+            if mark in lowered:
+                return _SHAPES.search(joined) is None and not self.tokens.found(joined)
         return not self.tokens.found(joined)
 
     def _mask(self, name: str, value: Any, depth: int) -> Any:

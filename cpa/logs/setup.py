@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, TextIO
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, BinaryIO, TextIO, cast
 
 import orjson
 import structlog
@@ -79,7 +81,7 @@ def setup_logging(
     processors: list[Any] = [
         _level,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if readable else "iso", utc=not readable, key="ts"),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="ts") if readable else _stamp,
     ]
     to_files = [_ToFiles(files)] if files is not None else []
     if readable:
@@ -95,8 +97,8 @@ def setup_logging(
         processors += [structlog.processors.format_exc_info, secrets, *to_files, _Json(journal)]
     structlog.configure(
         processors=processors,
-        logger_factory=structlog.PrintLoggerFactory(stream),
-        wrapper_class=structlog.BoundLogger,
+        logger_factory=structlog.PrintLoggerFactory(stream) if readable else _Lines(stream),
+        wrapper_class=_Logger,
         cache_logger_on_first_use=False,
     )
     handler = _Routed()
@@ -122,15 +124,66 @@ class _ToFiles:
         return event
 
 
+def _stamp(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """The time, in UTC to the microsecond."""
+    second, fraction = divmod(time.time_ns() // 1000, 1_000_000)
+    event["ts"] = f"{_second(second)}.{fraction:06}Z"
+    return event
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 class _Json:
     """Renders one JSON line."""
 
     def __init__(self, journal: bool) -> None:
         self._journal = journal
 
-    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> str:
-        line = orjson.dumps(event, default=str).decode()
-        return f"<{_PRIORITIES.get(method, 6)}>{line}" if self._journal else line
+    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> bytes:
+        line = orjson.dumps(event, default=str)
+        return b"<%d>%b" % (_PRIORITIES.get(method, 6), line) if self._journal else line
+
+
+class _Logger(structlog.BoundLogger):
+    """A bound logger whose most frequent method goes the short way: one dictionary, every processor, one write."""
+
+    def info(self, event: str | None = None, *arguments: Any, **fields: Any) -> Any:
+        """See :meth:`structlog.BoundLogger.info`."""
+        if arguments:
+            return self._proxy_to_logger("info", event, *arguments, **fields)
+        line: Any = {**self._context, **fields, "event": event}
+        try:
+            for processor in self._processors:
+                line = processor(self._logger, "info", line)
+        except structlog.DropEvent:
+            return None
+        return self._logger.info(line)
+
+
+class _Lines:
+    """Makes loggers that write a line to a stream at once and whole."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, *arguments: Any) -> Any:
+        binary = getattr(self._stream, "buffer", None)
+        return structlog.BytesLogger(binary if binary is not None else cast(BinaryIO, _Encoded(self._stream)))
+
+
+class _Encoded:
+    """The binary side of a stream that has only a text side."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.flush = stream.flush
+
+    def write(self, data: bytes) -> int:
+        """Write whole lines."""
+        return self._stream.write(data.decode())
 
 
 class _Routed(logging.Handler):

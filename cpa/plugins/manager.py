@@ -38,6 +38,8 @@ class Plugins:
         self._manager.add_hookspecs(hookspecs)
         self._providers: dict[str, Provider] = {}
         self._provider_list: list[Provider] = []
+        self._callers: dict[str, list[Callable[..., Any]]] = {}
+        """Hooks that were asked for, until another plugin comes."""
         self.statuses: list[PluginStatus] = []
 
     def load(self, config: Config, found: Iterable[EntryPoint] | None = None) -> None:
@@ -63,11 +65,13 @@ class Plugins:
     def register(self, plugin: object, name: str, config: Config) -> None:
         """Register one plugin object. Raises whatever the plugin raises, after leaving it out."""
         self._manager.register(plugin, name=name)
+        self._callers.clear()
         try:
             self._configure_one(plugin, name, config)
             self._manager.check_pending()
         except BaseException:
             self._manager.unregister(name=name)
+            self._callers.clear()
             raise
 
     def _load_one(self, point: EntryPoint, config: Config) -> None:
@@ -119,13 +123,18 @@ class Plugins:
 
     def hook(self, name: str) -> Callable[..., Any] | None:
         """The caller of a hook, or None when no plugin implements it (so that it costs nothing)."""
-        caller: Any = getattr(self._manager.hook, name)
-        return caller if caller.get_hookimpls() else None
+        if not self.implementations(name):
+            return None
+        caller: Callable[..., Any] = getattr(self._manager.hook, name)
+        return caller
 
     def implementations(self, name: str) -> list[Callable[..., Any]]:
         """Keyword callers of a hook's implementations, in call order: for hooks that pass a value along."""
-        implementations = getattr(self._manager.hook, name).get_hookimpls()
-        return [_by_keyword(implementation) for implementation in reversed(implementations)]
+        callers = self._callers.get(name)
+        if callers is None:
+            found = getattr(self._manager.hook, name).get_hookimpls()
+            callers = self._callers[name] = [_by_keyword(implementation) for implementation in reversed(found)]
+        return callers
 
     async def call_all(self, name: str, **arguments: Any) -> None:
         """Call every implementation of a hook and await what is awaitable; a failing one is logged."""
@@ -140,7 +149,7 @@ class Plugins:
 
 def _by_keyword(implementation: Any) -> Callable[..., Any]:
     function, names = implementation.function, implementation.argnames
-    return lambda **arguments: function(*(arguments[name] for name in names))
+    return lambda **arguments: function(*[arguments[name] for name in names])
 
 
 def settings_of(config: Config, name: str) -> dict[str, Any]:

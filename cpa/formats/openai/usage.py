@@ -53,13 +53,19 @@ def encode_usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _details(raw: dict[str, Any], *names: str) -> dict[str, Any]:
-    return next((raw[name] for name in names if isinstance(raw.get(name), dict)), {})
+def _details(raw: dict[str, Any], name: str, other: str) -> dict[str, Any]:
+    found = raw.get(name)
+    if type(found) is dict:
+        return found
+    found = raw.get(other)
+    return found if type(found) is dict else {}
 
 
 def _count(raw: dict[str, Any], *names: str) -> int | None:
     for name in names:
         value = raw.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if type(value) is int:
+            return value
+        if type(value) is float:
             return int(value)
     return None

@@ -15,7 +15,6 @@ from cpa.formats.sse import EventTooLarge, SseFrame, SseParser
 
 LONGEST_REST = 256 * 1024
 """A frame longer than this is left to the parser, which takes giant ones without copying them over and over."""
-SMALLEST_HALF = 2048
 
 
 class Relay(Protocol):
@@ -74,13 +73,16 @@ class PassingRelay:
         return self._native.complete and self.error is None
 
     def feed(self, chunk: bytes) -> bytes:
-        native = self._native
-        if not native.meaningful or b"\r" in chunk or len(self._rest) > LONGEST_REST:
+        if b"\r" in chunk or len(self._rest) > LONGEST_REST:
             chunk, self._rest = self._rest + chunk, b""
             return self._parse(chunk)
-        if not self._parser.idle:
-            return self._parse(chunk)
         data = self._rest + chunk if self._rest else chunk
+        if not self._parser.idle:
+            end = data.find(b"\n\n") + 2
+            self._rest = b""
+            if end == 1 or end == len(data):
+                return self._parse(data)
+            return self._parse(data[:end]) + self.feed(data[end:])
         end = data.rfind(b"\n\n") + 2
         if end == 1:
             self._rest = data
@@ -89,15 +91,26 @@ class PassingRelay:
         return self._pass_chunk(data[:end] if self._rest else data)
 
     def _pass_chunk(self, chunk: bytes) -> bytes:
-        """Pass complete frames in as few pieces as possible: halves, where something in the whole must be known."""
-        passed = self._native.pass_chunk(chunk)
-        if passed is not None:
-            return passed
-        if len(chunk) > SMALLEST_HALF:
-            middle = chunk.find(b"\n\n", len(chunk) // 2) + 2
-            if 1 < middle < len(chunk):
-                return self._pass_chunk(chunk[:middle]) + self._pass_chunk(chunk[middle:])
-        return self._parse(chunk)
+        """Pass complete frames in as few pieces as possible; twice as many at a time are looked at one by one."""
+        native = self._native
+        out: list[bytes] = []
+        looked_at, at = 1, 0
+        while at < len(chunk):
+            if native.meaningful:
+                passed, used = native.pass_chunk(chunk[at:] if at else chunk)
+                if used:
+                    out.append(passed)
+                    at += used
+                    continue
+            end = at
+            for _ in range(looked_at):
+                end = chunk.find(b"\n\n", end) + 2
+                if end == len(chunk):
+                    break
+            looked_at = looked_at * 2 if native.meaningful else 1
+            out.append(self._parse(chunk[at:end]))
+            at = end
+        return out[0] if len(out) == 1 else b"".join(out)
 
     def _parse(self, chunk: bytes) -> bytes:
         try:

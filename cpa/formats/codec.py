@@ -129,9 +129,12 @@ class NativeRelay(Protocol):
     served_model: str | None
     """The model name the upstream reported, when it did."""
 
-    def pass_chunk(self, chunk: bytes) -> bytes | None:
-        """Client bytes for a whole network chunk of complete frames (each ended by an empty line, no CR) when it
-        holds ordinary deltas only; None when its frames must be fed one by one. Asked only once ``meaningful``."""
+    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+        """Client bytes for ordinary deltas at the beginning of a chunk, and how many of its bytes they stand for.
+
+        The chunk holds complete frames (each ended by an empty line, no CR). ``(b"", 0)``: the next frame must be fed.
+        Asked only once ``meaningful``.
+        """
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes to send to the client for this frame."""

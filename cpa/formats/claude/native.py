@@ -17,6 +17,7 @@ from cpa.formats.claude.reasoning import DEFAULT_MAX_TOKENS, consistent, write_r
 from cpa.formats.claude.usage import decode_usage
 from cpa.formats.codec import EncodedRequest, ReplyContext, Target
 from cpa.formats.sse import Framing, SseFrame
+from cpa.formats.stencil import Stencil
 
 
 def adapt_native(body: Object, target: Target, reasoning: ResolvedReasoning) -> EncodedRequest:
@@ -82,6 +83,10 @@ def adapt_native_reply(body: Object, context: ReplyContext) -> Object:
     return {**body, "model": context.model}
 
 
+_BEFORE, _AFTER = b"event: content_block_delta\ndata: {", b"}\n\n"
+_DELTAS = Stencil(_BEFORE, _AFTER, _BEFORE, _AFTER)
+
+
 class ClaudeNativeRelay:
     """See :class:`cpa.formats.codec.NativeRelay`. A delta passes after one substring test."""
 
@@ -97,17 +102,12 @@ class ClaudeNativeRelay:
         self.meaningful = False
         self.served_model: str | None = None
 
-    def pass_chunk(self, chunk: bytes) -> bytes | None:
-        """The chunk when all its frames are deltas."""
-        frames = chunk.count(b"\n\n")
-        if (
-            self.complete
-            or self.error is not None
-            or chunk.count(b"event: content_block_delta\ndata: {") != frames
-            or chunk.count(b"}\n\n") != frames
-        ):
-            return None
-        return chunk
+    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+        """The deltas."""
+        if self.complete or self.error is not None:
+            return b"", 0
+        used = _DELTAS.reach(chunk)
+        return chunk[:used], used
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

@@ -19,10 +19,35 @@ from cpa.formats.gemini.errors import encode_error, error_of, info_of
 from cpa.formats.gemini.fields import Object
 from cpa.formats.gemini.usage import decode_usage
 from cpa.formats.sse import Framing, SseFrame, SseFraming
+from cpa.formats.stencil import Stencil, learn
 
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _CLOSING_BRACE = ord("}")
 _SSE_OVERHEAD = len(b"data: \n\n")
+
+
+_TELLING = (b'"finishReason"', b'"error"', b'"blockReason"', b'"usageMetadata"')
+"""Members that make a frame one to be looked into."""
+LESSONS = 4
+"""How many frames of a stream are looked at to know what the others look like."""
+
+
+class _Content(msgspec.Struct):
+    parts: msgspec.Raw
+
+
+class _Candidate(msgspec.Struct):
+    content: _Content | None = None
+
+
+class _Outline(msgspec.Struct):
+    """A frame with its parts as they are written, in the envelope of Gemini CLI's backend or without."""
+
+    candidates: list[_Candidate] = []
+    response: _Outline | None = None
+
+
+_outline = msgspec.json.Decoder(_Outline).decode
 
 
 class GeminiNativeRelay:
@@ -44,7 +69,8 @@ class GeminiNativeRelay:
         self._wrapped = context.upstream_format == "gemini-cli"
         self._model = orjson.dumps(context.model) if context.model else b""
         self._rebuild = bool(self._model) or self._wrapped != wrap
-        self._blocked = False
+        self._stencil: Stencil | None = None
+        self._lessons = LESSONS
         self._usage_data = b""
         self._usage: Usage | None = None
         self._ended = False
@@ -65,25 +91,13 @@ class GeminiNativeRelay:
     def usage(self, value: Usage | None) -> None:
         self._usage, self._usage_data = value, b""
 
-    def pass_chunk(self, chunk: bytes) -> bytes | None:
-        """The chunk when nothing in it must be known or changed; the counts of its last frame are remembered."""
-        if (
-            self._rebuild
-            or not self._sse
-            or self._ended
-            or self.error is not None
-            or b'"finishReason"' in chunk
-            or b'"error"' in chunk
-            or b'"blockReason"' in chunk
-        ):
-            return None
-        frames = chunk.count(b"\n\n")
-        if chunk.count(b"data: {") != frames or chunk.count(b"}\n\n") != frames:
-            return None
-        if b'"usageMetadata"' in chunk:
-            last = chunk[chunk.rfind(b"data: {", 0, chunk.rfind(b'"usageMetadata"')) + 6 :]
-            self._usage_data = last[: last.find(b"\n\n")]
-        return chunk
+    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+        """Frames that look like one seen before, but for their parts."""
+        stencil = self._stencil
+        if stencil is None or self._ended or self.error is not None:
+            return b"", 0
+        used = stencil.reach(chunk)
+        return (stencil.shown(chunk[:used]), used) if used else (b"", 0)
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""
@@ -97,12 +111,31 @@ class GeminiNativeRelay:
                 return b""
         elif data[-1] != _CLOSING_BRACE and not _is_json(data):
             return self._broken()
+        shown = self._shown(frame, data)
+        if self._lessons and self._sse and self.meaningful:
+            self._lessons -= 1
+            self._learn(frame.raw, shown)
+        return shown
+
+    def _shown(self, frame: SseFrame, data: bytes) -> bytes:
         if self._rebuild:
             data = self._rebuilt(data)
             return self._frame(None, data) if data else b""
         if self._sse and frame.event is None and len(frame.raw) - len(data) == _SSE_OVERHEAD:
             return frame.raw
         return self._frame(None, data if b"\n" not in data else _one_line(data))
+
+    def _learn(self, raw: bytes, shown: bytes) -> None:
+        """Remember what ordinary frames of this stream look like around their parts."""
+        if any(name in raw for name in _TELLING) or not raw.startswith(b"data: {"):
+            return
+        try:
+            outline = _outline(raw[len(b"data: ") :])
+        except msgspec.MsgspecError:
+            return
+        candidates = (outline.response or outline).candidates
+        if len(candidates) == 1 and (content := candidates[0].content) is not None:
+            self._stencil = learn(raw, shown, b'"parts":', bytes(content.parts)) or self._stencil
 
     def _look(self, data: bytes) -> bool:
         """Parse a frame for what must be known; False when the client gets nothing of it."""

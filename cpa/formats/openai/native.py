@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import orjson
 
 from cpa.conversation.effort import ResolvedReasoning
@@ -15,6 +16,7 @@ from cpa.formats.openai.request_encode import write_reasoning
 from cpa.formats.openai.tidy import ChunkTidier, tidy_message
 from cpa.formats.openai.usage import decode_usage
 from cpa.formats.sse import Framing, SseFrame
+from cpa.formats.stencil import Stencil, learn
 
 Object = dict[str, Any]
 
@@ -65,12 +67,27 @@ def _untidy(data: bytes) -> bool:
     )
 
 
+class _Choice(msgspec.Struct):
+    delta: dict[str, msgspec.Raw]
+
+
+class _Outline(msgspec.Struct):
+    """A chunk with the members of its deltas as they are written."""
+
+    choices: list[_Choice]
+
+
+_outline = msgspec.json.Decoder(_Outline).decode
+LESSONS = 8
+"""How many deltas of a stream are looked at to know what the others look like."""
+
+
 class ChatNativeRelay:
     """See :class:`cpa.formats.codec.NativeRelay`.
 
-    A plain delta costs a few substring searches; one that could be out of order is parsed. Usage reaches a client that
-    asked for it in one chunk at the end; for another one the finish chunk waits for it and carries it. What is no JSON
-    ends the stream with an error.
+    A plain delta costs a few substring searches, a run of them as many together; one that could be out of order is
+    parsed. Usage reaches a client that asked for it in one chunk at the end; for another one the finish chunk waits for
+    it and carries it. What is no JSON ends the stream with an error.
     """
 
     def __init__(self, context: ReplyContext, framing: Framing) -> None:
@@ -88,35 +105,21 @@ class ChatNativeRelay:
         """What all chunks share, for one that has to be made up."""
         self._tidier = ChunkTidier(context.new_id, functions="functions" in context.request)
         self._finished = False
+        self._stencil: Stencil | None = None
+        self._lessons = LESSONS
         self.usage: Usage | None = None
         self.complete = False
         self.error: ErrorInfo | None = None
         self.meaningful = False
         self.served_model: str | None = None
 
-    def pass_chunk(self, chunk: bytes) -> bytes | None:
-        """The chunk, renamed where need be, when all its frames are plain deltas."""
-        frames = chunk.count(b"\n\n")
-        if (
-            self.complete
-            or self.error is not None
-            or self._held is not None
-            or chunk.count(b"}\n\n") != frames
-            or chunk.count(b"data: {") != frames
-            or b'"usage":{' in chunk
-            or b'"usage": {' in chunk
-            or b'"error"' in chunk
-            or b'"choices":[]' in chunk
-            or _untidy(chunk)
-            or chunk.count(b'"finish_reason"') != chunk.count(b'"finish_reason":null')
-        ):
-            return None
-        if not self._rename:
-            return chunk
-        old = self._old_model
-        if not old or chunk.count(old) != frames or chunk.count(old + b',"choices"') != frames:
-            return None
-        return chunk.replace(old, self._new_model)
+    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+        """Text deltas that look like one seen before."""
+        stencil = self._stencil
+        if stencil is None or self.complete or self.error is not None or self._held is not None:
+            return b"", 0
+        used = stencil.reach(chunk)
+        return (stencil.shown(chunk[:used]), used) if used else (b"", 0)
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""
@@ -138,8 +141,24 @@ class ChatNativeRelay:
             and b'"choices":[]' not in data
             and not _untidy(data)
         ):
-            return self._renamed(frame) if self._rename else frame.raw
+            shown = self._renamed(frame) if self._rename else frame.raw
+            if self._lessons:
+                self._lessons -= 1
+                self._learn(frame.raw, shown)
+            return shown
         return self._parsed(frame)
+
+    def _learn(self, raw: bytes, shown: bytes) -> None:
+        """Remember what text deltas of this stream look like around their text."""
+        try:
+            choices = _outline(raw[len(b"data: ") :]).choices
+        except msgspec.MsgspecError:
+            return
+        if len(choices) == 1 and len(choices[0].delta) == 1:
+            ((name, value),) = choices[0].delta.items()
+            text = bytes(value)
+            if text[:1] == b'"':
+                self._stencil = learn(raw, shown, b'"%b":' % name.encode(), text) or self._stencil
 
     def _renamed(self, frame: SseFrame) -> bytes:
         """The frame with the client's model name. A quote inside a JSON text is escaped, so the needle is a member;

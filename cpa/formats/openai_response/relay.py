@@ -13,6 +13,7 @@ from cpa.formats.openai_response.errors import cut_off, error_event, failed_even
 from cpa.formats.openai_response.fields import Object, object_of
 from cpa.formats.openai_response.usage import decode_usage
 from cpa.formats.sse import Framing, SseFrame
+from cpa.formats.stencil import Stencil
 
 _HANDSHAKE = frozenset({"response.created", "response.in_progress", "response.queued"})
 _TERMINAL = frozenset({"response.completed", "response.done", "response.incomplete"})
@@ -26,7 +27,8 @@ _EMPTY: dict[str, Object] = {
     "custom_tool_call": {"status": "in_progress", "input": ""},
 }
 """What an item begins with."""
-_TEXT_DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"'
+_BEFORE, _AFTER = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"', b"}\n\n"
+_TEXT_DELTAS = Stencil(_BEFORE, _AFTER, _BEFORE, _AFTER)
 
 
 class ResponseNativeRelay:
@@ -53,18 +55,14 @@ class ResponseNativeRelay:
         self.meaningful = False
         self.served_model: str | None = None
 
-    def pass_chunk(self, chunk: bytes) -> bytes | None:
-        """The chunk when all its frames are text deltas."""
-        frames = chunk.count(b"\n\n")
-        if (
-            self.complete
-            or self.error is not None
-            or chunk.count(_TEXT_DELTA) != frames
-            or chunk.count(b"}\n\n") != frames
-        ):
-            return None
-        self._last_delta = chunk[chunk.rfind(b"data: ") + 6 : -2]
-        return chunk
+    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+        """The text deltas."""
+        if self.complete or self.error is not None:
+            return b"", 0
+        used = _TEXT_DELTAS.reach(chunk)
+        if used:
+            self._last_delta = chunk[chunk.rfind(b"data: ", 0, used) + 6 : used - 2]
+        return chunk[:used], used
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

@@ -1,0 +1,90 @@
+"""Recognise runs of frames that differ in one place only, without looking at each of them.
+
+Most frames of a stream are alike but for the text they carry. Once one of them was looked at, a stencil knows the
+bytes before and after the varying part. A run of such frames is found by two searches over the whole chunk, and the
+same change (another model name, an envelope) is made to all of them by one replacement.
+"""
+
+from __future__ import annotations
+
+MARK = b"\n\n"
+LONGEST_NEEDLE = 20
+"""Longer ones are prepared anew by ``bytes.replace`` for every place they stand in."""
+
+
+class Stencil:
+    """``before`` + part + ``after`` is one frame, its closing empty line included; shown with other bytes around."""
+
+    __slots__ = ("_after", "_before", "_changed", "_joint", "_lines", "_shown_after", "_shown_before", "_shown_joint")
+
+    def __init__(self, before: bytes, after: bytes, shown_before: bytes, shown_after: bytes) -> None:
+        self._before = before
+        self._after = after
+        self._joint = after + before
+        self._lines = self._joint.count(b"\n")
+        self._shown_before = shown_before
+        self._shown_after = shown_after
+        self._shown_joint = shown_after + shown_before
+        self._changed = _changed_piece(self._joint, self._shown_joint)
+
+    def reach(self, chunk: bytes) -> int:
+        """How many bytes at the beginning of a chunk of complete frames are frames of this kind; 0 for none.
+
+        A frame is told from the next by its line ends, which JSON text does not hold: where their number is not
+        that of the joints, another kind of frame lies between, and the answer is 0 or less than there is.
+        """
+        if not chunk.startswith(self._before):
+            return 0
+        last = chunk.rfind(self._joint)
+        for begin in (last + len(self._after), 0) if last > 0 else (0,):
+            end = chunk.find(MARK, begin) + 2
+            if self._is_run(chunk, end):
+                return end
+            if begin and self._is_run(chunk, begin):
+                return begin
+        return 0
+
+    def _is_run(self, chunk: bytes, end: int) -> bool:
+        """Whether the chunk up to ``end``, where a frame ends, holds nothing but frames of this kind."""
+        if not chunk.endswith(self._after, 0, end):
+            return False
+        return chunk.count(b"\n", 0, end) == (chunk.count(self._joint, 0, end) + 1) * self._lines
+
+    def shown(self, run: bytes) -> bytes:
+        """What the client gets for a run of frames that ``reach`` found."""
+        if self._joint == self._shown_joint and self._before == self._shown_before:
+            return run
+        inner = run[len(self._before) : len(run) - len(self._after)]
+        old, new = self._changed
+        if inner.count(old) != inner.count(self._joint):
+            old, new = self._joint, self._shown_joint
+        return self._shown_before + inner.replace(old, new) + self._shown_after
+
+
+def _changed_piece(joint: bytes, shown: bytes) -> tuple[bytes, bytes]:
+    """The end of what differs between two joints and some bytes before it, in both: short needles are found fast."""
+    tail = 0
+    while tail < min(len(joint), len(shown)) and joint[-1 - tail] == shown[-1 - tail]:
+        tail += 1
+    old, new = joint[: len(joint) - tail], shown[: len(shown) - tail]
+    head = 0
+    while head < min(len(old), len(new)) and old[head] == new[head]:
+        head += 1
+    begin = min(head, max(0, len(old) - LONGEST_NEEDLE))
+    return old[begin:], new[begin:]
+
+
+def learn(raw: bytes, shown: bytes, lead: bytes, part: bytes) -> Stencil | None:
+    """The stencil of a frame that is shown as ``shown``, around its varying ``part``.
+
+    ``part`` is the JSON text of a string, an array or an object, ``lead`` the member's name in front of it. None when
+    they do not stand exactly once in both.
+    """
+    needle = lead + part
+    if raw.count(needle) != 1 or shown.count(needle) != 1 or not raw.endswith(MARK):
+        return None
+    first, last = lead + part[:1], part[-1:]
+    at, to = raw.find(needle), shown.find(needle)
+    return Stencil(
+        raw[:at] + first, last + raw[at + len(needle) :], shown[:to] + first, last + shown[to + len(needle) :]
+    )

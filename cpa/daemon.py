@@ -59,6 +59,7 @@ from cpa.usage.prices import CurrentPrices
 from cpa.usage.store import UsageStore
 from cpa.usage.usage_queue import UsageQueue
 from cpa.watch import AuthWatcher, ConfigWatcher
+from cpa.web.panel import ControlPanel
 
 
 class Daemon:
@@ -334,6 +335,13 @@ class Daemon:
         if self._local_password and self.on_silence is not None:
             self._keep_alive = KeepAlive(self._local_password, self.on_silence)
             router.add_get("/keep-alive", self._keep_alive.handle)
+        panel = ControlPanel(
+            lambda: self.store.current,
+            self.store.path,
+            self._environ,
+            lambda: self.gate.enabled(self.store.current),
+        )
+        panel.add_routes(router)
         router.add_get("/metrics", MetricsPage(self.metrics, self.gate, lambda: self.store.current).handle)
         add_callback_pages(router, self.logins, self.plugins.providers)
         for add in self.plugins.implementations("cpa_routes"):

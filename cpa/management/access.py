@@ -102,7 +102,7 @@ class Gate:
     def _refuse_banned(self, who: str) -> None:
         if left := self.lockout.remaining(who):
             message = f"IP banned due to too many failed attempts. Try again in {duration_text(left)}"
-            raise Refusal(403, message)
+            raise Refusal(403, message, code="banned", retry_after=left)
 
     async def _is_management_key(self, key: str, secret: str, who: str) -> bool:
         if self._password and _equal(key, self._password):

@@ -8,9 +8,10 @@ from aiohttp import web
 from msgspec import Struct
 
 from cpa.config.file import assign
+from cpa.config.sections import Amp, AmpKeyMapping, AmpModelMapping
 from cpa.management.answers import Refusal, answer, ok, parse_json, read_body, read_object
 from cpa.management.lists import not_found, text
-from cpa.management.route import Route
+from cpa.management.route import Route, schema_of
 from cpa.management.services import Management
 
 
@@ -132,7 +133,7 @@ def routes(management: Management) -> list[Route]:
     async def whole(request: web.Request) -> web.Response:
         return answer({"ampcode": shown_amp(management)})
 
-    schema = {"type": "object", "properties": {"ampcode": {"type": "object"}}, "required": ["ampcode"]}
+    schema = {"type": "object", "properties": {"ampcode": schema_of(Amp)}, "required": ["ampcode"]}
     found = [Route(method="GET", path="/ampcode", handler=whole, summary="The Amp integration", answer=schema)]
     for kind in (MAPPINGS, KEYS):
         found += _routes(AmpEntries(management, kind), kind.key)
@@ -141,11 +142,9 @@ def routes(management: Management) -> list[Route]:
 
 def _routes(entries: AmpEntries, key: str) -> list[Route]:
     path = f"/ampcode/{key}"
-    shown = {"type": "object", "properties": {key: {"type": "array"}}, "required": [key]}
-    objects = {
-        "type": "object",
-        "properties": {"value": {"type": "array", "items": {"type": "object"}}},
-    }
+    items = {"type": "array", "items": schema_of(AmpModelMapping if key == MAPPINGS.key else AmpKeyMapping)}
+    shown = {"type": "object", "properties": {key: items}, "required": [key]}
+    objects = {"type": "object", "properties": {"value": items}}
     names = {
         "type": "object",
         "properties": {"value": {"type": "array", "items": {"type": "string"}}},

@@ -17,11 +17,25 @@ _Kind = TypeVar("_Kind")
 
 
 class Refusal(CpaError):
-    """A management request that cannot be done: an HTTP status, a stable code or short text, a sentence for people."""
+    """A management request that cannot be done: an HTTP status, a stable code or short text, a sentence for people.
 
-    def __init__(self, status: int, error: str, message: str = "", **more: Any) -> None:
+    ``code`` is for errors whose text varies; others are their own. ``retry_after``: seconds.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        message: str = "",
+        *,
+        code: str = "",
+        retry_after: float | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(f"{status} {error}")
         self.status = status
+        self.code = code
+        self.retry_after = retry_after
         self.body: dict[str, Any] = {**more, "error": error, **({"message": message} if message else {})}
 
 

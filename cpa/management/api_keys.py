@@ -6,13 +6,14 @@ from typing import Any
 
 from aiohttp import web
 
+from cpa.config.sections import ClientKey
 from cpa.management.answers import Refusal, answer, member, ok, query_index, read_json, read_object
 from cpa.management.lists import find, items_in, not_found, store, stored, text
-from cpa.management.route import Query, Route
+from cpa.management.route import Query, Route, schema_of
 from cpa.management.services import Management
 
 KEY = "api-keys"
-_LIST = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}
+_LIST = {"type": "array", "items": {"anyOf": [{"type": "string"}, schema_of(ClientKey)]}}
 
 
 def key_text(item: Any) -> str:

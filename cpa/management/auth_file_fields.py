@@ -47,10 +47,10 @@ def _edit_of(name: str, value: Any) -> Edit | None:
         raise Refusal(400, "field name is required")
     path = name.split(".")
     if not all(part.strip() for part in path):
-        raise Refusal(400, f"invalid field path: {name}")
+        raise Refusal(400, f"invalid field path: {name}", code="invalid_field")
     name = _SPELLINGS.get(name, name)
     if path[0] in GUARDED:
-        raise Refusal(400, f"{path[0]} cannot be changed here")
+        raise Refusal(400, f"{path[0]} cannot be changed here", code="invalid_field")
     if len(path) > 1:
         return lambda data: _put_inside(data, path, value)
     if name == "headers" and isinstance(value, dict):
@@ -111,7 +111,7 @@ def _headers(given: JsonObject) -> Edit | None:
 
 def _text(name: str, value: Any) -> str | None:
     if not isinstance(value, str):
-        raise Refusal(400, f"{name} must be a text")
+        raise Refusal(400, f"{name} must be a text", code="invalid_field")
     return value.strip() or None
 
 
@@ -124,26 +124,26 @@ def _integer(name: str, value: Any) -> int | None:
     if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Refusal(400, f"{name} must be a whole number")
+        raise Refusal(400, f"{name} must be a whole number", code="invalid_field")
     return value or None
 
 
 def _weight(name: str, value: Any) -> int:
     found = _integer(name, value) or 0
     if not 0 <= found <= _LARGEST_WEIGHT:
-        raise Refusal(400, f"{name} must be between 0 and {_LARGEST_WEIGHT}")
+        raise Refusal(400, f"{name} must be between 0 and {_LARGEST_WEIGHT}", code="invalid_field")
     return found
 
 
 def _boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise Refusal(400, f"{name} must be true or false")
+        raise Refusal(400, f"{name} must be true or false", code="invalid_field")
     return value
 
 
 def _patterns(name: str, value: Any) -> list[str] | None:
     if not isinstance(value, list):
-        raise Refusal(400, f"{name} must be a list")
+        raise Refusal(400, f"{name} must be a list", code="invalid_field")
     return tidy_patterns(value) or None
 
 
@@ -151,7 +151,7 @@ def _time(name: str, value: Any) -> str:
     try:
         datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise Refusal(400, f"{name} must be a time such as 2026-01-31T12:00:00Z") from None
+        raise Refusal(400, f"{name} must be a time such as 2026-01-31T12:00:00Z", code="invalid_field") from None
     return str(value)
 
 

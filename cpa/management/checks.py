@@ -22,4 +22,8 @@ def refuse_problems(plugins: Plugins, config: Config, *, code: str = "") -> None
         for problem in check(config=config) or ():
             found = _POSITION.match(problem)
             more: dict[str, Any] = {"index": int(found[1])} if found else {}
-            raise Refusal(400, code, problem, **more) if code else Refusal(400, problem, **more)
+            raise (
+                Refusal(400, code, problem, **more)
+                if code
+                else Refusal(400, problem, code="invalid_prompt_rules", **more)
+            )

@@ -129,7 +129,7 @@ class ListResource:
         path, entries = f"/{self.key}", {"type": "array", "items": self.item_schema}
         shown = {
             "type": "object",
-            "properties": {self.key: {"type": "array", "items": {"type": "object"}}},
+            "properties": {self.key: {"type": "array", "items": self.item_schema}},
             "required": [self.key],
         }
         patch = {

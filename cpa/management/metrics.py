@@ -8,7 +8,8 @@ from aiohttp import web
 
 from cpa.config import Config
 from cpa.management.access import Gate
-from cpa.management.answers import Refusal, answer
+from cpa.management.answers import Refusal
+from cpa.management.problem import refused
 from cpa.metrics.metrics import Metrics
 
 
@@ -30,7 +31,7 @@ class MetricsPage:
                 raise Refusal(403, "no key", "set metrics.key, or a management key, to open this page")
             await self._gate.admit(request, config, also=config.metrics.key)
         except Refusal as refusal:
-            return answer(refusal.body, refusal.status)
+            return refused(refusal, request)
         body, content_type = await self._metrics.render(request.headers.get("Accept", ""))
         headers = {"Content-Type": content_type, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return web.Response(body=body, headers=headers)

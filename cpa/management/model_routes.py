@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cpa.config.sections import ModelRoute
 from cpa.management.list_resource import ListResource
-from cpa.management.route import Route
+from cpa.management.route import Route, schema_of
 from cpa.management.services import Management
 
 
@@ -15,11 +16,7 @@ class ModelRoutes(ListResource):
     key = "model-routes"
     identity = "alias"
     appends = True
-    item_schema = {
-        "type": "object",
-        "properties": {"alias": {"type": "string"}, "models": {"type": "array", "items": {"type": "string"}}},
-        "required": ["alias", "models"],
-    }
+    item_schema = schema_of(ModelRoute)
 
     def changed(self, known: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
         """Members that are given replace."""

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from cpa import __version__
 from cpa.config import Config
 from cpa.management.answers import Refusal, answer
+from cpa.management.problem import refused
 from cpa.management.route import CONFIGURATION, Handler, Route
 from cpa.management.services import Management
 from cpa.management.writing import etag
@@ -23,17 +24,10 @@ Admit: TypeAlias = Callable[[web.Request, Config], Awaitable[None]]
 def mount(
     router: web.UrlDispatcher, management: Management, routes: Iterable[Route], admit: Admit | None = None
 ) -> None:
-    """Add ``routes`` and what plugins add, every one of them behind the key, or behind ``admit`` instead."""
+    """Add ``routes``, every one of them behind the key, or behind ``admit`` instead."""
     for route in routes:
         handler = guarded(management, route.handler, admit, tagged=route.tag == CONFIGURATION)
         router.add_route(route.method, PREFIX + route.path, handler)
-    foreign = web.UrlDispatcher()
-    for add in management.plugins.implementations("cpa_management_routes"):
-        add(router=foreign)
-    for entry in foreign.routes():
-        if entry.resource is not None:
-            path = PREFIX + "/" + entry.resource.canonical.removeprefix(PREFIX).lstrip("/")
-            router.add_route(entry.method, path, guarded(management, entry.handler, admit))
 
 
 def guarded(management: Management, handler: Handler, admit: Admit | None = None, *, tagged: bool = False) -> Handler:
@@ -51,7 +45,7 @@ def guarded(management: Management, handler: Handler, admit: Admit | None = None
             await (admit or management.gate.admit)(request, config)
             response = await handler(request)
         except Refusal as refusal:
-            response = answer(refusal.body, refusal.status)
+            response = refused(refusal, request)
         except web.HTTPException:
             raise
         except Exception:

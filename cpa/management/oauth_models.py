@@ -10,10 +10,11 @@ from aiohttp import web
 from msgspec import Struct
 
 from cpa.config.file import assign
+from cpa.config.sections import ErrorRule, OAuthAlias
 from cpa.management.answers import Refusal, answer, ok, read_json, read_object
 from cpa.management.entries import tidy_patterns
 from cpa.management.lists import text
-from cpa.management.route import Query, Route
+from cpa.management.route import Query, Route, Schema, schema_of
 from cpa.management.services import Management
 
 
@@ -28,6 +29,8 @@ class ProviderMap(Struct, frozen=True):
     tidy: Callable[[list[Any]], list[Any]]
     shown: Callable[[Any], Any]
     """An item as answers give it."""
+    item: Schema
+    """Schema of an item."""
     stays: bool = False
     """Whether the key stays in the file when nothing is left in it."""
 
@@ -72,9 +75,17 @@ def _shown_rule(rule: Any) -> Any:
 
 
 MAPS = (
-    ProviderMap("oauth-excluded-models", "provider", ("models",), tidy_patterns, str),
-    ProviderMap("oauth-model-alias", "channel", ("aliases", "models"), tidy_aliases, _shown_alias, stays=True),
-    ProviderMap("oauth-request-scoped-errors", "channel", ("rules",), tidy_rules, _shown_rule),
+    ProviderMap("oauth-excluded-models", "provider", ("models",), tidy_patterns, str, {"type": "string"}),
+    ProviderMap(
+        "oauth-model-alias",
+        "channel",
+        ("aliases", "models"),
+        tidy_aliases,
+        _shown_alias,
+        schema_of(OAuthAlias),
+        stays=True,
+    ),
+    ProviderMap("oauth-request-scoped-errors", "channel", ("rules",), tidy_rules, _shown_rule, schema_of(ErrorRule)),
 )
 
 
@@ -158,11 +169,12 @@ def routes(management: Management) -> list[Route]:
 
 
 def _routes(resource: OAuthModels, kind: ProviderMap) -> list[Route]:
-    mapping = {"type": "object", "additionalProperties": {"type": "array"}}
+    items = {"type": "array", "items": kind.item}
+    mapping = {"type": "object", "additionalProperties": items}
     shown = {"type": "object", "properties": {kind.key: mapping}, "required": [kind.key]}
     patch = {
         "type": "object",
-        "properties": {kind.noun: {"type": "string"}, kind.members[0]: {"type": "array"}},
+        "properties": {kind.noun: {"type": "string"}, kind.members[0]: items},
         "required": [kind.noun],
     }
     where = (Query(kind.noun, "Whose list to remove", required=True),)

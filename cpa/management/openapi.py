@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 from aiohttp import web
 
 from cpa import __version__
+from cpa.config import config_schema
 from cpa.management.answers import answer
-from cpa.management.route import Route
+from cpa.management.route import CONFIGURATION, Route
 
+_SCHEMAS = "#/components/schemas/"
+_REFERENCE = re.compile(r'"#/components/schemas/(\w+)"')
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _REASONS = {
     400: "The request is wrong",
@@ -27,6 +31,44 @@ _REASONS = {
     502: "The other side failed",
     503: "Not ready",
 }
+
+
+_TEXT = {"type": "string"}
+_ERROR = {"error": {"type": "string"}, "message": {"type": "string"}}
+_ERRORS: dict[str, Any] = {
+    "Error": {
+        "description": "What panels and scripts read.",
+        "type": "object",
+        "properties": _ERROR,
+        "required": ["error"],
+    },
+    "Problem": {
+        "description": "RFC 9457, for whoever accepts application/problem+json. ``code`` never changes.",
+        "type": "object",
+        "properties": {
+            **_ERROR,
+            "type": {"type": "string", "format": "uri"},
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "code": {"type": "string", "pattern": "^[a-z0-9_]+$"},
+        },
+        "required": ["error", "type", "title", "status", "detail", "code"],
+    },
+}
+_ERROR_CONTENT = {
+    "application/json": {"schema": {"$ref": "#/components/schemas/Error"}},
+    "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of the state that the change is made for; 412 when the file has another",
+    "schema": _TEXT,
+}
+_ALWAYS = (401, 403, 404, 500)
+_OF_WRITES = (409, 412, 413)
 
 
 def describe(routes: Iterable[Route], prefix: str) -> dict[str, Any]:
@@ -50,13 +92,7 @@ def describe(routes: Iterable[Route], prefix: str) -> dict[str, Any]:
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-Management-Key"},
             },
-            "schemas": {
-                "Error": {
-                    "type": "object",
-                    "properties": {"error": {"type": "string"}, "message": {"type": "string"}},
-                    "required": ["error"],
-                }
-            },
+            "schemas": {**_ERRORS, **_sections(paths)},
         },
     }
 
@@ -83,6 +119,8 @@ def _operation(route: Route) -> dict[str, Any]:
         }
         for query in route.query
     ]
+    if route.tag == CONFIGURATION and route.method != "GET":
+        parameters.append(_IF_MATCH)
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
@@ -95,11 +133,35 @@ def _responses(route: Route) -> dict[str, Any]:
         str(status): {"description": "Done", "content": {route.answer_type: {"schema": route.answer}}}
         for status in route.statuses
     }
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    for status in sorted({401, 403, 404, 500, *route.refusals}):
-        content = {} if status == 404 else {"content": error}
-        responses[str(status)] = {"description": _REASONS[status], **content}
+    writes = route.tag == CONFIGURATION and route.method != "GET"
+    sent = (413,) if route.body is not None else ()
+    for status in sorted({*_ALWAYS, *(_OF_WRITES if writes else ()), *sent, *route.refusals}):
+        content: dict[str, Any] = dict(_ERROR_CONTENT)
+        if status == 404:
+            content["text/plain"] = {"schema": _TEXT}
+        responses[str(status)] = {"description": _REASONS[status], "content": content}
+    if writes or route.tag == CONFIGURATION:
+        etag = {"description": "The state of the configuration file", "schema": _TEXT}
+        responses["200"]["headers"] = {"ETag": etag}
     return responses
+
+
+def _sections(paths: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of the configuration's sections that the routes refer to, and those that these refer to."""
+    schema = config_schema()
+    known = json.loads(json.dumps(schema["$defs"]).replace("#/$defs/", _SCHEMAS))
+    wanted: dict[str, Any] = {}
+    waiting = _references(paths)
+    while waiting:
+        name = waiting.pop()
+        if name in known and name not in wanted:
+            wanted[name] = known[name]
+            waiting |= _references(known[name])
+    return dict(sorted(wanted.items()))
+
+
+def _references(value: Any) -> set[str]:
+    return set(_REFERENCE.findall(json.dumps(value)))
 
 
 def description_route(routes: list[Route], prefix: str) -> Route:

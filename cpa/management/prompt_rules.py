@@ -11,7 +11,7 @@ from cpa.management.answers import Refusal
 from cpa.management.checks import refuse_problems
 from cpa.management.list_resource import ListResource
 from cpa.management.lists import not_found, text
-from cpa.management.route import Route
+from cpa.management.route import Route, Schema
 from cpa.management.services import Management
 
 APPEND = "append"
@@ -19,13 +19,36 @@ _LOWER = ("target", "action", "position")
 _TRIMMED = ("name", "marker")
 _MEMBERS = ("name", "enabled", "models", "target", "action", "content", "marker", "position", "pattern")
 
+_FORMATS = ("", "openai", "openai-response", "claude", "gemini", "gemini-cli")
+RULE: Schema = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 1},
+        "enabled": {"type": "boolean"},
+        "models": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "protocol": {"enum": list(_FORMATS)}},
+            },
+        },
+        "target": {"enum": ["system", "user"]},
+        "action": {"enum": ["inject", "strip"]},
+        "content": {"type": "string", "description": "What is injected"},
+        "marker": {"type": "string", "description": "Text by which an injection is recognised and not repeated"},
+        "position": {"enum": ["prepend", "append", ""]},
+        "pattern": {"type": "string", "maxLength": 1024, "description": "Regular expression of what is stripped"},
+    },
+    "required": ["name", "target", "action"],
+}
+
 
 class PromptRules(ListResource):
     """The list of rules."""
 
     key = "prompt-rules"
     appends = True
-    item_schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    item_schema = RULE
 
     def shown(self) -> list[Any]:
         """Every member spelled out."""

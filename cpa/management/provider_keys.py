@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
+from cpa.config.sections import Compatibility as CompatibilitySection
+from cpa.config.sections import KeyEntry
 from cpa.management.answers import Refusal
 from cpa.management.entries import tidy_entry
 from cpa.management.list_resource import ListResource
 from cpa.management.lists import not_found, text
-from cpa.management.route import Query, Route
+from cpa.management.route import Query, Route, schema_of
 from cpa.management.services import Management
 from cpa.management.shown import shown_entries
 
@@ -19,6 +21,7 @@ class ProviderKeys(ListResource):
     """One list of keys; answers carry the ``auth-index`` of each."""
 
     identity = "api-key"
+    item_schema: ClassVar[dict[str, Any]] = schema_of(KeyEntry)
     deleting: ClassVar[tuple[str, ...]] = ()
     """Members whose emptiness in a ``PATCH`` removes the entry."""
     needed: ClassVar[str] = ""
@@ -45,7 +48,7 @@ class ProviderKeys(ListResource):
             if entry.get(self.needed) or not self.needed:
                 kept.append(entry)
             elif self.strict:
-                raise Refusal(400, f"{self.key}[{position}].{self.needed} is required")
+                raise Refusal(400, f"{self.key}[{position}].{self.needed} is required", code="missing_member")
         return self.collapsed(kept)
 
     def collapsed(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -122,6 +125,7 @@ class Compatibility(ProviderKeys):
     """``/openai-compatibility``: providers that speak Chat Completions."""
 
     key = "openai-compatibility"
+    item_schema = schema_of(CompatibilitySection)
     identity = "name"
     selector = "name"
     deleting = ("base-url",)

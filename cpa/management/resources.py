@@ -16,6 +16,7 @@ from cpa.management import (
     model_definitions,
     model_routes,
     oauth_models,
+    plugin_routes,
     prompt_rules,
     provider_keys,
     scalars,
@@ -50,6 +51,7 @@ RESOURCES = (
     usage_queue,
     api_key_limits,
     vertex_import,
+    plugin_routes,
 )
 """Modules with a function ``routes(management)``."""
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 from msgspec import Struct, field
+from pydantic import BaseModel
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Schema: TypeAlias = dict[str, Any]
@@ -20,6 +21,11 @@ STATUS_OK: Schema = {
     "required": ["status"],
 }
 """``{"status": "ok"}``"""
+
+
+def schema_of(section: type[BaseModel]) -> Schema:
+    """A reference to the schema of a section of the configuration."""
+    return {"$ref": f"#/components/schemas/{section.__name__}"}
 
 
 class Query(Struct, frozen=True):

@@ -73,7 +73,7 @@ class WholeConfig:
 def routes(management: Management) -> list[Route]:
     """The three routes."""
     whole = WholeConfig(management)
-    text = {"type": "string"}
+    document = {"type": "object", "description": "The configuration; cpa config schema prints its JSON Schema"}
     written = {
         "type": "object",
         "properties": {"ok": {"const": True}, "changed": {"type": "array", "items": {"type": "string"}}},
@@ -86,7 +86,7 @@ def routes(management: Management) -> list[Route]:
             path="/config.yaml",
             handler=whole.get_file,
             summary="The configuration file",
-            answer=text,
+            answer=document,
             answer_type=YAML,
         ),
         Route(
@@ -94,7 +94,7 @@ def routes(management: Management) -> list[Route]:
             path="/config.yaml",
             handler=whole.put_file,
             summary="Replace the configuration file",
-            body=text,
+            body=document,
             body_type=YAML,
             answer=written,
             refusals=(400, 412, 413, 422),

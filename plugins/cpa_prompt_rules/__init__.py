@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cpa.config import Config
-from cpa.plugins import ClientRequest, hookimpl
+from cpa.plugins import ClientRequest, described, hookimpl
 from cpa_prompt_rules.rules import Rule, compile_rules
 from cpa_prompt_rules.targets import TARGETS, Target
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 Object = dict[str, Any]
+
+LARGEST_BODY = 4 * 1024 * 1024
+"""Bytes of a question about rules."""
 
 
 class PromptRules:
@@ -48,11 +51,37 @@ class PromptRules:
         """``POST /prompt-rules/dry-run``: what rules would do to a body."""
         router.add_post("/prompt-rules/dry-run", self._dry_run)
 
+    @described(
+        "What prompt rules would do to a body",
+        body={
+            "type": "object",
+            "properties": {
+                "body": {"type": "object", "description": "A request in the client's format"},
+                "format": {"enum": sorted(TARGETS), "description": "openai unless told"},
+                "model": {"type": "string"},
+                "rules": {
+                    "type": "array",
+                    "items": {"type": "object"},
+                    "description": "Rules to try; those in force unless told",
+                },
+            },
+            "required": ["body"],
+        },
+        answer={
+            "type": "object",
+            "properties": {
+                "matching": {"type": "array", "items": {"type": "string"}},
+                "problems": {"type": "array", "items": {"type": "string"}},
+                "body": {"type": "object"},
+            },
+            "required": ["matching", "problems", "body"],
+        },
+    )
     async def _dry_run(self, request: web.Request) -> web.Response:
         from aiohttp import web
 
         try:
-            asked = orjson.loads(await request.read())
+            asked = orjson.loads(await _content(request))
             rules, body = asked.get("rules", list(self._sources)), asked["body"]
             if not isinstance(body, dict) or not isinstance(rules, list):
                 raise TypeError
@@ -70,6 +99,17 @@ class PromptRules:
             return None
         edited = apply(self._rules, request.format, request.model, body)
         return None if edited is body else edited
+
+
+async def _content(request: web.Request) -> bytes:
+    from aiohttp import web
+
+    content = bytearray()
+    async for chunk in request.content.iter_chunked(65536):
+        content += chunk
+        if len(content) > LARGEST_BODY:
+            raise web.HTTPRequestEntityTooLarge(LARGEST_BODY, len(content))
+    return bytes(content)
 
 
 def _plain(rule: Any) -> Mapping[str, Any]:

@@ -59,12 +59,16 @@ class Managed:
         data: bytes | aiohttp.FormData | None = None,
         **headers: str,
     ) -> Answer:
-        """Call a route below ``/v0/management``; ``body`` is sent as JSON, ``data`` as it is."""
+        """Call a route below ``/v0/management``, or one of another place by its whole path.
+
+        ``body`` is sent as JSON, ``data`` as it is.
+        """
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if key is not None:
             sent["Authorization"] = f"Bearer {key}"
         payload: Any = orjson.dumps(body) if body is not None else data
-        url = self.url + (path if path.startswith("/v0/") else f"/v0/management{path}")
+        own = path.startswith(("/v0/", "/management."))
+        url = self.url + (path if own else f"/v0/management{path}")
         async with self.session.request(method, url, data=payload, headers=sent, allow_redirects=False) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 

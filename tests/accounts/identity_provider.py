@@ -48,6 +48,9 @@ class IdentityProvider:
     calls: list[dict[str, Any]] = field(default_factory=list)
     granted: list[str] = field(default_factory=list)
     """Users whose login was refreshed, in order."""
+    most_at_once: int = 0
+    """Calls that were under way at the same time."""
+    _at_once: int = 0
 
     def __post_init__(self) -> None:
         self.app = web.Application()
@@ -85,8 +88,13 @@ class IdentityProvider:
         else:
             sent = dict(await request.post())
         self.calls.append({**sent, "vendor": vendor, "headers": dict(request.headers)})
-        if self.delay:
-            await asyncio.sleep(self.delay)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            if self.delay:
+                await asyncio.sleep(self.delay)
+        finally:
+            self._at_once -= 1
         if self.statuses:
             status = self.statuses.pop(0)
             if status == 0:

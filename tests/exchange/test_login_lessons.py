@@ -190,6 +190,7 @@ async def test_lesson_88_a_token_that_has_ended_is_renewed_when_it_is_needed(
     account = renewing.account("u.json")
     assert renewing.pool.usable(account.id, "any"), "it may be chosen"
     assert (await renewing.renewals.ready(account)).secret == login.access
+    assert provider[0].granted == ["u"]
 
 
 async def test_lesson_88_a_login_without_quota_is_kept_alive(

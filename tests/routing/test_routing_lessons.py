@@ -80,8 +80,11 @@ async def test_lesson_68_a_cooldown_that_outlives_its_reason_is_found_out_by_one
     assert (await world.ask()).by == "a"
 
 
-async def test_lesson_68_a_probe_that_fails_costs_one_request_once_an_interval(world: World) -> None:
-    world.scripts["a"] = Script(429, {"Retry-After": "86400"})
+@pytest.mark.parametrize("hint", [{"Retry-After": "86400"}, {"Retry-After": "5"}, {}])
+async def test_lesson_68_a_probe_that_fails_costs_one_request_once_an_interval(
+    world: World, hint: dict[str, str]
+) -> None:
+    world.scripts["a"] = [Script(429, {"Retry-After": "86400"}), *[Script(429, hint)] * 20]
     await world.start(world.account("a", priority=1), "b")
     await world.ask()
     world.ahead += PROBE_INTERVAL + 1
@@ -267,6 +270,12 @@ async def test_lesson_77_a_session_leaves_a_broken_account_and_stays_with_the_ne
     assert other != first
     world.ahead += 61
     assert await world.served_by(4, headers=session) == [other] * 4
+    assert world.daemon is not None
+    bound = next(account.id for account in world.daemon.pool if account.secret == other)
+    world.daemon.pool.fail(bound, "m-up", scope="model", reason="quota", seconds=60, message="by somebody else")
+    asked = len(world.asked)
+    assert await world.served_by(2, headers=session) == [first] * 2
+    assert world.asked[asked:] == [first] * 2
 
 
 def test_lesson_77_an_old_failure_does_not_end_a_newer_binding() -> None:
@@ -279,7 +288,7 @@ def test_lesson_77_an_old_failure_does_not_end_a_newer_binding() -> None:
 async def test_lesson_77_suffixes_of_a_model_are_one_session(world: World) -> None:
     await world.start("a", "b", "c", routing={"session-affinity": True})
     session = {"X-Session-ID": "s"}
-    names = {(await world.ask(model=model, headers=session)).by for model in ("m", "m(high)", "m(low)", "m(1024)")}
+    names = {(await world.ask(model=model, headers=session)).by for model in ("m(high)", "m", "m(low)", "m(1024)")}
     assert len(names) == 1
 
 
@@ -289,7 +298,7 @@ async def test_lesson_78_a_session_header_reaches_the_choice_on_every_route(
     world: World, header: str, kind: str
 ) -> None:
     await world.start("a", "b", "c", routing={"session-affinity": True})
-    served = await world.served_by(4, kind=kind, headers={header: "s"})
+    served = [(await world.ask(kind, text=f"{number}", headers={header: "s"})).by for number in range(4)]
     assert len(set(served)) == 1, served
     assert served[0] in ("a", "b", "c")
 

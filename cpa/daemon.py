@@ -18,6 +18,7 @@ from cpa.accounts.persistence import FILE_NAME, CooldownKeeper
 from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
+from cpa.config.client_secrets import client_secrets
 from cpa.config.diff import changed_paths, restart_required
 from cpa.config.environment import with_dotenv
 from cpa.errors import CpaError
@@ -413,6 +414,7 @@ def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:
             yield account.secret
     for key in config.api_keys:
         yield key if isinstance(key, str) else key.key
+    yield from client_secrets(config.plugins.configs)
     yield config.metrics.key
     yield config.remote_management.secret_key
 

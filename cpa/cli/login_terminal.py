@@ -54,7 +54,8 @@ class Terminal:
         self._environ = environ
         self._lines = _Lines()
         self._status: Status | None = None
-        self._redirect_port = 0
+        self._pasting: asyncio.Task[None] | None = None
+        self._redirect_port = self._listening_port = 0
 
     # -- what a login flow needs -----------------------------------------------------------------------------------
 
@@ -63,15 +64,16 @@ class Terminal:
         """Listen for the browser, before it is opened, and take what is pasted. Raises LoginError."""
         parts = urlsplit(redirect_uri)
         listener = CallbackListener(parts.path, flow.deliver, flow.outcome)
-        self._redirect_port = parts.port or 80
+        self._redirect_port = self._listening_port = parts.port or 80
+        if self._options.callback_port:
+            self._listening_port = self._options.callback_port
         if self._options.listen:
-            await listener.start(self._options.callback_port or self._redirect_port)
-        pasting = asyncio.create_task(self._take_pasted(flow))
+            await listener.start(self._listening_port)
+        self._pasting = asyncio.create_task(self._take_pasted(flow))
         try:
             yield
         finally:
-            pasting.cancel()
-            await asyncio.gather(pasting, return_exceptions=True)
+            self._stop_pasting()
             if self._options.listen:
                 await listener.close()
 
@@ -84,11 +86,12 @@ class Terminal:
             self._console.print("Open this page in a browser, sign in and agree:")
         self._print_url(url)
         if self._options.listen and not opened:
-            port = self._options.callback_port or self._redirect_port
             self._console.print(
                 "Is the browser on another computer? Run this there first, then open the page there:", style="dim"
             )
-            self._console.print(f"  {tunnel(port, self._environ)}", soft_wrap=True, highlight=False)
+            self._console.print(
+                f"  {tunnel(self._redirect_port, self._listening_port, self._environ)}", soft_wrap=True, highlight=False
+            )
 
     async def show_code(self, code: DeviceCode) -> None:
         """Show the code; the page opens if that is wanted."""
@@ -105,6 +108,7 @@ class Terminal:
     async def choose(self, question: str, choices: Sequence[Choice], default: str) -> str:
         """Ask by number; Enter takes the default. The value itself is taken, too."""
         self._stop_status()
+        self._stop_pasting()
         known = next((number for number, choice in enumerate(choices, 1) if choice.value == default), 1)
         self._console.print(f"\n[bold]{question}[/bold]")
         for number, choice in enumerate(choices, 1):
@@ -126,6 +130,7 @@ class Terminal:
     def progress(self, text: str) -> None:
         """Say what is being done, with a spinner where there is a terminal."""
         self._stop_status()
+        self._stop_pasting()
         if self._console.is_terminal:
             self._status = self._console.status(_plain(text))
             self._status.start()
@@ -142,6 +147,12 @@ class Terminal:
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+    def _stop_pasting(self) -> None:
+        """What is typed from now on is no address."""
+        if self._pasting is not None:
+            self._pasting.cancel()
+            self._pasting = None
 
     def _print_url(self, url: str) -> None:
         self._console.print(f"\n{_plain(url)}\n", style="cyan", soft_wrap=True, highlight=False)
@@ -160,7 +171,8 @@ class Terminal:
             try:
                 callback = parse_pasted(line)
             except LoginError as fault:
-                self._console.print(f"{fault}.", style="yellow")
+                said = str(fault)
+                self._console.print(f"{said[:1].upper()}{said[1:]}.", style="yellow", markup=False)
                 continue
             if callback is not None:
                 flow.deliver(callback)
@@ -230,12 +242,15 @@ def has_display(environ: Mapping[str, str]) -> bool:
     return sys.platform != "linux" or any(environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
-def tunnel(port: int, environ: Mapping[str, str]) -> str:
-    """The ``ssh`` command that brings a callback from another computer's browser to this one."""
+def tunnel(port: int, listening: int, environ: Mapping[str, str]) -> str:
+    """The ``ssh`` command that brings a callback from another computer's browser to this one.
+
+    There the browser comes back to ``port``, here ``listening`` is listened on.
+    """
     words = environ.get("SSH_CONNECTION", "").split()
     host, ssh_port = (words[2], words[3]) if len(words) == 4 else (_own_address(), "22")
     other = f" -p {ssh_port}" if ssh_port != "22" else ""
-    return f"ssh -N -L {port}:127.0.0.1:{port} {_user()}@{host}{other}"
+    return f"ssh -N -L {port}:127.0.0.1:{listening} {_user()}@{host}{other}"
 
 
 def _own_address() -> str:

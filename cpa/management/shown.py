@@ -6,6 +6,7 @@ from typing import Any
 
 from cpa.accounts.pool import AccountPool
 from cpa.config import Config
+from cpa.config.client_secrets import without_client_secrets
 from cpa.config.sections import Section
 from cpa.management.account_lookup import index_of
 
@@ -43,6 +44,8 @@ def shown_config(config: Config, pool: AccountPool) -> dict[str, Any]:
     }
     for key in _ALWAYS_IN_ENTRY:
         shown[key] = shown_entries(config, key, pool)
+    if "plugins" in shown:
+        shown["plugins"] = without_client_secrets(shown["plugins"])
     shown["api-keys"] = [key if isinstance(key, str) else key.key for key in config.api_keys]
     image = {"off": False, "all": True}
     shown["disable-image-generation"] = image.get(config.disable_image_generation, config.disable_image_generation)

@@ -118,7 +118,8 @@ class Consenting(IdentityProvider):
         login = self.logins.get((vendor, self.user)) or self.login(vendor, self.user)
         login.revoked = False
         login.generation += 1
-        return {**self._renewed(login), "refresh_token": login.refresh_token}
+        answer = {**self._renewed(login), "refresh_token": login.refresh_token, **self.token_members}
+        return {name: value for name, value in answer.items() if value is not None}
 
     def _renewed(self, login: Login) -> dict[str, Any]:
         answer = super()._renewed(login)
@@ -126,8 +127,7 @@ class Consenting(IdentityProvider):
             answer["id_token"] = jwt({"email": login.user, **self.claims})
         if login.vendor == "kimi" and self.claims:
             login.access = answer["access_token"] = jwt({**self.claims, "n": len(self.granted)})
-        answer.update(self.token_members)
-        return {name: value for name, value in answer.items() if value is not None}
+        return answer
 
     # -- Google -------------------------------------------------------------------------------------------------
 

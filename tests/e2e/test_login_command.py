@@ -218,7 +218,7 @@ def test_the_address_can_be_pasted(world: World) -> None:
     process.stdin.flush()
     rest = process.stdout.read()
     assert process.wait(20) == 0, rest
-    assert "that is no callback URL" in rest
+    assert "That is no callback URL" in rest
     assert "Logged in as a@b.c" in rest
 
 
@@ -255,7 +255,7 @@ def test_without_a_browser_the_way_through_ssh_is_shown(world: World) -> None:
         if "paste the address" in line:
             break
     text = "".join(shown)
-    assert f"ssh -N -L {port}:127.0.0.1:{port} " in text
+    assert f"ssh -N -L {world.ports['codex']}:127.0.0.1:{port} " in text
     assert "@10.0.0.5 -p 2222" in text
     url = next(line.strip() for line in shown if line.startswith("http"))
     assert len(world.provider.authorized) == opened, "no browser was opened"

@@ -124,4 +124,4 @@ def refused(error: str, description: str = "") -> LoginError:
 
 def printable(text: str, longest: int = 200) -> str:
     """Somebody else's words, safe to print on a terminal."""
-    return _UNPRINTABLE.sub(" ", text).strip()[:longest]
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())[:longest]

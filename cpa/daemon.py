@@ -169,9 +169,7 @@ class Daemon:
             self.log.warning("configuration", key=warning.path, reason=warning.message)
         await self._hash_management_key()
         self.plugins.load(config)
-        for codec_list in self.plugins.implementations("cpa_formats"):
-            for codec in codec_list():
-                self.formats.add(codec)
+        self.plugins.add_formats(self.formats)
         self._take(config)
         await self.auth_watcher.prepare()
         await self.auth_files.load()

@@ -46,9 +46,7 @@ async def standalone(path: Path, environ: Mapping[str, str] = os.environ) -> Asy
     plugins = Plugins(log)
     plugins.load(config)
     formats = builtin_formats()
-    for codecs in plugins.implementations("cpa_formats"):
-        for codec in codecs():
-            formats.add(codec)
+    plugins.add_formats(formats)
     pool = AccountPool()
     catalog = Catalog(pool.listed)
     roster = Roster(plugins, pool, catalog, log)

@@ -86,8 +86,13 @@ class Attempt:
             self._record.close(CLIENT_GONE)
             self._log.close(CLIENT_GONE, self._record)
             raise
-        except Failed as failed:
-            raise AssertionError("an error answer escaped its classification") from failed
+        except ApiError as refusal:
+            self._record.close(refusal.error.status, refusal.error)
+            raise
+        except Exception as fault:
+            trouble = broken(fault, self._provider, self._logger, self._call.request_id)
+            self._record.close(trouble.error.status, trouble.error)
+            raise trouble from fault
 
     async def _run(self) -> Answer:
         request = self._shaped.request
@@ -323,6 +328,13 @@ class ClientStream:
             self._begun = True
             self._abandon()
         await self._generator.aclose()
+
+
+def broken(fault: Exception, provider: Provider, logger: Any, request_id: str) -> UpstreamError:
+    """A bug showed itself while an account was asked: it is logged, others may do better, nobody cools down for it."""
+    logger.error("provider failed", provider=provider.name, request_id=request_id, exc_info=fault)
+    error = ErrorInfo(500, "internal error while asking the upstream", type="server_error", code="provider_failed")
+    return UpstreamError(error, scope="none", cooldown=0)
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

@@ -210,7 +210,7 @@ class Candidates:
         if router.choose_hook is not None:
             usable = [account for account in self._accounts() if self.usable(account.id)]
             chosen: Any = router.choose_hook(model=self._resolution.name, candidates=usable) if usable else None
-            if chosen is not None:
+            if any(chosen is account for account in usable):
                 return str(chosen.id)
         return self._rotation().choose(self._tried, probe=self._may_probe)
 

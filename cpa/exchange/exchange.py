@@ -18,7 +18,7 @@ from cpa.catalog.model import Model
 from cpa.config import Config
 from cpa.conversation import events as ev
 from cpa.errors import ApiError, ErrorInfo, UpstreamError
-from cpa.exchange.attempt import Attempt
+from cpa.exchange.attempt import Attempt, broken
 from cpa.exchange.call import Answer, Call
 from cpa.exchange.candidates import Candidates, Router
 from cpa.exchange.context import reply_context
@@ -238,7 +238,12 @@ class Exchange:
     ) -> Answer:
         provider = self._plugins.provider_of(account)
         _refuse_unsupported(call, provider, account)
-        shaped = shaper.shape(provider, account, model)
+        try:
+            shaped = shaper.shape(provider, account, model)
+        except ApiError:
+            raise
+        except Exception as fault:
+            raise broken(fault, provider, self._log, call.request_id) from fault
         if call.operation == "count" and not provider.supports("count", account):
             return await self._count_locally(call, log, shaped)
         log.attempts += 1

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pluggy
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cpa.accounts.account import Account
 from cpa.config import Config
 from cpa.errors import PluginError
+from cpa.formats.registry import FormatRegistry
 from cpa.plugins import hookspecs
+from cpa.plugins.guard import GUARDED, Conduct, GuardedHook, every_one, first_result
 from cpa.plugins.provider import Provider
 
 GROUP = "cpa"
+LONGEST_LOAD = 15.0
+"""Seconds a plugin may take to be imported, made and configured."""
+LONGEST_START = 10.0
+"""Seconds ``cpa_start`` and ``cpa_stop`` may take."""
 
 
 class PluginStatus(Struct):
@@ -24,9 +33,11 @@ class PluginStatus(Struct):
 
     name: str
     state: str
-    """``loaded``, ``disabled`` or ``failed``."""
+    """``loaded``, ``disabled``, ``failed`` or ``suspended``."""
     reason: str = ""
     distribution: str = ""
+    faults: int = 0
+    """Calls of its hooks that went wrong."""
 
 
 class Plugins:
@@ -38,9 +49,25 @@ class Plugins:
         self._manager.add_hookspecs(hookspecs)
         self._providers: dict[str, Provider] = {}
         self._provider_list: list[Provider] = []
-        self._callers: dict[str, list[Callable[..., Any]]] = {}
+        self._announced: list[PluginStatus] = []
+        self._conduct: dict[str, Conduct] = {}
+        self._implementations: dict[str, list[Callable[..., Any]]] = {}
+        self._callers: dict[str, Callable[..., Any] | None] = {}
         """Hooks that were asked for, until another plugin comes."""
-        self.statuses: list[PluginStatus] = []
+
+    @property
+    def statuses(self) -> list[PluginStatus]:
+        """What became of every plugin, and how it behaves since."""
+        known = {status.name for status in self._announced}
+        more = [PluginStatus(name, "loaded") for name in self._conduct if name not in known]
+        return [self._with_conduct(status) for status in (*self._announced, *more)]
+
+    def _with_conduct(self, status: PluginStatus) -> PluginStatus:
+        conduct = self._conduct.get(status.name)
+        if conduct is None or not conduct.faults:
+            return status
+        state = "suspended" if conduct.suspended else status.state
+        return replace(status, state=state, reason=conduct.reason, faults=conduct.faults)
 
     def load(self, config: Config, found: Iterable[EntryPoint] | None = None) -> None:
         """Load what the entry points announce, as far as the configuration enables it.
@@ -51,7 +78,7 @@ class Plugins:
         for point in announced:
             distribution = point.dist.name if point.dist is not None else ""
             status = PluginStatus(point.name, "loaded", distribution=distribution)
-            self.statuses.append(status)
+            self._announced.append(status)
             if not enabled(config, point):
                 status.state = "disabled"
                 continue
@@ -65,17 +92,19 @@ class Plugins:
     def register(self, plugin: object, name: str, config: Config) -> None:
         """Register one plugin object. Raises whatever the plugin raises, after leaving it out."""
         self._manager.register(plugin, name=name)
-        self._callers.clear()
+        self._forget_callers()
         try:
             self._configure_one(plugin, name, config)
             self._manager.check_pending()
         except BaseException:
             self._manager.unregister(name=name)
-            self._callers.clear()
+            self._forget_callers()
             raise
+        self._conduct[name] = Conduct(name, self._log)
 
     def _load_one(self, point: EntryPoint, config: Config) -> None:
-        self.register(create(point.load(), settings_of(config, point.name)), point.name, config)
+        plugin = _within(LONGEST_LOAD, lambda: create(point.load(), settings_of(config, point.name)))
+        self.register(plugin, point.name, config)
 
     def _configure_one(self, plugin: object, name: str, config: Config) -> None:
         for implementation in self._manager.hook.cpa_configure.get_hookimpls():
@@ -87,17 +116,28 @@ class Plugins:
         self._providers.clear()
         self._provider_list = []
         for implementation in self._manager.hook.cpa_providers.get_hookimpls():
-            given: Any = implementation.function()
+            name = implementation.plugin_name
+            try:
+                result: Any = implementation.function()
+                given = list(result)
+                if not all(isinstance(provider, Provider) for provider in given):
+                    raise TypeError("gave a provider that is none")
+            except Exception as fault:
+                self._conduct_of(name).failed("cpa_providers", f"{type(fault).__name__}: {fault}", fault)
+                continue
             for provider in given:
-                if not isinstance(provider, Provider):
-                    raise PluginError(f"plugin {implementation.plugin_name!r} gave a provider that is none")
                 if provider.name in self._providers:
-                    self._log.warning("provider replaced", provider=provider.name, by=implementation.plugin_name)
+                    self._log.warning("provider replaced", provider=provider.name, by=name)
                 self._providers[provider.name] = provider
         self._provider_list = list(self._providers.values())
 
     def reconfigure(self, config: Config) -> None:
-        """Hand every plugin a new configuration; one that refuses it keeps its old one and is logged."""
+        """Hand every plugin a new configuration; one that refuses it keeps its old one and is logged.
+
+        Those that are suspended are called again.
+        """
+        for conduct in self._conduct.values():
+            conduct.forgive()
         for name, plugin in self._manager.list_name_plugin():
             if plugin is None:
                 continue
@@ -123,28 +163,72 @@ class Plugins:
 
     def hook(self, name: str) -> Callable[..., Any] | None:
         """The caller of a hook, or None when no plugin implements it (so that it costs nothing)."""
-        if not self.implementations(name):
-            return None
-        caller: Callable[..., Any] = getattr(self._manager.hook, name)
-        return caller
+        if name not in self._callers:
+            found = self.implementations(name)
+            first = getattr(self._manager.hook, name).spec.opts.get("firstresult")
+            self._callers[name] = (first_result if first else every_one)(found) if found else None
+        return self._callers[name]
 
     def implementations(self, name: str) -> list[Callable[..., Any]]:
         """Keyword callers of a hook's implementations, in call order: for hooks that pass a value along."""
-        callers = self._callers.get(name)
-        if callers is None:
-            found = getattr(self._manager.hook, name).get_hookimpls()
-            callers = self._callers[name] = [_by_keyword(implementation) for implementation in reversed(found)]
-        return callers
+        found = self._implementations.get(name)
+        if found is None:
+            in_order = reversed(getattr(self._manager.hook, name).get_hookimpls())
+            found = self._implementations[name] = [self._caller(implementation, name) for implementation in in_order]
+        return found
+
+    def _caller(self, implementation: Any, name: str) -> Callable[..., Any]:
+        if name not in GUARDED:
+            return _by_keyword(implementation)
+        return GuardedHook(implementation, name, self._conduct_of(implementation.plugin_name))
+
+    def _forget_callers(self) -> None:
+        self._implementations.clear()
+        self._callers.clear()
+
+    def _conduct_of(self, name: str) -> Conduct:
+        return self._conduct.setdefault(name, Conduct(name, self._log))
+
+    def add_formats(self, registry: FormatRegistry) -> None:
+        """Add the wire formats of plugins; one whose name is taken is logged and left out."""
+        for implementation in self.implementations("cpa_formats"):
+            for codec in implementation() or ():
+                try:
+                    registry.add(codec)
+                except PluginError as fault:
+                    self._log.error("format left out", reason=str(fault))
 
     async def call_all(self, name: str, **arguments: Any) -> None:
-        """Call every implementation of a hook and await what is awaitable; a failing one is logged."""
+        """Call every implementation of a hook and await what is awaitable; one that fails or hangs is logged."""
         for implementation in self._manager.hook.__getattribute__(name).get_hookimpls():
             try:
                 result = _by_keyword(implementation)(**arguments)
                 if inspect.isawaitable(result):
-                    await result
+                    async with asyncio.timeout(LONGEST_START):
+                        await result
             except Exception:
                 self._log.exception("plugin failed", plugin=implementation.plugin_name, hook=name)
+
+
+def _within(seconds: float, work: Callable[[], object]) -> object:
+    """What some work gives, done in a thread and waited for, not for long. Raises what it raises, and TimeoutError."""
+    results: list[object] = []
+    faults: list[Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except Exception as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=run, name="cpa-plugin-load", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"not loaded within {seconds:g} seconds")
+    if faults:
+        raise faults[0]
+    return results[0]
 
 
 def _by_keyword(implementation: Any) -> Callable[..., Any]:

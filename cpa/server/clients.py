@@ -79,9 +79,9 @@ class Doorkeeper:
         """The client's identity, None when no keys are configured. Raises ApiError 401 or 403."""
         hook = self._services.authenticate_hook
         if hook is not None:
-            identity = hook(headers=request.headers, query=request.query, path=request.path)
+            identity: ClientIdentity | None = hook(headers=request.headers, query=request.query, path=request.path)
             if identity is not None:
-                return identity if isinstance(identity, ClientIdentity) else ClientIdentity(str(identity))
+                return identity
         ring = self._keys(config)
         if not ring:
             if not config.allow_unauthenticated_remote and not is_loopback(peer_address(request, config)):

@@ -64,7 +64,7 @@ def configuration(upstream: str, port: int, directory: Path) -> Path:
         "auth-dir": str(directory / "auth"),
         "api-keys": ["bench-key"],
         "usage-statistics-enabled": True,
-        "usage-database-path": str(directory / "usage.sqlite"),
+        "usage-database-path": str(directory / "data" / "usage.sqlite"),
         "disable-image-generation": True,
         "claude-api-key": [entry("claude")],
         "codex-api-key": [entry("codex")],

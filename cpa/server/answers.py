@@ -13,6 +13,7 @@ from aiohttp import web
 from cpa.errors import ErrorInfo
 from cpa.exchange.call import Answer
 from cpa.formats.codec import Codec
+from cpa.server.whole import WholeAnswer, whole_answer
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 NEWLINE = b"\n"
@@ -34,9 +35,7 @@ def error_response(error: ErrorInfo, codec: Codec, request_id: str) -> web.Respo
 async def send_answer(request: web.Request, answer: Answer, keepalive_seconds: float) -> web.StreamResponse:
     """Send a whole answer or a stream. A client that went away cancels the stream."""
     if answer.stream is None:
-        return web.Response(
-            status=answer.status, body=answer.body or b"", content_type=answer.content_type, headers=answer.headers
-        )
+        return whole_answer(request, answer)
     response = web.StreamResponse(
         status=answer.status, headers={**answer.headers, **STREAM_HEADERS, "Content-Type": answer.content_type}
     )
@@ -66,40 +65,33 @@ async def _send_stream(
 async def _write_with_keep_alives(
     response: web.StreamResponse, stream: AsyncIterator[bytes], keep_alive: bytes, seconds: float
 ) -> None:
-    """Between two chunks of a silent stream something must be said from time to time, after the first one."""
-    iterator = aiter(stream)
-    first = True
-    pending: asyncio.Future[bytes] | None = None
-    try:
+    """Write a stream; whenever nothing of it has come for some seconds, after the first piece, write a keep-alive."""
+    loop = asyncio.get_running_loop()
+    write = response.write
+    last, writing = loop.time(), False
+
+    async def beat() -> None:
+        nonlocal last
         while True:
-            if pending is None:
-                pending = asyncio.ensure_future(_next(iterator))
-            if not first:
-                done, _ = await asyncio.wait((pending,), timeout=seconds)
-                if not done:
-                    await response.write(keep_alive)
-                    continue
-            try:
-                chunk = await pending
-            except _Ended:
-                return
-            pending, first = None, False
-            await response.write(chunk)
-    finally:
-        if pending is not None and not pending.done():
-            pending.cancel()
-            await asyncio.wait((pending,))
+            await asyncio.sleep(max(0.0, last + seconds - loop.time()))
+            if not writing and loop.time() - last >= seconds:
+                last = loop.time()
+                await write(keep_alive)
+            elif writing:
+                await asyncio.sleep(seconds)
 
-
-async def _next(iterator: AsyncIterator[bytes]) -> bytes:
+    beating: asyncio.Task[None] | None = None
     try:
-        return await anext(iterator)
-    except StopAsyncIteration:
-        raise _Ended from None
-
-
-class _Ended(Exception):
-    """The stream is over (StopAsyncIteration cannot travel through a task)."""
+        async for chunk in stream:
+            writing = True
+            await write(chunk)
+            writing, last = False, loop.time()
+            if beating is None:
+                beating = asyncio.create_task(beat())
+    finally:
+        if beating is not None:
+            beating.cancel()
+            await asyncio.wait((beating,))
 
 
 async def with_newlines(
@@ -127,7 +119,7 @@ async def with_newlines(
     answer = task.result()
     if response is None:
         return answer
-    if isinstance(answer, web.Response) and isinstance(answer.body, bytes):
+    if isinstance(answer, web.Response | WholeAnswer) and isinstance(answer.body, bytes):
         await response.write(answer.body)
     await response.write_eof()
     return response

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
 from cpa.config import Config
-from cpa.network import is_loopback_origin
 from cpa.server.clients import Doorkeeper, host_allowed
+from cpa.server.headers import MANAGEMENT, allowed_origin, common_headers
+from cpa.server.keys import CONFIG, REQUEST_ID
 from cpa.server.services import SERVICES, Services
 from cpa.server.surfaces import claude, fixed, gemini, images, models, openai
-from cpa.server.surfaces.calling import CONFIG, DOORKEEPER, EXCHANGED, REQUEST_ID
+from cpa.server.surfaces.calling import DOORKEEPER, EXCHANGED
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LARGEST_REQUEST = 4 * 1024 * 1024 * 1024
 """aiohttp's own limit; ours (``max-body-size``) is checked against the live configuration."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_EXPOSED = (
-    "X-Request-Id, Retry-After, ETag, Content-Disposition, X-CPA-VERSION, X-CPA-COMMIT, X-CPA-BUILD-DATE, "
-    "X-CPA-SUPPORT-PLUGIN"
-)
-_MANAGEMENT = "/v0/management"
 _HEADERS = "Authorization, Content-Type, If-Match, X-Api-Key, X-Goog-Api-Key, X-Management-Key"
 _METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _SECRET_QUERY = re.compile(r"(?i)([?&](?:key|[^=&]*(?:api-?_?key|token|secret)[^=&]*|code|state)=)[^&]*")
@@ -103,22 +99,7 @@ async def _without_slash(request: web.Request) -> Handler | None:
 
 def _request_id(request: web.Request) -> str:
     wanted = request.headers.get("X-Request-Id", "")
-    return wanted if _REQUEST_ID.fullmatch(wanted) else secrets.token_hex(8)
-
-
-def _allowed_origin(request: web.Request, config: Config) -> str | None:
-    """The origin to name in CORS headers; None lets the browser keep the answer from the page.
-
-    Pages served by this machine may manage, with the management key.
-    """
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return None
-    if request.path.startswith(_MANAGEMENT) and is_loopback_origin(origin):
-        return origin
-    if "*" in config.cors_origins:
-        return "*"
-    return origin if origin in config.cors_origins else None
+    return wanted if wanted and _REQUEST_ID.fullmatch(wanted) else f"{random.getrandbits(64):016x}"
 
 
 def _preflight(request: web.Request, config: Config) -> web.Response:
@@ -126,8 +107,8 @@ def _preflight(request: web.Request, config: Config) -> web.Response:
 
     About management it is told nothing at all.
     """
-    origin = _allowed_origin(request, config)
-    if origin is None and request.path.startswith(_MANAGEMENT):
+    origin = allowed_origin(request, config)
+    if origin is None and request.path.startswith(MANAGEMENT):
         return web.Response(status=204, headers={"Vary": "Origin"})
     return web.Response(
         status=204,
@@ -141,11 +122,5 @@ def _preflight(request: web.Request, config: Config) -> web.Response:
 
 
 async def _common_headers(request: web.Request, response: web.StreamResponse) -> None:
-    if REQUEST_ID not in request:
-        return
-    response.headers["X-Request-Id"] = request[REQUEST_ID]
-    origin = _allowed_origin(request, request[CONFIG])
-    if origin is not None and request.method != hdrs.METH_OPTIONS:
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
-        response.headers["Vary"] = "Origin"
+    if REQUEST_ID in request:
+        response.headers.update(common_headers(request))

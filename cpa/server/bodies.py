@@ -45,9 +45,10 @@ async def read_json(request: web.Request, limit: int) -> tuple[JsonObject, bytes
 async def read_body(request: web.Request, limit: int) -> bytes:
     """The body, decoded of its Content-Encoding; at most ``limit`` bytes, also after decoding."""
     content = await _received(request, limit)
-    codings = [coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")]
-    for coding in reversed([coding for coding in codings if coding and coding != "identity"]):
-        content = await _decode(content, coding, limit)
+    if encoding := request.headers.get("Content-Encoding"):
+        codings = [coding.strip().lower() for coding in encoding.split(",")]
+        for coding in reversed([coding for coding in codings if coding and coding != "identity"]):
+            content = await _decode(content, coding, limit)
     if len(content) > limit:
         raise too_large(limit)
     return content
@@ -59,7 +60,8 @@ async def _received(request: web.Request, limit: int) -> bytes:
     if announced is not None:
         if announced > limit:
             raise too_large(limit)
-        return await request.read()
+        received = request.content
+        return received.read_nowait() if received.is_eof() else await request.read()
     content = bytearray()
     async for chunk in request.content.iter_any():
         content += chunk

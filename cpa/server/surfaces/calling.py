@@ -15,11 +15,10 @@ from cpa.plugins.values import ClientIdentity
 from cpa.server.answers import error_response, send_answer, with_newlines
 from cpa.server.bodies import model_of, read_json, wants_stream
 from cpa.server.clients import Doorkeeper
+from cpa.server.keys import CONFIG, REQUEST_ID
 from cpa.server.services import SERVICES, Services
 
 DOORKEEPER: web.AppKey[Doorkeeper] = web.AppKey("doorkeeper", Doorkeeper)
-CONFIG: web.RequestKey[Config] = web.RequestKey("config", Config)
-REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 EXCHANGED: web.RequestKey[bool] = web.RequestKey("exchanged", bool)
 
 Adapt = Callable[[JsonObject], JsonObject]

@@ -7,8 +7,9 @@ from aiohttp import web
 from cpa.errors import ApiError, ErrorInfo
 from cpa.formats.codec import Operation
 from cpa.network import host_name
+from cpa.server.keys import CONFIG
 from cpa.server.services import SERVICES
-from cpa.server.surfaces.calling import CONFIG, answer_json, guarded
+from cpa.server.surfaces.calling import answer_json, guarded
 
 _METHODS: dict[str, tuple[Operation, bool]] = {
     "generateContent": ("generate", False),

@@ -21,8 +21,9 @@ from cpa.formats.openai_response import images
 from cpa.formats.sse import SseParser
 from cpa.server.answers import send_answer
 from cpa.server.bodies import read_json, too_large
+from cpa.server.keys import CONFIG
 from cpa.server.services import SERVICES
-from cpa.server.surfaces.calling import CONFIG, DOORKEEPER, guarded, make_call, run_call
+from cpa.server.surfaces.calling import DOORKEEPER, guarded, make_call, run_call
 
 FORMAT = "openai-response"
 _TRUE = frozenset({"1", "true", "yes", "on"})

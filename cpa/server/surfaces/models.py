@@ -12,8 +12,9 @@ from aiohttp import web
 from cpa.catalog.model import Model
 from cpa.errors import ApiError, ErrorInfo
 from cpa.exchange.resolve import unknown_model
+from cpa.server.keys import CONFIG
 from cpa.server.services import SERVICES
-from cpa.server.surfaces.calling import CONFIG, DOORKEEPER, guarded
+from cpa.server.surfaces.calling import DOORKEEPER, guarded
 
 Object = dict[str, Any]
 

@@ -60,6 +60,11 @@ def over_because(said: str) -> str:
     return said.removeprefix("log in again:").strip() or "its token is refused"
 
 
+def shortened(words: Words, longest: int) -> Words:
+    """The words with an ellipsis where they are longer."""
+    return words if len(words.text) <= longest else Words(f"{words.text[: longest - 1].rstrip()}…", words.style)
+
+
 def token_is_over(account: Mapping[str, Any], now: float) -> bool:
     """Whether its token has ended and nothing can renew it."""
     expires = account["expires_at"]

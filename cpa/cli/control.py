@@ -55,10 +55,14 @@ def ask_daemon(
     *,
     seconds: float = SECONDS,
 ) -> Any:
-    """Call a route below ``/v0/management``; its JSON. Raises DaemonUnreachable and DaemonRefused."""
+    """Call a route below ``/v0/management``; its JSON. ``body`` is sent as JSON, bytes as they are.
+
+    Raises DaemonUnreachable and DaemonRefused.
+    """
     connection = _Connection(control_socket(config_path, environ), seconds)
     try:
-        connection.request(method, f"/v0/management{path}", None if body is None else json.dumps(body))
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        connection.request(method, f"/v0/management{path}", content)
         answer = connection.getresponse()
         content = answer.read()
     except (OSError, http.client.HTTPException) as fault:

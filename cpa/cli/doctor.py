@@ -51,7 +51,22 @@ def look_at_configuration(inspection: Inspection) -> Iterator[Finding]:
         yield Finding("ok", f"{len(accounts)} accounts of {', '.join(providers)}")
     else:
         yield Finding("warning", "no account is configured: only the demo models answer")
+        yield from look_for_logins(inspection)
     yield Finding("ok", f"{len(inspection.catalog.list_models())} models can be asked for (cpa models)")
+
+
+def look_for_logins(inspection: Inspection) -> Iterator[Finding]:
+    """Logins of other programs on this machine that could be taken."""
+    from cpa.importing.sources import Sources
+
+    sources = Sources(inspection.plugins.providers, Path.home(), os.environ, inspection.loaded.path or Path())
+    for name in sources.programs:
+        if sources.is_there(name):
+            yield Finding(
+                "info", f"{sources.title(name)} is logged in on this machine: cpa import {name} takes its login"
+            )
+    if any(sources.installations()):
+        yield Finding("info", "CLIProxyAPI is on this machine: cpa import cliproxyapi takes what it has")
 
 
 def look_at_safety(config: Config, path: Path) -> Iterator[Finding]:

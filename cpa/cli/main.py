@@ -15,6 +15,7 @@ COMMANDS = {
     "doctor": ("cpa.cli.doctor", "doctor", "Check the whole set-up and say what to mend."),
     "login": ("cpa.cli.login", "login", "Log in to a provider."),
     "logout": ("cpa.cli.logout", "logout", "Delete a login."),
+    "import": ("cpa.cli.import_command", "import_command", "Take logins and settings of other programs."),
     "accounts": ("cpa.cli.accounts", "accounts", "See, try, switch, rename, delete and export accounts."),
     "quota": ("cpa.cli.quota", "quota", "Show how much of each login's allowance is used."),
     "route": ("cpa.cli.route", "route", "Say which account a model's requests go to, and why."),

@@ -5,7 +5,7 @@ See ``docs/plugins.md``.
 """
 
 from cpa.accounts.account import Account, ModelMapping, account_id, account_index, mask
-from cpa.accounts.file_fields import expires_at, file_account, last_refresh, provider_of
+from cpa.accounts.file_fields import expires_at, file_account, last_refresh, provider_of, read_time
 from cpa.accounts.login.device import DeviceCode, device_code_of
 from cpa.accounts.login.pkce import Pkce, new_pkce
 from cpa.accounts.login.stored import name_part
@@ -16,6 +16,7 @@ from cpa.plugins.described import described
 from cpa.plugins.faults import classify, retry_after_of, server_time
 from cpa.plugins.hookspecs import hookimpl
 from cpa.plugins.login import Choice, Login, LoginOffer, LoginOptions, NewLogin
+from cpa.plugins.native import NativeFiles, NativeSource
 from cpa.plugins.provider import HttpClient, Provider, UpstreamAnswer, UpstreamRequest
 from cpa.plugins.values import ClientIdentity, ClientRequest, ExchangeRecord, Host, UsageRecord
 
@@ -33,6 +34,8 @@ __all__ = [
     "LoginOptions",
     "Model",
     "ModelMapping",
+    "NativeFiles",
+    "NativeSource",
     "NewLogin",
     "Pkce",
     "Provider",
@@ -54,6 +57,7 @@ __all__ = [
     "new_pkce",
     "project_accounts",
     "provider_of",
+    "read_time",
     "retry_after_of",
     "server_time",
     "split_projects",

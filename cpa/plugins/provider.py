@@ -22,6 +22,7 @@ from cpa.formats.codec import JsonObject, Operation
 from cpa.plugins.faults import classify
 from cpa.plugins.http_client import HttpClient
 from cpa.plugins.login import Login, LoginOffer, NewLogin
+from cpa.plugins.native import NativeFiles, NativeSource
 
 BuiltinModels: TypeAlias = Callable[[str], Iterable[Model]]
 """Gives the built-in catalogue of a channel."""
@@ -83,6 +84,8 @@ class Provider:
     """What stands in every stream event that tells of quota; empty when none does, which costs nothing."""
     login_offer: LoginOffer | None = None
     """How somebody logs in to it; None when that is not possible (or not with cpa)."""
+    native: NativeSource | None = None
+    """Where the vendor's own program keeps a login that can be taken; None when there is no such program."""
     channel: str = ""
     """Catalogue section whose built-in models its accounts offer when their configuration lists none."""
 
@@ -194,6 +197,13 @@ class Provider:
         """Log somebody in; called only with a ``login_offer``. See :mod:`cpa.plugins.login`.
 
         Raises LoginError for whoever logs in, OAuthError or UpstreamError when the vendor's endpoints refuse or fail.
+        """
+        raise NotImplementedError
+
+    def take_native(self, files: NativeFiles) -> NewLogin:
+        """The auth file for the login of the vendor's own program; called only with ``native``.
+
+        Raises LoginError, with what to do instead, when the program keeps no login that can be taken.
         """
         raise NotImplementedError
 

@@ -13,6 +13,7 @@ from cpa.plugins import (
     Account,
     HttpClient,
     Login,
+    NativeFiles,
     NewLogin,
     Provider,
     QuotaWindow,
@@ -27,6 +28,7 @@ from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwar
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
 from cpa_claude import oauth, quota
 from cpa_claude.login import OFFER, log_in
+from cpa_claude.native import SOURCE, take
 from cpa_claude.oauth import ClaudeEndpoints
 
 BASE_URL = "https://api.anthropic.com"
@@ -58,6 +60,7 @@ class ClaudeProvider(Provider):
     credential_hosts = frozenset({"api.anthropic.com"})
     refresh_lead = 4 * 3600.0
     login_offer = OFFER
+    native = SOURCE
 
     def __init__(self) -> None:
         self.endpoints = ClaudeEndpoints()
@@ -131,6 +134,10 @@ class ClaudeProvider(Provider):
             judged.cooldown = judged.error.retry_after
         judged.scope = "account" if whole_account else "model"
         return judged
+
+    def take_native(self, files: NativeFiles) -> NewLogin:
+        """The login of its own program."""
+        return take(files)
 
     async def login(self, login: Login) -> NewLogin:
         """Log somebody in."""

@@ -15,6 +15,7 @@ from cpa.plugins import (
     HttpClient,
     Login,
     Model,
+    NativeFiles,
     NewLogin,
     Provider,
     QuotaWindow,
@@ -30,6 +31,7 @@ from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch
 from cpa.plugins.provider import BuiltinModels
 from cpa_codex import oauth, quota
 from cpa_codex.login import OFFER, log_in
+from cpa_codex.native import SOURCE, take
 from cpa_codex.oauth import CodexEndpoints, identity_of
 
 BASE_URL = "https://chatgpt.com/backend-api/codex"
@@ -72,6 +74,7 @@ class CodexProvider(Provider):
     refresh_lead = 5 * 86400.0
     quota_event = b'"codex.rate_limits"'
     login_offer = OFFER
+    native = SOURCE
 
     def __init__(self) -> None:
         self.endpoints = CodexEndpoints()
@@ -184,6 +187,10 @@ class CodexProvider(Provider):
         if error.status == 408 and "closed before response.completed" in message:
             return UpstreamError(error, scope="none", cooldown=0)
         return classify(error.status or status, headers, body, error)
+
+    def take_native(self, files: NativeFiles) -> NewLogin:
+        """The login of its own program."""
+        return take(files)
 
     async def login(self, login: Login) -> NewLogin:
         """Log somebody in."""

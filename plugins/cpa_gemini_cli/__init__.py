@@ -17,6 +17,7 @@ from cpa.plugins import (
     HttpClient,
     Login,
     Model,
+    NativeFiles,
     NewLogin,
     Provider,
     QuotaWindow,
@@ -33,6 +34,7 @@ from cpa.plugins.oauth import base_url_of, base_url_setting, fetch_json
 from cpa.plugins.provider import BuiltinModels
 from cpa_gemini_cli import oauth, quota
 from cpa_gemini_cli.login import OFFER, log_in
+from cpa_gemini_cli.native import SOURCE, take
 from cpa_gemini_cli.oauth import GeminiCliEndpoints, gemini_cli_endpoints, token_of
 from cpa_gemini_cli.projects import discover_project
 
@@ -55,6 +57,7 @@ class GeminiCliProvider(Provider):
     model_type = "gemini"
     owned_by = "google"
     login_offer = OFFER
+    native = SOURCE
     credential_hosts = frozenset({"cloudcode-pa.googleapis.com"})
 
     def __init__(self) -> None:
@@ -132,6 +135,10 @@ class GeminiCliProvider(Provider):
         if not split_projects(account.metadata.get("project_id")) and token_of(account.metadata).get("refresh_token"):
             return 0.0
         return super().refresh_at(account)
+
+    def take_native(self, files: NativeFiles) -> NewLogin:
+        """The login of its own program."""
+        return take(self.endpoints, files)
 
     async def login(self, login: Login) -> NewLogin:
         """Log somebody in, and have their projects set up."""

@@ -11,7 +11,7 @@ from cpa.accounts.files import AuthFile, JsonObject, type_of
 
 LONGEST_PART = 80
 _UNSAFE = re.compile(r"[^0-9A-Za-z@._+-]+")
-_OF_THE_LOGIN = frozenset(
+LOGIN_MEMBERS = frozenset(
     {"access_token", "refresh_token", "id_token", "token_type", "scope", "token", *EXPIRY_KEYS, *LAST_REFRESH_KEYS}
 )
 """Members that belong to one login only; everything else in its file is kept."""
@@ -27,7 +27,7 @@ def name_part(text: str) -> str:
 
 def merged_login(old: JsonObject, new: JsonObject) -> JsonObject:
     """A file's members with another login in it: what the user has set stays, what was of the old login goes."""
-    kept = {name: value for name, value in old.items() if name not in _OF_THE_LOGIN}
+    kept = {name: value for name, value in old.items() if name not in LOGIN_MEMBERS}
     return {**kept, **new}
 
 

@@ -1,0 +1,98 @@
+"""``cpa import``: take logins, settings and usage of other programs; theirs are never changed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cpa.cli.failures import told
+from cpa.cli.options import config_option, json_option
+
+if TYPE_CHECKING:
+    from cpa.cli.import_job import Job
+
+
+@click.command("import")
+@click.argument("names", metavar="[SOURCE]...", nargs=-1)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--email", default="", help="Whose login it is, where the source does not say (Claude Code).")
+@click.option("--no-settings", is_flag=True, help="Take no keys and settings of a CLIProxyAPI configuration.")
+@click.option("--no-usage", is_flag=True, help="Take no usage records.")
+@config_option
+@json_option
+@told
+def import_command(
+    names: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+    email: str,
+    no_settings: bool,
+    no_usage: bool,
+    config_path: Path,
+    as_json: bool,
+) -> None:
+    """Take logins of Codex CLI, Claude Code and Gemini CLI, or a whole CLIProxyAPI installation.
+
+    SOURCE is codex, claude, gemini, cliproxyapi, or the path of a configuration, an auth directory, an auth file, an
+    export or a program's own credential file. Without one the usual places are looked at.
+
+    The plan is shown first. Sources are only read; what is there already stays; doing it twice does nothing more.
+    Exit status 1 when a source cannot be used or something could not be written.
+    """
+    from cpa.cli.import_job import Job
+
+    job = Job(config_path, os.environ, settings=not no_settings, usage=not no_usage, email=email.strip())
+    job.look(names)
+    if not as_json:
+        _show(job)
+    if dry_run or not job.has_work or (as_json and not yes):
+        _finish(job, as_json, done=False)
+        return
+    if not yes:
+        click.confirm("\nDo this?", abort=True, err=True)
+    job.do()
+    if not as_json:
+        for line in job.report():
+            click.echo(line)
+    _finish(job, as_json, done=True)
+
+
+def _finish(job: Job, as_json: bool, *, done: bool) -> None:
+    if as_json:
+        from cpa.cli.output import print_json
+
+        print_json({"done": done, **job.plain()})
+    elif not job.found:
+        click.echo(
+            "nothing found: no login of Codex CLI, Claude Code or Gemini CLI, no CLIProxyAPI at its usual places"
+        )
+        click.echo("name a file or a folder, or log in: cpa login PROVIDER")
+    elif not job.has_work and not done:
+        click.echo("\nnothing to do")
+    sys.exit(1 if job.failed else 0)
+
+
+def _show(job: Job) -> None:
+    from cpa.cli.account_words import BAD, DOUBTFUL, DULL, GOOD, Words
+    from cpa.cli.screen import print_line
+
+    marks: dict[str, tuple[str, str]] = {
+        "add": ("+", GOOD),
+        "renew": ("~", GOOD),
+        "keep": ("=", DULL),
+        "refused": ("!", BAD),
+        "note": (" ", DULL),
+        "warning": ("!", DOUBTFUL),
+    }
+    for heading, lines in job.sections():
+        print_line(Words(heading, "bold"))
+        for kind, text in lines:
+            mark, style = marks[kind]
+            print_line("  ", Words(mark, style), " ", Words(text, DULL if kind in ("keep", "note") else ""))
+    for warning in job.warnings():
+        print_line(Words(f"\n{warning}", DOUBTFUL))

@@ -1,0 +1,75 @@
+"""Take the usage records of another installation into ours, each once."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from cpa.errors import CpaError
+from cpa.importing.reading import Unreadable
+from cpa.usage.filters import EventFilter
+from cpa.usage.schema import open_database, transaction
+from cpa.usage.transfer import Imported, export_jsonl, import_json
+
+LINES = 5000
+"""Records handed over at a time."""
+
+TakeIn = Callable[[bytes], Imported]
+"""Takes in JSON lines."""
+
+
+def take_usage(source: Path, take_in: TakeIn) -> Imported:
+    """Hand every record of the database at ``source`` to ``take_in``.
+
+    The file is copied first and read from the copy: it stays as it is, and its program may run meanwhile. Raises
+    Unreadable when it is no usage database, OSError when it cannot be copied, and what ``take_in`` raises.
+    """
+    with tempfile.TemporaryDirectory(prefix="cpa-import-") as folder:
+        copy = Path(folder) / "usage.sqlite"
+        shutil.copyfile(source, copy)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(f"{source}-wal", f"{copy}-wal")
+        try:
+            connection = open_database(copy)
+        except (sqlite3.Error, CpaError) as fault:
+            raise Unreadable(f"is no usage database that can be read: {fault}") from None
+        try:
+            return _hand_over(export_jsonl(connection, EventFilter()), take_in)
+        except sqlite3.Error as fault:
+            raise Unreadable(f"cannot be read to its end: {fault}; stop its program and try again") from None
+        finally:
+            connection.close()
+
+
+def _hand_over(lines: Iterator[bytes], take_in: TakeIn) -> Imported:
+    done = Imported()
+    while batch := b"".join(islice(lines, LINES)):
+        part = take_in(batch)
+        done.added += part.added
+        done.skipped += part.skipped
+        done.failed += part.failed
+    return done
+
+
+def into_database(path: Path) -> TakeIn:
+    """Takes records into a database that no daemon has open. The database is opened for each piece."""
+
+    def take_in(content: bytes) -> Imported:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        connection = open_database(path)
+
+        def run(work: Callable[[sqlite3.Connection], int]) -> int:
+            with transaction(connection):
+                return work(connection)
+
+        try:
+            return import_json(run, content)
+        finally:
+            connection.close()
+
+    return take_in

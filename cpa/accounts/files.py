@@ -246,13 +246,16 @@ class AuthDirectory:
 
     def _content(self, name: str) -> bytes:
         handle = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as stream:
-            status = os.fstat(stream.fileno())
+        try:
+            status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
                 raise AuthFileError("is no regular file")
             if status.st_size > LARGEST_AUTH_FILE:
                 raise AuthFileError("is larger than 1 MiB")
-            return stream.read(LARGEST_AUTH_FILE + 1)
+            with os.fdopen(handle, "rb", closefd=False) as stream:
+                return stream.read(LARGEST_AUTH_FILE + 1)
+        finally:
+            os.close(handle)
 
     def _edited(self, name: str, edit: Callable[[JsonObject], JsonObject]) -> bytes | None:
         """What a file holds after an edit; None when that changes nothing. Raises FileNotFoundError, AuthFileError."""

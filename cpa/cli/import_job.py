@@ -19,7 +19,7 @@ from cpa.importing.plan import Step, carry_out, plan
 from cpa.importing.reading import Unreadable, read_source
 from cpa.importing.settings import SettingsPlan, carry_out_settings, plan_settings
 from cpa.importing.sources import Found, Sources
-from cpa.importing.usage import into_database, take_usage
+from cpa.importing.usage import adopt_database, into_database, take_usage
 from cpa.plugins.manager import Plugins
 from cpa.plugins.provider import Provider
 from cpa.usage.transfer import Imported
@@ -154,7 +154,7 @@ class Job:
                 lines += list(self._settings_lines(wanted))
         if installation.database in self._databases and installation.database is not None:
             size = installation.database.stat().st_size / 1e6
-            lines.append(("add", f"usage records ({size:.1f} MB) go into {_short(self._database)}"))
+            lines.append(("add", f"usage records ({size:.1f} MB) go into {_short(self._database)}, each once"))
         elif installation.database is not None and self._wants_usage:
             lines.append(("note", "usage records: cpa uses that database as it is"))
         where = installation.config_path or installation.auth_dir
@@ -249,11 +249,15 @@ class Job:
         carry_out_settings(wanted, content, self._path)
 
     def _take_usage(self, path: Path) -> None:
-        take_in = self._upload if daemon_listens(self._path) else into_database(self._database)
-        done = take_usage(path, take_in)
+        running = daemon_listens(self._path)
+        if not running and not self._database.exists():
+            adopt_database(path, self._database)
+            self._outcomes.append(f"usage records and histories taken whole into {_short(self._database)}")
+            return
+        done = take_usage(path, self._upload if running else into_database(self._database))
         there = f", {done.skipped:,} were there already" if done.skipped else ""
         bad = f", {done.failed:,} could not be read" if done.failed else ""
-        self._outcomes.append(f"{done.added:,} usage records taken{there}{bad}")
+        self._outcomes.append(f"{done.added:,} usage records taken{there}{bad}; histories stay where they are")
 
     def _upload(self, content: bytes) -> Imported:
         told = ask_daemon(self._path, "POST", "/usage/import", content, seconds=UPLOAD_SECONDS)

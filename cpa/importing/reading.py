@@ -21,13 +21,15 @@ def read_source(path: Path, limit: int) -> bytes:
         raise FileNotFoundError(path) from None
     except OSError as fault:
         raise Unreadable(f"cannot be read: {fault.strerror}") from None
-    with os.fdopen(handle, "rb") as stream:
-        status = os.fstat(stream.fileno())
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("is no regular file")
         if status.st_size > limit:
             raise Unreadable(f"is larger than {limit // 1024} KiB")
-        try:
+        with os.fdopen(handle, "rb", closefd=False) as stream:
             return stream.read(limit)
-        except OSError as fault:
-            raise Unreadable(f"cannot be read: {fault.strerror}") from None
+    except OSError as fault:
+        raise Unreadable(f"cannot be read: {fault.strerror}") from None
+    finally:
+        os.close(handle)

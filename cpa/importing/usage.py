@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -26,8 +27,42 @@ TakeIn = Callable[[bytes], Imported]
 def take_usage(source: Path, take_in: TakeIn) -> Imported:
     """Hand every record of the database at ``source`` to ``take_in``.
 
-    The file is copied first and read from the copy: it stays as it is, and its program may run meanwhile. Raises
-    Unreadable when it is no usage database, OSError when it cannot be copied, and what ``take_in`` raises.
+    Request histories, and sums of records that were deleted there, are not among them. Raises Unreadable when it is no
+    usage database, OSError when it cannot be copied, and what ``take_in`` raises.
+    """
+    with _copied(source) as (_, connection):
+        return _hand_over(export_jsonl(connection, EventFilter()), take_in)
+
+
+def adopt_database(source: Path, target: Path) -> None:
+    """Make ``target``, which must not exist, what the database at ``source`` is, histories and all.
+
+    Raises Unreadable and OSError; then there is no ``target``.
+    """
+    with _copied(source) as (copy, connection):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.partial")
+        try:
+            with copy.open("rb") as whole, open(partial, "wb", opener=_private) as stream:
+                shutil.copyfileobj(whole, stream, 1024 * 1024)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
+
+
+@contextmanager
+def _copied(source: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
+    """A copy of a database, brought up to date, and a connection to it.
+
+    The file itself stays as it is, and its program may run meanwhile. Raises Unreadable and OSError.
     """
     with tempfile.TemporaryDirectory(prefix="cpa-import-") as folder:
         copy = Path(folder) / "usage.sqlite"
@@ -39,7 +74,7 @@ def take_usage(source: Path, take_in: TakeIn) -> Imported:
         except (sqlite3.Error, CpaError) as fault:
             raise Unreadable(f"is no usage database that can be read: {fault}") from None
         try:
-            return _hand_over(export_jsonl(connection, EventFilter()), take_in)
+            yield copy, connection
         except sqlite3.Error as fault:
             raise Unreadable(f"cannot be read to its end: {fault}; stop its program and try again") from None
         finally:

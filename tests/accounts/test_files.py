@@ -265,9 +265,9 @@ def test_a_full_disk_leaves_the_old_file(directory: AuthDirectory, monkeypatch: 
     before = path.read_bytes()
     real = os.fdopen
 
-    def full(handle: int, mode: str) -> Any:
+    def full(handle: int, mode: str, **more: Any) -> Any:
         if mode != "wb":
-            return real(handle, mode)
+            return real(handle, mode, **more)
         os.close(handle)
         return open("/dev/full", mode)
 
@@ -433,3 +433,12 @@ async def test_waiting_for_the_lock_can_be_cancelled(directory: AuthDirectory) -
                 pass
     async with asyncio.timeout(5), directory.lock("a.json") as held:
         assert held
+
+
+def test_a_folder_of_an_auth_files_name_is_skipped_and_keeps_nothing_open(tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    skipped: dict[str, str] = {}
+    assert list(AuthDirectory(tmp_path).scan(skipped.__setitem__)) == []
+    assert skipped == {"folder.json": "is no regular file"}
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -46,7 +46,7 @@ YARDSTICK_PATHS = {
 }
 
 
-def configuration(upstream: str, port: int, directory: Path) -> Path:
+def configuration(upstream: str, port: int, directory: Path, *, usage: bool = True) -> Path:
     """A configuration file whose providers point at the scripted upstream. It forwards ``X-Bench``."""
     forward = {"X-Bench": "$X-Bench"}
 
@@ -63,7 +63,7 @@ def configuration(upstream: str, port: int, directory: Path) -> Path:
         "port": port,
         "auth-dir": str(directory / "auth"),
         "api-keys": ["bench-key"],
-        "usage-statistics-enabled": True,
+        "usage-statistics-enabled": usage,
         "usage-database-path": str(directory / "data" / "usage.sqlite"),
         "disable-image-generation": True,
         "claude-api-key": [entry("claude")],

@@ -30,7 +30,7 @@ TOKEN_COLUMNS = (
 )  # fmt: skip
 
 
-class Tokens(Struct, kw_only=True):
+class Tokens(Struct, kw_only=True, gc=False):
     """Token counts in two views.
 
     The first six are those of the upstream's own kind, as dashboards know them: for Claude ``input`` is without what
@@ -64,21 +64,27 @@ class Tokens(Struct, kw_only=True):
 
 
 def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
-    """Both views of what an upstream reported; zeros for what it did not."""
-    if usage is None or not 0 <= usage.sum() <= MOST_TOKENS:
+    """Both views of what an upstream reported; zeros for what it did not. Parts are never more than their whole."""
+    if usage is None:
         return Tokens()
-    read, written = usage.cache_read or 0, usage.cache_write or 0
-    reasoning, output = usage.reasoning or 0, usage.output_total or 0
+    whole, output = usage.input_total or 0, usage.output_total or 0
+    if not 0 <= whole + output <= MOST_TOKENS:
+        return Tokens()
+    read, written, reasoning = usage.cache_read or 0, usage.cache_write or 0, usage.reasoning or 0
+    if read + written > whole or reasoning > output:
+        read, reasoning = min(read, whole), min(reasoning, output)
+        written = min(written, whole - read)
+    fresh = whole - read - written
     return Tokens(
-        input=usage.fresh_input if upstream_format in SEPARATE_CACHE else usage.input_total or 0,
-        output=max(0, output - reasoning) if upstream_format in SEPARATE_REASONING else output,
+        input=fresh if upstream_format in SEPARATE_CACHE else whole,
+        output=output - reasoning if upstream_format in SEPARATE_REASONING else output,
         reasoning=reasoning,
         cached=read or written,
         cache_read=read,
         cache_creation=written,
-        total=usage.sum(),
-        uncached=usage.fresh_input,
-        cache_creation_1h=usage.cache_write_1h or 0,
+        total=whole + output,
+        uncached=fresh,
+        cache_creation_1h=min(usage.cache_write_1h or 0, written),
     )
 
 
@@ -96,7 +102,7 @@ def usage_of(tokens: Tokens, upstream_format: str) -> Usage | None:
     )
 
 
-class Event(Struct, kw_only=True):
+class Event(Struct, kw_only=True, gc=False):
     """One row of ``usage_events``."""
 
     group: str
@@ -139,13 +145,10 @@ class Event(Struct, kw_only=True):
     cost_nanos: int | None = None
     """Nano-dollars at the prices of the moment; None when the model has no price or tokens are not known."""
     key: str = ""
-    """Given by an export; made from the rest otherwise."""
+    """Given by who records or exports it; made from the rest otherwise."""
 
     def event_key(self) -> str:
-        """What makes the event the same one when it is seen again.
-
-        Keys of later events are greater, so that a database adds them at the end of its index.
-        """
+        """What makes the event the same one when it is seen again."""
         if self.key:
             return self.key
         tokens = self.tokens

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import chain
+from operator import add as plus
+from typing import Any
 
-from cpa.usage.event import LONGEST_BODY, Event, bucket, timestamp
+from cpa.usage.event import LONGEST_BODY, QUARTER_MS, Event, bucket, timestamp
 from cpa.usage.schema import transaction
 from cpa.usage.tables import PLACE, SUMS
 
@@ -48,7 +51,16 @@ IMPOSSIBLE = (
 )
 """What is raised for a value that no database takes, whatever the disk."""
 
-Sums = dict[tuple[object, ...], list[int]]
+_SUMS = f"""
+SELECT ts_ms / 900000, {", ".join(PLACE)}, count(*), sum(max(latency_ms, 0)), sum(latency_ms > 0), sum(input_tokens),
+    sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(cache_read_tokens),
+    sum(cache_creation_tokens), sum(total_tokens), sum(final), sum(coalesce(ttft_ms, 0)), count(ttft_ms),
+    sum(coalesce(cost_nanos, 0)), count(cost_nanos), sum(CASE WHEN cost_nanos IS NULL THEN 0 ELSE total_tokens END)
+FROM usage_events WHERE id > ? GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+"""  # noqa: S608
+"""Place and sums of the events after one, in the order of the columns of ``usage_rollups``."""
+
+Row = tuple[Any, ...]
 
 
 def insert(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, *, old: bool = False) -> int:
@@ -65,15 +77,9 @@ def add(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, *,
     created = timestamp(now_ms)
     if old:
         events = [event for event in events if connection.execute(_GONE, (event.event_key(),)).fetchone() is None]
-    rows = [_row(event, created) for event in events]
-    connection.execute("SAVEPOINT events")
-    new: Sequence[Event] = events
-    if _write(connection, _EVENT, rows) != len(rows):
-        connection.execute("ROLLBACK TO events")
-        new = [event for event, row in zip(events, rows, strict=True) if _write(connection, _EVENT, [row])]
-    connection.execute("RELEASE events")
-    _add_up(connection, new)
-    return len(new)
+    before = connection.execute("SELECT coalesce(max(id), 0) FROM usage_events").fetchone()[0]
+    _write(connection, _EVENT, [_row(event, created) for event in events])
+    return _add_up(connection, before)
 
 
 def insert_possible(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, *, old: bool = False) -> int:
@@ -90,19 +96,19 @@ def insert_possible(connection: sqlite3.Connection, events: Sequence[Event], now
     return 0
 
 
-def _write(connection: sqlite3.Connection, start: str, rows: Sequence[tuple[object, ...]], end: str = "") -> int:
-    """Write rows of one width, many with each statement; how many were written."""
-    at = written = 0
+def _write(connection: sqlite3.Connection, start: str, rows: Sequence[Row], end: str = "") -> None:
+    """Write rows of one width, many with each statement."""
+    at = 0
     for size in _ROWS:
-        marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * size) if len(rows) - at >= size else ""
+        if len(rows) - at >= size:
+            marks = f"({', '.join('?' * len(rows[0]))})"
+            statement = f"{start}{', '.join([marks] * size)}{end}"
         while len(rows) - at >= size:
-            values = [value for row in rows[at : at + size] for value in row]
-            written += connection.execute(start + marks + end, values).rowcount
+            connection.execute(statement, list(chain.from_iterable(rows[at : at + size])))
             at += size
-    return written
 
 
-def _row(event: Event, created: str) -> tuple[object, ...]:
+def _row(event: Event, created: str) -> Row:
     tokens = event.tokens
     return (
         event.event_key(), event.group, event.provider, event.endpoint, event.auth_type, event.request_id,
@@ -115,30 +121,19 @@ def _row(event: Event, created: str) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _add_up(connection: sqlite3.Connection, events: Iterable[Event]) -> None:
-    """Add events to the sums. Most of a batch share their place, so the sums are made here first."""
-    fine: Sums = {}
-    for event in events:
-        place: tuple[object, ...] = (
-            bucket(event.at_ms), event.group, event.provider, event.endpoint, event.auth_type, event.model,
-            event.source, event.auth_index, event.failed,
-        )  # fmt: skip
-        sums, share = fine.get(place), _share(event)
-        fine[place] = share if sums is None else [a + b for a, b in zip(sums, share, strict=True)]
-    days: Sums = {}
-    quarters: Sums = {}
-    for place, share in fine.items():
-        for coarse, name in ((days, (str(place[0])[:10], *place[1:])), (quarters, (place[0], place[-1]))):
-            sums = coarse.get(name)
-            coarse[name] = share if sums is None else [a + b for a, b in zip(sums, share, strict=True)]
-    for (start, end), each in ((_ROLLUP, fine), (_DAY, days), (_QUARTER, quarters)):
-        _write(connection, start, [(*place, *sums) for place, sums in each.items()], end)
-
-
-def _share(event: Event) -> list[int]:
-    tokens, cost = event.tokens, event.cost_nanos
-    return [
-        1, max(event.latency_ms, 0), int(event.latency_ms > 0), tokens.input, tokens.output, tokens.reasoning,
-        tokens.cached, tokens.cache_read, tokens.cache_creation, tokens.total, int(event.final), event.ttft_ms or 0,
-        int(event.ttft_ms is not None), cost or 0, int(cost is not None), tokens.total if cost is not None else 0,
-    ]  # fmt: skip
+def _add_up(connection: sqlite3.Connection, after: int) -> int:
+    """Add the events after one to the sums; how many they are."""
+    fine: list[Row] = []
+    days: dict[Row, Row] = {}
+    quarters: dict[Row, Row] = {}
+    for row in connection.execute(_SUMS, (after,)):
+        start = bucket(row[0] * QUARTER_MS)
+        place, sums = tuple(row[1 : 1 + len(PLACE)]), tuple(row[1 + len(PLACE) :])
+        fine.append((start, *place, *sums))
+        for coarse, name in ((days, (start[:10], *place)), (quarters, (start, place[-1]))):
+            there = coarse.get(name)
+            coarse[name] = sums if there is None else tuple(map(plus, there, sums))
+    _write(connection, _ROLLUP[0], fine, _ROLLUP[1])
+    for (start, end), each in ((_DAY, days), (_QUARTER, quarters)):
+        _write(connection, start, [place + sums for place, sums in each.items()], end)
+    return sum(sums[0] for sums in quarters.values())

@@ -12,7 +12,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib import resources
-from typing import Any
+from math import prod
+from typing import Any, TypeVar
 
 import orjson
 from msgspec import Struct
@@ -22,6 +23,10 @@ from cpa.conversation.usage import Usage
 
 NANO = 10**9
 TOKENS = 10**6
+ONE = Decimal(1)
+MOST_REMEMBERED = 1000
+Name = TypeVar("Name")
+Value = TypeVar("Value")
 _DATE = re.compile(r"[-@](?:20\d{6}|20\d{2}-\d{2}-\d{2}|\d{4})$")
 _SUFFIX = re.compile(r"\([^()]*\)$")
 
@@ -39,13 +44,15 @@ class Price(Struct, frozen=True):
     """Prompts of more tokens than this cost what ``above`` says."""
     above: Price | None = None
 
-    def cost(self, usage: Usage, factor: Decimal = Decimal(1)) -> int | None:
+    def cost(self, usage: Usage, factor: Decimal = ONE) -> int | None:
         """Nano-dollars for an answer; None when its tokens are not known."""
         if usage.input_total is None and usage.output_total is None:
             return None
         if self.above is not None and (usage.input_total or 0) > (self.above_tokens or 0):
             return self.above.cost(usage, factor)
         total = sum(tokens * price for tokens, price in self._shares(usage))
+        if factor is ONE:
+            return (total + TOKENS // 2) // TOKENS
         return int((Decimal(total) * factor / TOKENS).to_integral_value(ROUND_HALF_UP))
 
     def _shares(self, usage: Usage) -> Iterable[tuple[int, int]]:
@@ -80,16 +87,20 @@ class PriceTable:
     def __init__(self, prices: Mapping[str, Price], factors: Iterable[Factor] = (), as_of: str = "") -> None:
         self._prices = dict(prices)
         self._factors = tuple(factors)
+        self._found: dict[tuple[str, ...], Price | None] = {}
+        self._multiplied: dict[tuple[str, str, str], Decimal] = {}
         self.as_of = as_of
         """Date of the list prices that ship with cpa."""
 
     def find(self, *models: str) -> Price | None:
         """The price of the first of some names of a model that has one: as it is, without what brands put around it."""
-        for model in models:
-            for name in _spellings(model):
-                if (price := self._prices.get(name)) is not None:
-                    return price
-        return None
+        try:
+            return self._found[models]
+        except KeyError:
+            names = (name for model in models for name in _spellings(model))
+            price = next((self._prices[name] for name in names if name in self._prices), None)
+            _remember(self._found, models, price)
+            return price
 
     def cost(
         self, usage: Usage | None, *, model: str, requested: str = "", provider: str = "", account: str = ""
@@ -100,11 +111,22 @@ class PriceTable:
         price = self.find(model, requested)
         if price is None:
             return None
-        factor = Decimal(1)
-        for entry in self._factors:
-            if entry.matches(model, provider, account):
-                factor *= entry.factor
-        return price.cost(usage, factor)
+        return price.cost(usage, self._factor(model, provider, account) if self._factors else ONE)
+
+    def _factor(self, model: str, provider: str, account: str) -> Decimal:
+        place = (model, provider, account)
+        factor = self._multiplied.get(place)
+        if factor is None:
+            factor = prod((entry.factor for entry in self._factors if entry.matches(*place)), start=ONE)
+            _remember(self._multiplied, place, factor)
+        return factor
+
+
+def _remember(known: dict[Name, Value], name: Name, value: Value) -> None:
+    """Keep what was found out; names come from outside, so their number is bounded."""
+    if len(known) >= MOST_REMEMBERED:
+        known.clear()
+    known[name] = value
 
 
 def _spellings(model: str) -> Iterable[str]:

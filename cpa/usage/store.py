@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from secrets import randbits
 from threading import Condition, Thread
 from threading import Event as Flag
 from typing import Any, TypeVar
@@ -102,6 +104,8 @@ class UsageStore:
         self._put_aside: list[str] = []
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._keys = count(randbits(63))
+        """Later events get greater keys, which a database adds at the end of its index; no two processes share any."""
         self._upkeep_at = time.monotonic()
         self._thread: Thread | None = None
 
@@ -253,7 +257,9 @@ class UsageStore:
         while self._waiting and self._write_batch():
             self._do_jobs()
         if not self._health.reason and time.monotonic() >= self._upkeep_at and not self._closing:
-            self._upkeep_at = time.monotonic() + (0.05 if self._do_upkeep() else UPKEEP_SECONDS)
+            self._keys = count(randbits(63))
+        """Later events get greater keys, which a database adds at the end of its index; no two processes share any."""
+        self._upkeep_at = time.monotonic() + (0.05 if self._do_upkeep() else UPKEEP_SECONDS)
 
     def _sleep(self) -> None:
         """Until there is something to do; then a little longer, to write more than one event at once."""
@@ -309,6 +315,8 @@ class UsageStore:
         return True
 
     def _completed(self, event: Event) -> Event:
+        if not event.key:
+            event.key = f"{event.at_ms:012x}{next(self._keys):016x}"
         try:
             return self._complete(event)
         except Exception:

@@ -86,19 +86,18 @@ EVENT_COLUMNS = {
 ROLLUP_COLUMNS = dict.fromkeys(OWN_SUMS, "INTEGER NOT NULL DEFAULT 0")
 INDEXES = """
 CREATE INDEX IF NOT EXISTS idx_usage_events_ts ON usage_events (ts_ms);
-CREATE INDEX IF NOT EXISTS idx_usage_events_model_ts ON usage_events (model, ts_ms);
-CREATE INDEX IF NOT EXISTS idx_usage_events_auth_ts ON usage_events (auth_index, ts_ms);
-CREATE INDEX IF NOT EXISTS idx_usage_events_group_ts ON usage_events (api_group_key, ts_ms);
-CREATE INDEX IF NOT EXISTS idx_usage_events_failed_ts ON usage_events (ts_ms) WHERE failed = 1;
 CREATE INDEX IF NOT EXISTS idx_usage_events_request_id ON usage_events (request_id);
 CREATE INDEX IF NOT EXISTS idx_usage_rollups_group_model ON usage_rollups (api_group_key, model, bucket_start);
 """
+"""As few as possible, because every one is written with every event: the sums tell where events are to be found."""
 DROPPED_INDEXES = """
 DROP INDEX IF EXISTS idx_usage_events_failed;
 DROP INDEX IF EXISTS idx_usage_events_timestamp;
 DROP INDEX IF EXISTS idx_usage_events_model;
 DROP INDEX IF EXISTS idx_usage_events_source;
 DROP INDEX IF EXISTS idx_usage_events_auth_index;
+DROP INDEX IF EXISTS idx_usage_events_model_ts;
+DROP INDEX IF EXISTS idx_usage_events_auth_ts;
 DROP INDEX IF EXISTS idx_usage_events_requested_model;
 DROP INDEX IF EXISTS idx_usage_rollups_model;
 DROP INDEX IF EXISTS idx_usage_rollups_source;

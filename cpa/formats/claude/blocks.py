@@ -26,7 +26,8 @@ from cpa.conversation.parts import (
 )
 from cpa.conversation.signatures import family_of
 from cpa.errors import InvalidRequest
-from cpa.formats.claude.fields import Object, an_object, text_of
+from cpa.formats import members
+from cpa.formats.claude.fields import Object, text_of
 
 _SERVER_BLOCKS = ("server_tool_use", "mcp_tool_use", "mcp_tool_result")
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -59,28 +60,28 @@ def _decode_block(raw: Object, param: str) -> Part:
     match kind:
         case "text":
             citations = raw.get("citations") if isinstance(raw.get("citations"), list) else None
-            return Text(str(raw.get("text") or ""), citations=citations, cache_control=cache)
+            return Text(_text(raw.get("text"), f"{param}.text"), citations=citations, cache_control=cache)
         case "image":
-            return Image(decode_source(an_object(raw.get("source")), raw), cache_control=cache)
+            return Image(decode_source(raw, param), cache_control=cache)
         case "document":
             return Document(
-                decode_source(an_object(raw.get("source")), raw),
+                decode_source(raw, param),
                 title=text_of(raw.get("title")),
                 context=text_of(raw.get("context")),
                 citations=raw.get("citations"),
                 cache_control=cache,
             )
         case "thinking":
-            return Thinking(str(raw.get("thinking") or ""), signature=text_of(raw.get("signature")))
+            thought = members.a_string(raw.get("thinking"), f"{param}.thinking") or ""
+            return Thinking(thought, signature=text_of(raw.get("signature")))
         case "redacted_thinking":
-            return Thinking(redacted_data=str(raw.get("data") or ""))
+            return Thinking(redacted_data=members.a_string(raw.get("data"), f"{param}.data") or "")
         case "tool_use":
             arguments = raw.get("input")
             text = "{}" if arguments is None else orjson.dumps(arguments).decode()
-            name = raw.get("name")
-            if not isinstance(name, str) or not name:
-                raise InvalidRequest(f"{param}.name is required", param=f"{param}.name")
-            return ToolCall(name, text, text_of(raw.get("id")), cache_control=cache)
+            return ToolCall(
+                members.name(raw.get("name"), f"{param}.name"), text, text_of(raw.get("id")), cache_control=cache
+            )
         case "tool_result":
             return ToolResult(
                 text_of(raw.get("tool_use_id")),
@@ -91,26 +92,36 @@ def _decode_block(raw: Object, param: str) -> Part:
             )
         case str() if kind in _SERVER_BLOCKS or kind.endswith("_tool_result"):
             return ServerTool(kind, raw, "claude")
-    return Opaque(str(kind or "unknown"), raw, "claude")
+    return Opaque(members.name(kind, f"{param}.type"), raw, "claude")
 
 
-def decode_source(raw: Object, block: Object) -> Source:
+def _text(value: Any, param: str) -> str:
+    """A text; numbers are written out."""
+    if isinstance(value, int | float):
+        return orjson.dumps(value).decode()
+    return members.a_string(value, param) or ""
+
+
+def decode_source(block: Object, param: str) -> Source:
     """A block's ``source``; compatible clients also write ``base64`` and ``mime_type``."""
+    raw = members.an_object(block.get("source"), f"{param}.source") or {}
     data = raw.get("data", raw.get("base64"))
     media_type = text_of(raw.get("media_type")) or text_of(raw.get("mime_type"))
     match raw.get("type"):
         case "url":
-            return Source(url=str(raw.get("url") or ""), media_type=media_type)
+            return Source(url=members.name(raw.get("url"), f"{param}.source.url"), media_type=media_type)
         case "file":
-            return Source(file_id=str(raw.get("file_id") or ""))
+            return Source(file_id=members.name(raw.get("file_id"), f"{param}.source.file_id"))
         case "text":
-            return Source(text=str(data or ""), media_type=media_type or "text/plain")
+            return Source(text=_text(data, f"{param}.source.data"), media_type=media_type or "text/plain")
         case "content":
-            return Source(content=decode_blocks(raw.get("content"), "source.content"))
+            return Source(content=decode_blocks(raw.get("content"), f"{param}.source.content"))
     if isinstance(data, str):
         clean = standard_base64(data)
         return Source(data=clean, media_type=media_type or sniff_media_type(clean))
-    return Source(url=str(raw.get("url") or block.get("url") or ""))
+    if data is not None:
+        raise InvalidRequest(f"{param}.source.data must be a string", param=f"{param}.source.data")
+    return Source(url=members.name(raw.get("url") or block.get("url"), f"{param}.source"))
 
 
 def encode_blocks(parts: list[Part], names: NameMap) -> list[Object]:

@@ -10,6 +10,7 @@ from typing import Any
 from cpa.conversation.parts import Text, Thinking
 from cpa.conversation.request import Conversation, OutputFormat, Reasoning, Sampling, SystemItem, Turn
 from cpa.errors import InvalidRequest
+from cpa.formats import members
 from cpa.formats.claude.blocks import decode_blocks
 from cpa.formats.claude.fields import Object, a_list, an_object, text_of
 from cpa.formats.claude.tools import decode_tool_choice, decode_tools
@@ -106,36 +107,23 @@ def decode_reasoning(body: Object) -> Reasoning:
 
 
 def _sampling(body: Object) -> Sampling:
-    stops = [stop for stop in a_list(body.get("stop_sequences")) if isinstance(stop, str)]
     return Sampling(
-        temperature=_number(body, "temperature"),
-        top_p=_number(body, "top_p"),
-        top_k=_integer(body, "top_k"),
-        stop=stops or None,
-        max_output_tokens=_integer(body, "max_tokens"),
+        temperature=members.a_number(body.get("temperature"), "temperature"),
+        top_p=members.a_number(body.get("top_p"), "top_p"),
+        top_k=members.an_integer(body.get("top_k"), "top_k"),
+        stop=members.strings(body.get("stop_sequences"), "stop_sequences"),
+        max_output_tokens=members.an_integer(body.get("max_tokens"), "max_tokens"),
     )
 
 
 def _output_format(body: Object) -> OutputFormat | None:
-    raw = an_object(an_object(body.get("output_config")).get("format")) or an_object(body.get("output_format"))
+    config = members.an_object(body.get("output_config"), "output_config") or {}
+    raw = members.an_object(config.get("format"), "output_config.format")
+    raw = raw or members.an_object(body.get("output_format"), "output_format")
+    if not raw:
+        return None
     if raw.get("type") == "json_schema":
         return OutputFormat("json_schema", schema=raw.get("schema"))
-    return OutputFormat("json_object") if raw.get("type") == "json_object" else None
-
-
-def _number(body: Object, name: str) -> float | int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidRequest(f"{name} must be a number", param=name)
-    return value
-
-
-def _integer(body: Object, name: str) -> int | None:
-    value = _number(body, name)
-    if value is None:
-        return None
-    if value != int(value):
-        raise InvalidRequest(f"{name} must be an integer", param=name)
-    return int(value)
+    if raw.get("type") == "json_object":
+        return OutputFormat("json_object")
+    raise InvalidRequest("output_config.format.type must be json_schema", param="output_config.format.type")

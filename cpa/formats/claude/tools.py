@@ -7,7 +7,8 @@ from typing import Any
 from cpa.conversation.names import NameMap, ToolIdentity, namespaced, numbered, sanitise_for_claude
 from cpa.conversation.request import Conversation, Tool, ToolChoice
 from cpa.errors import InvalidRequest
-from cpa.formats.claude.fields import Object, a_list, an_object, text_of, without
+from cpa.formats import members
+from cpa.formats.claude.fields import Object, a_list, an_object, without
 
 EMPTY_SCHEMA: Object = {"type": "object", "properties": {}}
 INPUT_SCHEMA: Object = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
@@ -66,7 +67,7 @@ def _decode_tool(raw: Object, index: int) -> Tool:
 
 def decode_tool_choice(raw: Any) -> tuple[ToolChoice | None, bool | None]:
     """The choice and whether calls may be parallel."""
-    choice = an_object(raw)
+    choice = members.an_object(raw, "tool_choice") or {}
     disabled = choice.get("disable_parallel_tool_use")
     parallel = not disabled if isinstance(disabled, bool) else None
     match choice.get("type"):
@@ -76,9 +77,11 @@ def decode_tool_choice(raw: Any) -> tuple[ToolChoice | None, bool | None]:
             return ToolChoice("required"), parallel
         case "none":
             return ToolChoice("none"), parallel
-        case "tool" if text_of(choice.get("name")):
-            return ToolChoice("named", names=[choice["name"]]), parallel
-    return None, parallel
+        case "tool":
+            return ToolChoice("named", names=[members.name(choice.get("name"), "tool_choice.name")]), parallel
+        case None:
+            return None, parallel
+    raise InvalidRequest("tool_choice.type must be auto, any, tool or none", param="tool_choice.type")
 
 
 def encode_tools(conversation: Conversation, names: NameMap) -> list[Object]:

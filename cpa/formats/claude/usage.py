@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
 from cpa.formats.claude.fields import an_object
 
@@ -48,5 +49,4 @@ def encode_usage(usage: Usage | None) -> dict[str, Any]:
 
 
 def _count(raw: dict[str, Any], name: str) -> int | None:
-    value = raw.get(name)
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return natural(raw.get(name))

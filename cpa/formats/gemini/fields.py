@@ -7,9 +7,11 @@ body. Numbers may be strings. Wrong types raise InvalidRequest with the path of 
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Any
 
 from cpa.errors import InvalidRequest
+from cpa.formats import members
 
 Object = dict[str, Any]
 
@@ -98,16 +100,11 @@ def a_number(value: Any, param: str) -> float | int | None:
             value = float(value) if not value.strip().lstrip("-").isdigit() else int(value)
         except ValueError:
             value = None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < inf:
         return value
     raise InvalidRequest(f"{param} must be a number", param=param)
 
 
 def an_integer(value: Any, param: str) -> int | None:
     """``value`` as an integer; ``40.0`` and ``"40"`` count."""
-    number = a_number(value, param)
-    if number is None or isinstance(number, int):
-        return number
-    if number.is_integer():
-        return int(number)
-    raise InvalidRequest(f"{param} must be an integer", param=param)
+    return members.an_integer(a_number(value, param), param)

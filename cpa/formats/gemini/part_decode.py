@@ -71,7 +71,7 @@ def _decode_part(part: Object, param: str) -> Part | None:
     text = part.get("text")
     if text is not None:
         if not isinstance(text, str):
-            text = str(text) if isinstance(text, (int, float)) else _not_text(param)
+            text = orjson.dumps(text).decode() if isinstance(text, (int, float)) else _not_text(param)
         if part.get("thought") is True:
             return Thinking(text, signature=signature_of(part))
         return Text(text, signature=signature_of(part))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
 from cpa.formats.gemini.fields import Object
 
@@ -16,18 +17,18 @@ def decode_usage(value: Any) -> Usage | None:
     if not isinstance(value, dict) or not value:
         return None
     get = value.get
-    prompt, tool_prompt = _count(get("promptTokenCount")), _count(get("toolUsePromptTokenCount"))
-    candidates, thoughts = _count(get("candidatesTokenCount")), _count(get("thoughtsTokenCount"))
-    total = _count(get("totalTokenCount"))
+    prompt, tool_prompt = natural(get("promptTokenCount")), natural(get("toolUsePromptTokenCount"))
+    candidates, thoughts = natural(get("candidatesTokenCount")), natural(get("thoughtsTokenCount"))
+    total = natural(get("totalTokenCount"))
     if candidates is None:
-        candidates = _count(get("responseTokenCount"))
+        candidates = natural(get("responseTokenCount"))
     input_total = None if prompt is None and tool_prompt is None else (prompt or 0) + (tool_prompt or 0)
     output_total = None if candidates is None and thoughts is None else (candidates or 0) + (thoughts or 0)
     if output_total is None and total is not None and input_total is not None:
         output_total = max(0, total - input_total)
     return Usage(
         input_total=input_total,
-        cache_read=_count(get("cachedContentTokenCount")),
+        cache_read=natural(get("cachedContentTokenCount")),
         tool_prompt=tool_prompt,
         output_total=output_total,
         reasoning=thoughts,
@@ -58,15 +59,11 @@ def encode_usage(usage: Usage) -> Object:
     return body
 
 
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
 def _modality(details: Any, name: str) -> int | None:
     if not isinstance(details, list):
         return None
     counts = [
-        _count(item.get("tokenCount")) for item in details if isinstance(item, dict) and item.get("modality") == name
+        natural(item.get("tokenCount")) for item in details if isinstance(item, dict) and item.get("modality") == name
     ]
     known = [count for count in counts if count is not None]
     return sum(known) if known else None

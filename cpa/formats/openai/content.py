@@ -17,6 +17,7 @@ from cpa.conversation.media import (
 )
 from cpa.conversation.parts import Audio, Document, Image, Opaque, Part, Source, Text, ToolResult, Video
 from cpa.errors import InvalidRequest
+from cpa.formats import members
 
 Object = dict[str, Any]
 
@@ -47,23 +48,32 @@ def decode_content(content: Any, param: str) -> list[Part]:
 def _decode_part(raw: Object, param: str) -> Part:
     kind = raw.get("type")
     cache_control = raw.get("cache_control")
+    if kind is None and "text" in raw:
+        kind = "text"
     match kind:
-        case "text" | "input_text" | "output_text" | None if isinstance(raw.get("text"), str):
-            return Text(raw["text"], cache_control=cache_control)
-        case "refusal" if isinstance(raw.get("refusal"), str):
-            return Text(raw["refusal"], refusal=True)
+        case "text" | "input_text" | "output_text":
+            return Text(_text(raw.get("text"), f"{param}.text"), cache_control=cache_control)
+        case "refusal":
+            return Text(_text(raw.get("refusal"), f"{param}.refusal"), refusal=True)
         case "image_url" | "input_image":
             return _image(raw, param, cache_control)
         case "input_audio":
-            return _audio(raw)
+            return _audio(raw, f"{param}.input_audio")
         case "file" | "input_file":
-            return _file(raw.get("file") if isinstance(raw.get("file"), dict) else raw, cache_control)
+            file = raw.get("file") if isinstance(raw.get("file"), dict) else raw
+            return _file(file, f"{param}.file", cache_control)
         case "video_url":
             value = raw.get("video_url")
             url = value.get("url") if isinstance(value, dict) else value
-            if isinstance(url, str):
-                return Video(source_from_url(url))
-    return Opaque(str(kind or "unknown"), raw, "openai")
+            return Video(source_from_url(members.name(url, f"{param}.video_url.url")))
+    return Opaque(members.name(kind, f"{param}.type"), raw, "openai")
+
+
+def _text(value: Any, param: str) -> str:
+    """A text; numbers are written out."""
+    if isinstance(value, int | float):
+        return orjson.dumps(value).decode()
+    return members.a_string(value, param) or ""
 
 
 def _image(raw: Object, param: str, cache_control: Any) -> Part:
@@ -82,17 +92,14 @@ def _image(raw: Object, param: str, cache_control: Any) -> Part:
     return Image(source, detail=detail if isinstance(detail, str) else None, cache_control=cache_control)
 
 
-def _audio(raw: Object) -> Part:
-    value = raw.get("input_audio")
-    if not isinstance(value, dict) or not isinstance(value.get("data"), str):
-        return Opaque("input_audio", raw, "openai")
+def _audio(raw: Object, param: str) -> Part:
+    value = members.an_object(raw.get("input_audio"), param) or {}
+    data = members.name(value.get("data"), f"{param}.data")
     name = value.get("format") if isinstance(value.get("format"), str) else None
-    return Audio(Source(data=standard_base64(value["data"]), media_type=audio_media_type(name)), format=name)
+    return Audio(Source(data=standard_base64(data), media_type=audio_media_type(name)), format=name)
 
 
-def _file(value: Any, cache_control: Any) -> Part:
-    if not isinstance(value, dict):
-        return Opaque("file", value, "openai")
+def _file(value: Any, param: str, cache_control: Any) -> Part:
     filename = value.get("filename") if isinstance(value.get("filename"), str) else None
     data = value.get("file_data")
     if isinstance(data, str) and data:
@@ -103,7 +110,7 @@ def _file(value: Any, cache_control: Any) -> Part:
         return Document(Source(url=value["file_url"]), filename=filename, cache_control=cache_control)
     if isinstance(value.get("file_id"), str):
         return Document(Source(file_id=value["file_id"]), filename=filename, cache_control=cache_control)
-    return Opaque("file", value, "openai")
+    raise InvalidRequest(f"{param} has neither file_data nor file_url nor file_id", param=param)
 
 
 def encode_parts(parts: list[Part]) -> list[Object]:

@@ -199,7 +199,7 @@ class ChatNativeRelay:
             self._old_model = b'"model":' + orjson.dumps(chunk["model"])
         if self._rename and chunk.get("model") != self._context.model:
             chunk = {**chunk, "model": self._context.model}
-        if not choices:
+        if not choices or not isinstance(choices, list):
             return self._without_choices(chunk, frame, chunk is not original, decoded is not None)
         self.meaningful = True
         if not self._head:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from cpa.conversation.parts import Part, Text, Thinking, ToolCall, ToolResult
 from cpa.conversation.request import Conversation, OutputFormat, Reasoning, Sampling, SystemItem, Turn
 from cpa.errors import InvalidRequest
+from cpa.formats import members
 from cpa.formats.openai.content import Object, decode_content
 from cpa.formats.openai.tools import arguments_text, decode_tool_call, decode_tool_choice, decode_tools
 
@@ -144,14 +145,12 @@ class _Messages:
         parts += content
         if isinstance(message.get("refusal"), str) and message["refusal"]:
             parts.append(Text(message["refusal"], refusal=True))
-        calls = message.get("tool_calls")
-        if isinstance(calls, list):
-            parts += [
-                decode_tool_call(raw, at, f"{param}.tool_calls") for at, raw in enumerate(calls) if raw is not None
-            ]
-        legacy = message.get("function_call")
-        if isinstance(legacy, dict) and not calls:
-            parts.append(ToolCall(str(legacy.get("name", "")), arguments_text(legacy.get("arguments"))))
+        calls = members.a_list(message.get("tool_calls"), f"{param}.tool_calls") or []
+        parts += [decode_tool_call(raw, at, f"{param}.tool_calls") for at, raw in enumerate(calls) if raw is not None]
+        legacy = members.an_object(message.get("function_call"), f"{param}.function_call")
+        if legacy and not calls:
+            called = members.name(legacy.get("name"), f"{param}.function_call.name")
+            parts.append(ToolCall(called, arguments_text(legacy.get("arguments"))))
         name = message.get("name")
         self._turns.append(Turn("assistant", parts, name=name if isinstance(name, str) else None))
 
@@ -173,26 +172,32 @@ def decode_reasoning(body: Object) -> Reasoning:
 
 
 def _sampling(body: Object) -> Sampling:
-    stop = body.get("stop")
+    def number(name: str) -> float | int | None:
+        return members.a_number(body.get(name), name)
+
+    def integer(name: str) -> int | None:
+        return members.an_integer(body.get(name), name)
+
     limit = body.get("max_completion_tokens")
     return Sampling(
-        temperature=_number(body, "temperature"),
-        top_p=_number(body, "top_p"),
-        top_k=_integer(body, "top_k"),
-        seed=_integer(body, "seed"),
-        presence_penalty=_number(body, "presence_penalty"),
-        frequency_penalty=_number(body, "frequency_penalty"),
-        n=_integer(body, "n"),
-        stop=[stop] if isinstance(stop, str) and stop else _strings(stop),
-        max_output_tokens=_integer(body, "max_completion_tokens" if limit is not None else "max_tokens"),
+        temperature=number("temperature"),
+        top_p=number("top_p"),
+        top_k=integer("top_k"),
+        seed=integer("seed"),
+        presence_penalty=number("presence_penalty"),
+        frequency_penalty=number("frequency_penalty"),
+        n=integer("n"),
+        stop=members.strings(body.get("stop"), "stop"),
+        max_output_tokens=integer("max_completion_tokens" if limit is not None else "max_tokens"),
         logprobs=_flag(body, "logprobs"),
-        top_logprobs=_integer(body, "top_logprobs"),
+        top_logprobs=integer("top_logprobs"),
         logit_bias=body.get("logit_bias"),
     )
 
 
-def _output_format(raw: Any) -> OutputFormat | None:
-    if not isinstance(raw, dict):
+def _output_format(value: Any) -> OutputFormat | None:
+    raw = members.an_object(value, "response_format")
+    if raw is None:
         return None
     match raw.get("type"):
         case "text":
@@ -209,7 +214,7 @@ def _output_format(raw: Any) -> OutputFormat | None:
                 strict=inner.get("strict") if isinstance(inner.get("strict"), bool) else None,
                 description=inner.get("description") if isinstance(inner.get("description"), str) else None,
             )
-    return None
+    raise InvalidRequest("response_format.type must be text, json_object or json_schema", param="response_format.type")
 
 
 def _image_config(raw: Any) -> dict[str, Any] | None:
@@ -233,21 +238,3 @@ def _text(body: Object, name: str) -> str | None:
 def _flag(body: Object, name: str) -> bool | None:
     value = body.get(name)
     return value if isinstance(value, bool) else None
-
-
-def _number(body: Object, name: str) -> float | int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidRequest(f"{name} must be a number", param=name)
-    return value
-
-
-def _integer(body: Object, name: str) -> int | None:
-    value = _number(body, name)
-    if value is None:
-        return None
-    if value != int(value):
-        raise InvalidRequest(f"{name} must be an integer", param=name)
-    return int(value)

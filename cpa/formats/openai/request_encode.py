@@ -174,7 +174,7 @@ def _write_sampling(body: Object, conversation: Conversation) -> None:
         "n": sampling.n if sampling.n and sampling.n > 1 else None,
         "stop": _stop(sampling.stop),
         "logprobs": sampling.logprobs,
-        "top_logprobs": sampling.top_logprobs,
+        "top_logprobs": sampling.top_logprobs if sampling.logprobs or conversation.format == "openai" else None,
         "logit_bias": sampling.logit_bias,
         "top_k": sampling.top_k if conversation.format.startswith(("gemini", "openai")) else None,
     }

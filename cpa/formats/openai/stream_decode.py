@@ -11,6 +11,7 @@ import orjson
 
 from cpa.conversation import events as ev
 from cpa.conversation.media import source_from_url
+from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import ReplyContext
@@ -126,12 +127,11 @@ class ChatStreamDecoder:
 
     def _start(self, chunk: Object, events: list[ev.Event]) -> None:
         self._started = True
-        created = chunk.get("created")
         events.append(
             ev.Start(
                 id=_text(chunk.get("id")),
                 model=_text(chunk.get("model")),
-                created=int(created) if isinstance(created, int | float) else None,
+                created=natural(chunk.get("created")),
                 service_tier=_text(chunk.get("service_tier")),
                 system_fingerprint=_text(chunk.get("system_fingerprint")),
             )
@@ -271,9 +271,10 @@ class ChatStreamDecoder:
         function = custom or (raw.get("function") if isinstance(raw.get("function"), dict) else {})
         assert isinstance(function, dict)
         call_id, name = _text(raw.get("id")), _text(function.get("name"))
-        call = self._find(choice, raw.get("index"), call_id, name)
+        slot = raw.get("index") if isinstance(raw.get("index"), int | str) else None
+        call = self._find(choice, slot, call_id, name)
         if call is None:
-            call = self._open_call(choice, index, raw, at, call_id, name, custom is not None, events)
+            call = self._open_call(choice, index, slot, at, call_id, name, custom is not None, events)
         else:
             self._learn(call, call_id, name, events)
         choice.last = call
@@ -286,7 +287,7 @@ class ChatStreamDecoder:
         else:
             events.append(ev.ArgumentsDelta(call.key, text))
 
-    def _find(self, choice: _Choice, index: Any, call_id: str | None, name: str | None) -> _Call | None:
+    def _find(self, choice: _Choice, index: int | str | None, call_id: str | None, name: str | None) -> _Call | None:
         """The call a fragment belongs to. Same index and another id is another call; without index the id decides."""
         if index is None:
             if call_id is not None:
@@ -301,7 +302,7 @@ class ChatStreamDecoder:
         self,
         choice: _Choice,
         index: int,
-        raw: Object,
+        slot: int | str | None,
         at: int,
         call_id: str | None,
         name: str | None,
@@ -321,7 +322,6 @@ class ChatStreamDecoder:
         )
         call = _Call(key, call_id, name)
         call.wrapped = bool(identity and identity.wrapped and not custom)
-        slot = raw.get("index")
         if slot is not None and slot not in choice.calls:
             choice.calls[slot] = call
         if call_id is not None:

@@ -115,7 +115,8 @@ class ChunkTidier:
         function = raw.get(member) if isinstance(raw.get(member), dict) else {}
         assert isinstance(function, dict)
         call_id, name = _word(raw.get("id")), _word(function.get("name"))
-        call = choice.last = self._find(choice, raw.get("index"), call_id, name)
+        index = raw.get("index") if isinstance(raw.get("index"), int | str) else None
+        call = choice.last = self._find(choice, index, call_id, name)
         call.custom = call.custom or member == "custom"
         given = function.get("input" if call.custom else "arguments")
         text = "" if given in (None, "") else arguments_text(given)
@@ -136,7 +137,7 @@ class ChunkTidier:
         return {"index": call.index, member: {"input" if call.custom else "arguments": text}} if text else None
 
     @staticmethod
-    def _find(choice: _Choice, index: Any, call_id: str | None, name: str | None) -> _Call:
+    def _find(choice: _Choice, index: int | str | None, call_id: str | None, name: str | None) -> _Call:
         """The call a fragment belongs to: another id on the same index is another call, without index the id tells."""
         call: _Call | None
         if index is None:

@@ -10,6 +10,7 @@ from cpa.conversation.names import NameMap, ToolIdentity, namespaced, numbered
 from cpa.conversation.parts import ToolCall
 from cpa.conversation.request import Conversation, Tool, ToolChoice
 from cpa.errors import InvalidRequest
+from cpa.formats import members
 
 Object = dict[str, Any]
 
@@ -78,13 +79,13 @@ def _decode_tool(raw: Any, index: int) -> Tool:
         custom = _inner(raw, "custom")
         return Tool(
             "custom",
-            str(custom.get("name", "")),
+            members.name(custom.get("name"), f"tools[{index}].custom.name"),
             description=custom.get("description") if isinstance(custom.get("description"), str) else None,
             custom_format=custom.get("format"),
             raw=raw,
             format="openai",
         )
-    name = str(kind) if kind else next(iter(raw), "unknown")
+    name = members.a_string(kind, f"tools[{index}].type") or next(iter(raw), "unknown")
     options = raw.get(name) if isinstance(raw.get(name), dict) else {k: v for k, v in raw.items() if k != "type"}
     return Tool("builtin", _BUILTIN.get(name, name), options=options or {}, raw=raw, format="openai")
 
@@ -99,9 +100,16 @@ def decode_tool_choice(body: Object) -> ToolChoice | None:
             "required": ToolChoice("required"),
             "any": ToolChoice("required"),
         }
+        if raw and raw not in modes:
+            raise InvalidRequest(f"tool_choice {raw[:80]!r} is unknown", param="tool_choice")
         return modes.get(raw)
-    if not isinstance(raw, dict):
+    choice = members.an_object(raw, "tool_choice")
+    if choice is None:
         return None
+    return _named_choice(choice)
+
+
+def _named_choice(raw: Object) -> ToolChoice | None:
     kind = raw.get("type")
     if kind == "allowed_tools":
         allowed = _inner(raw, "allowed_tools")
@@ -183,12 +191,12 @@ def decode_tool_call(raw: Any, index: int, param: str) -> ToolCall:
         raise InvalidRequest(f"{param}[{index}] must be an object", param=f"{param}[{index}]")
     call_id = raw.get("id") if isinstance(raw.get("id"), str) and raw.get("id") else None
     if isinstance(raw.get("custom"), dict):
-        custom = raw["custom"]
-        return ToolCall(str(custom.get("name", "")), str(custom.get("input", "")), call_id, kind="custom")
-    function = raw.get("function") if isinstance(raw.get("function"), dict) else {}
-    assert isinstance(function, dict)
+        custom, at = raw["custom"], f"{param}[{index}].custom"
+        text = members.a_string(custom.get("input"), f"{at}.input") or ""
+        return ToolCall(members.name(custom.get("name"), f"{at}.name"), text, call_id, kind="custom")
+    function = members.an_object(raw.get("function"), f"{param}[{index}].function") or {}
     return ToolCall(
-        str(function.get("name") or ""),
+        members.name(function.get("name"), f"{param}[{index}].function.name"),
         arguments_text(function.get("arguments")),
         call_id,
         signature=_signature(raw, function),

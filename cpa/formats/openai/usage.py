@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
 
 
@@ -64,8 +65,6 @@ def _details(raw: dict[str, Any], name: str, other: str) -> dict[str, Any]:
 def _count(raw: dict[str, Any], *names: str) -> int | None:
     for name in names:
         value = raw.get(name)
-        if type(value) is int:
-            return value
-        if type(value) is float:
-            return int(value)
+        if value is not None and (count := natural(value)) is not None:
+            return count
     return None

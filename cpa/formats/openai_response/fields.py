@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from cpa.errors import InvalidRequest
+from cpa.conversation.numbers import natural
 
 Object = dict[str, Any]
 
@@ -40,32 +40,12 @@ def strings(value: Any) -> list[str] | None:
     return [item for item in value if isinstance(item, str)] or None
 
 
-def number(raw: Object, name: str) -> float | int | None:
-    """A number member. Raises InvalidRequest for another type."""
-    value = raw.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidRequest(f"{name} must be a number", param=name)
-    return value
-
-
-def integer(raw: Object, name: str) -> int | None:
-    """A whole number member. Raises InvalidRequest for another type."""
-    value = number(raw, name)
-    if value is None:
-        return None
-    if value != int(value):
-        raise InvalidRequest(f"{name} must be an integer", param=name)
-    return int(value)
-
-
 def count(raw: Object, *names: str) -> int | None:
     """A token count under the first of ``names`` that has one."""
     for name in names:
-        value = raw.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return int(value)
+        value = natural(raw.get(name))
+        if value is not None:
+            return value
     return None
 
 

@@ -32,6 +32,7 @@ from cpa.conversation.parts import (
 )
 from cpa.conversation.request import SystemItem, Turn
 from cpa.errors import InvalidRequest
+from cpa.formats import members
 from cpa.formats.openai_response.fields import Object, json_text, objects, text
 
 FORMAT = "openai-response"
@@ -86,14 +87,14 @@ class History:
             case "reasoning":
                 self._reasoning(item)
             case "function_call" | "custom_tool_call":
-                self._call(item, kind)
+                self._call(item, kind, param)
             case "function_call_output" | "custom_tool_call_output":
                 self._output(item, kind, param)
             case "additional_tools":
                 tools = item.get("tools")
                 self.tools += tools if isinstance(tools, list) else []
             case _:
-                self._other(item, kind)
+                self._other(item, kind, param)
 
     def _message(self, item: Object, param: str) -> None:
         role = item.get("role", "user")
@@ -152,12 +153,12 @@ class History:
                     part.signature = signature
                     return
 
-    def _call(self, item: Object, kind: str) -> None:
+    def _call(self, item: Object, kind: str, param: str) -> None:
         custom = kind == "custom_tool_call"
         arguments = item.get("input") if custom else item.get("arguments")
         signature, self._carried = self._carried, None
         call = ToolCall(
-            text(item, "name") or "",
+            members.name(item.get("name"), f"{param}.name"),
             ("" if arguments is None else json_text(arguments)) if custom else json_text(arguments),
             text(item, "call_id") or text(item, "id"),
             kind="custom" if custom else "function",
@@ -195,8 +196,8 @@ class History:
         else:
             self.turns.append(Turn("user", [part]))
 
-    def _other(self, item: Object, kind: Any) -> None:
-        name = kind if isinstance(kind, str) else "unknown"
+    def _other(self, item: Object, kind: Any, param: str) -> None:
+        name = members.name(kind, f"{param}.type")
         if name in _SERVER_CALLS:
             self._assistant().parts.append(ServerTool(name, item, FORMAT))
         elif name.endswith("_call"):
@@ -225,20 +226,18 @@ def _part(raw: Any, param: str) -> Part:
         raise InvalidRequest(f"{param} must be an object", param=param)
     kind = raw.get("type", "input_text" if "text" in raw else None)
     if isinstance(kind, str) and kind in _TEXTS:
-        value = raw.get("text")
-        if not isinstance(value, str | None):
-            raise InvalidRequest(f"{param}.text must be a string", param=f"{param}.text")
-        return Text(value or "", cache_control=raw.get("cache_control"))
+        return Text(members.a_string(raw.get("text"), f"{param}.text") or "", cache_control=raw.get("cache_control"))
     match kind:
         case "refusal":
-            return Text(text(raw, "refusal") or text(raw, "text") or "", refusal=True)
+            refused = raw.get("refusal", raw.get("text"))
+            return Text(members.a_string(refused, f"{param}.refusal") or "", refusal=True)
         case "input_image" | "image_url":
             return _image(raw, param)
         case "input_file" | "file":
-            return _file(raw)
+            return _file(raw, param)
         case "input_audio":
-            return _audio(raw)
-    return Opaque(kind if isinstance(kind, str) else "unknown", raw, FORMAT)
+            return _audio(raw, f"{param}.input_audio")
+    return Opaque(members.name(kind, f"{param}.type"), raw, FORMAT)
 
 
 def _image(raw: Object, param: str) -> Part:
@@ -256,7 +255,7 @@ def _image(raw: Object, param: str) -> Part:
     return Image(source, detail=shown)
 
 
-def _file(raw: Object) -> Part:
+def _file(raw: Object, param: str) -> Part:
     inner = raw.get("file")
     holder = inner if isinstance(inner, dict) else raw
     filename = text(holder, "filename")
@@ -268,12 +267,12 @@ def _file(raw: Object) -> Part:
         return Document(Source(url=url), filename=filename)
     if file_id := text(holder, "file_id"):
         return Document(Source(file_id=file_id), filename=filename)
-    return Opaque("input_file", raw, FORMAT)
+    raise InvalidRequest(f"{param} has neither file_data nor file_url nor file_id", param=param)
 
 
-def _audio(raw: Object) -> Part:
-    value = raw.get("input_audio")
-    if not isinstance(value, dict) or not isinstance(value.get("data"), str):
-        return Opaque("input_audio", raw, FORMAT)
+def _audio(raw: Object, param: str) -> Part:
+    inner = members.an_object(raw.get("input_audio"), param)
+    value = raw if inner is None else inner
+    data = members.name(value.get("data"), f"{param}.data")
     name = text(value, "format")
-    return Audio(Source(data=standard_base64(value["data"]), media_type=audio_media_type(name)), format=name)
+    return Audio(Source(data=standard_base64(data), media_type=audio_media_type(name)), format=name)

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import ReplyContext
@@ -103,8 +104,8 @@ class ResponseNativeRelay:
         return self._event(kind, event, frame)
 
     def _event(self, kind: str, event: Object, frame: SseFrame) -> bytes:
-        sequence = event.get("sequence_number")
-        if isinstance(sequence, int):
+        sequence = natural(event.get("sequence_number"))
+        if sequence is not None:
             self._sequence = sequence
         if kind in _FAILED:
             self.error = stream_error(event)
@@ -215,11 +216,8 @@ class ResponseNativeRelay:
     def fail(self, error: ErrorInfo) -> bytes:
         """The in-band error."""
         if self._last_delta:
-            sequence = object_of(orjson.loads(self._last_delta) if _is_json(self._last_delta) else {}).get(
-                "sequence_number"
-            )
-            if isinstance(sequence, int):
-                self._sequence = max(self._sequence, sequence)
+            last = object_of(orjson.loads(self._last_delta) if _is_json(self._last_delta) else {})
+            self._sequence = max(self._sequence, natural(last.get("sequence_number")) or 0)
         if self._context.codex_client:
             output = [item for _, _, item in sorted(self._done, key=lambda entry: entry[:2])]
             payload = failed_event(error, {**self._response, "output": output}, self._sequence + 1)

@@ -7,11 +7,13 @@ from typing import Any
 from cpa.conversation.parts import Text
 from cpa.conversation.request import Conversation, OutputFormat, Reasoning, Sampling, SystemItem
 from cpa.errors import InvalidRequest
-from cpa.formats.openai_response.fields import Object, flag, integer, number, object_of, strings, text
+from cpa.formats import members
+from cpa.formats.openai_response.fields import Object, flag, object_of, strings, text
 from cpa.formats.openai_response.history_decode import FORMAT, History
 from cpa.formats.openai_response.tools import decode_tool_choice, decode_tools
 
 ENCRYPTED = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
 
 _KNOWN = frozenset(
     [
@@ -58,6 +60,8 @@ def decode_request(body: Object, *, model: str, stream: bool) -> Conversation:
     system = _instructions(body.get("instructions")) + history.system
     include = strings(body.get("include"))
     metadata = body.get("metadata")
+    shown = members.an_object(body.get("text"), "text") or {}
+    top = members.an_integer(body.get("top_logprobs"), "top_logprobs")
     return Conversation(
         format=FORMAT,
         model=model,
@@ -68,13 +72,14 @@ def decode_request(body: Object, *, model: str, stream: bool) -> Conversation:
         parallel_tool_calls=flag(body, "parallel_tool_calls"),
         reasoning=decode_reasoning(body),
         sampling=Sampling(
-            temperature=number(body, "temperature"),
-            top_p=number(body, "top_p"),
-            max_output_tokens=integer(body, "max_output_tokens"),
-            top_logprobs=integer(body, "top_logprobs"),
+            temperature=members.a_number(body.get("temperature"), "temperature"),
+            top_p=members.a_number(body.get("top_p"), "top_p"),
+            max_output_tokens=members.an_integer(body.get("max_output_tokens"), "max_output_tokens"),
+            logprobs=True if (top or 0) > 0 or _LOGPROBS in (include or ()) else None,
+            top_logprobs=top,
         ),
-        output_format=_output_format(object_of(body.get("text")).get("format")),
-        verbosity=text(object_of(body.get("text")), "verbosity"),
+        output_format=_output_format(shown.get("format")),
+        verbosity=text(shown, "verbosity"),
         stream=stream,
         prompt_cache_key=text(body, "prompt_cache_key"),
         prompt_cache_retention=text(body, "prompt_cache_retention"),
@@ -121,8 +126,9 @@ def _instructions(value: Any) -> list[SystemItem]:
     raise InvalidRequest("instructions must be a string", param="instructions")
 
 
-def _output_format(raw: Any) -> OutputFormat | None:
-    if not isinstance(raw, dict):
+def _output_format(value: Any) -> OutputFormat | None:
+    raw = members.an_object(value, "text.format")
+    if raw is None:
         return None
     match raw.get("type"):
         case "text":
@@ -138,4 +144,4 @@ def _output_format(raw: Any) -> OutputFormat | None:
                 strict=flag(object_of(inner), "strict"),
                 description=text(object_of(inner), "description"),
             )
-    return None
+    raise InvalidRequest("text.format.type must be text, json_object or json_schema", param="text.format.type")

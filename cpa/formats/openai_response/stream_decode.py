@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from cpa.conversation import events as ev
+from cpa.conversation.numbers import natural
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai_response.errors import cut_off, reply_failure, stream_error
@@ -102,12 +103,11 @@ class ResponseStreamDecoder:
 
     def _start(self, response: Object, out: list[ev.Event]) -> None:
         self._started = True
-        created = response.get("created_at")
         out.append(
             ev.Start(
                 id=text(response, "id"),
                 model=text(response, "model"),
-                created=int(created) if isinstance(created, int | float) and not isinstance(created, bool) else None,
+                created=natural(response.get("created_at")),
                 service_tier=text(response, "service_tier"),
             )
         )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from cpa.conversation.names import NameMap, ToolIdentity, namespaced, numbered, shorten
 from cpa.conversation.request import Conversation, Tool, ToolChoice
 from cpa.errors import InvalidRequest
+from cpa.formats import members
 from cpa.formats.codec import Target
 from cpa.formats.openai_response.fields import Object, flag, object_of, objects, strings, text
 
@@ -52,7 +53,7 @@ def _decode_tool(raw: Object, param: str, namespace: str | None) -> Tool:
     if kind in ("function", "custom"):
         inner = raw.get(kind)
         return _decode_named(raw, inner if isinstance(inner, dict) else raw, kind, param, namespace)
-    name = kind if isinstance(kind, str) and kind else "unknown"
+    name = members.name(kind, f"{param}.type")
     options = {key: value for key, value in raw.items() if key != "type"}
     if name == "web_search" or name in WEB_SEARCH_ALIASES:
         name = "web_search"
@@ -80,7 +81,7 @@ def _decode_named(raw: Object, inner: Object, kind: Any, param: str, namespace: 
 
 
 def decode_tool_choice(raw: Any) -> ToolChoice | None:
-    """``tool_choice``; what cannot be read counts as absent."""
+    """``tool_choice``. Raises InvalidRequest."""
     if isinstance(raw, str):
         modes: dict[str, ToolChoice] = {
             "auto": ToolChoice("auto"),
@@ -88,8 +89,10 @@ def decode_tool_choice(raw: Any) -> ToolChoice | None:
             "required": ToolChoice("required"),
             "any": ToolChoice("required"),
         }
+        if raw and raw not in modes:
+            raise InvalidRequest(f"tool_choice {raw[:80]!r} is unknown", param="tool_choice")
         return modes.get(raw)
-    if not isinstance(raw, dict):
+    if members.an_object(raw, "tool_choice") is None:
         return None
     kind = raw.get("type")
     if kind == "allowed_tools":
@@ -242,9 +245,11 @@ def encode_tool_choice(
     if choice.mode in ("auto", "none", "required"):
         return choice.mode
     # A function may have the name of a builtin; then the function is meant.
-    kinds = {tool.get("name", tool.get("type")): tool.get("type") for tool in sorted(sent, key=lambda t: "name" in t)}
+    kinds = {
+        text(tool, "name") or text(tool, "type"): tool.get("type") for tool in sorted(sent, key=lambda t: "name" in t)
+    }
     for tool in sent:
-        kinds.update({child.get("name"): child.get("type") for child in objects(tool.get("tools"))})
+        kinds.update({text(child, "name"): child.get("type") for child in objects(tool.get("tools"))})
     wanted = [encoded for name in choice.names if (encoded := _choice(name, kinds, names))]
     if choice.mode == "named":
         return wanted[0] if wanted else None

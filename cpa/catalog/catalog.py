@@ -29,12 +29,16 @@ class _Given(Struct, frozen=True, gc=False):
     standing: tuple[int, ...]
 
 
+def _upstream(model: Model) -> tuple[str, str | None]:
+    return model.upstream or model.id, model.suffix
+
+
 def _pools(models: Iterable[Model]) -> dict[str, list[Model]]:
     """Models by name; a repeated name is a pool of different upstream models."""
     pools: dict[str, list[Model]] = {}
     for model in models:
         pool = pools.setdefault(model.id, [])
-        if all((known.upstream or known.id) != (model.upstream or model.id) for known in pool):
+        if all(_upstream(known) != _upstream(model) for known in pool):
             pool.append(model)
     return pools
 
@@ -99,6 +103,11 @@ class Catalog:
     def offers(self, name: str) -> dict[str, Offer]:
         """Offers of a model name by account id (read only); empty when nobody has it."""
         return self._by_name.get(name, {})
+
+    def spelled(self, name: str) -> str | None:
+        """A name that is this one but for upper and lower case; None when nobody offers one."""
+        wanted = name.lower()
+        return next((known for known in self._by_name if known.lower() == wanted), None)
 
     def version(self, name: str) -> object:
         """An object that is another one after every change of the name's offers."""

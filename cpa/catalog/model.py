@@ -33,6 +33,8 @@ class Model(Struct, kw_only=True):
     supported_parameters: tuple[str, ...] = ()
     image_only: bool = False
     """Answers only on the images routes."""
+    suffix: str | None = None
+    """Reasoning suffix that the upstream's name was given with, which wins over the request's."""
     force_mapping: bool = False
     stand_in: bool = False
     """Asked only when the account's other models of the same ``id`` cannot be used."""

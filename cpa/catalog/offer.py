@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cpa.catalog.model import Model
+from cpa.conversation.effort import split_reasoning
 
 
 class ModelAlias(Struct, frozen=True):
@@ -73,7 +74,7 @@ def with_aliases(models: Sequence[Model], aliases: Sequence[ModelAlias]) -> list
         return list(models)
     by_name: dict[str, list[ModelAlias]] = {}
     for entry in aliases:
-        by_name.setdefault(entry.name.lower(), []).append(entry)
+        by_name.setdefault(split_reasoning(entry.name)[0].lower(), []).append(entry)
     taken = {model.id.lower() for model in models if _stays(by_name.get(model.id.lower(), ()))}
     offered: list[Model] = []
     for model in models:
@@ -100,6 +101,7 @@ def _renamed(model: Model, entry: ModelAlias) -> Model:
         model,
         id=entry.alias,
         upstream=model.upstream or model.id,
+        suffix=split_reasoning(entry.name)[1] or model.suffix,
         display_name=entry.display_name or model.display_name,
         force_mapping=entry.force_mapping or model.force_mapping,
     )

@@ -74,6 +74,12 @@ def split_suffix(model: str) -> tuple[str, str | None]:
     return (base, content[:-1]) if bracket and base else (model, None)
 
 
+def split_reasoning(model: str) -> tuple[str, str | None]:
+    """Like ``split_suffix``, but what asks for no reasoning is a part of the name."""
+    base, suffix = split_suffix(model)
+    return (base, suffix) if suffix is not None and parse_suffix(suffix) is not None else (model, None)
+
+
 def parse_suffix(text: str) -> Reasoning | None:
     """The reasoning a suffix asks for: ``none``, ``auto``, a level or a number of tokens; None for anything else."""
     word = text.lower()

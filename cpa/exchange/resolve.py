@@ -28,13 +28,21 @@ class Resolution(Struct, frozen=True):
 
 
 def resolve_model(catalog: Catalog, requested: str) -> Resolution:
-    """Look a model name up. Raises ApiError 404 ``model_not_found`` when nobody offers it."""
+    """Look a model name up, in any case when nobody offers it as it is written.
+
+    Raises ApiError 404 ``model_not_found`` when nobody offers it.
+    """
     requested = _replace_auto(catalog, requested)
     base, suffix = split_suffix(requested)
     if offers := catalog.offers(base):
         return Resolution(requested, base, parse_suffix(suffix) if suffix is not None else None, offers)
     if suffix is not None and (offers := catalog.offers(requested)):
         return Resolution(requested, requested, None, offers)
+    for name, effort in ((base, suffix), (requested, None)):
+        if (known := catalog.spelled(name)) is not None:
+            return Resolution(
+                requested, known, parse_suffix(effort) if effort is not None else None, catalog.offers(known)
+            )
     raise ApiError(unknown_model(requested))
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from cpa.accounts.account import Account
 from cpa.catalog.model import Model
 from cpa.config import Config
-from cpa.conversation.effort import ResolvedReasoning, resolve
+from cpa.conversation.effort import ResolvedReasoning, parse_suffix, resolve
 from cpa.conversation.names import NameMap
 from cpa.conversation.request import Conversation, Reasoning
 from cpa.exchange.call import Call
@@ -56,10 +56,12 @@ class Shaper:
         self._client = formats[call.format]
         self._conversation: Conversation | None = None
         self._reasoning: Reasoning | None = None
+        self._suffix = resolution.suffix
 
     def shape(self, provider: Provider, account: Account, model: Model) -> Shaped:
         """The request for one account and model. Raises InvalidRequest when it cannot be expressed."""
         call = self._call
+        self._suffix = parse_suffix(model.suffix) if model.suffix else self._resolution.suffix
         upstream = self._formats[provider.format_for(account, call.operation, call.format)]
         target = Target(
             model=model.upstream or model.id,
@@ -129,7 +131,7 @@ class Shaper:
             self._reasoning = self._client.read_reasoning(self._body)
         return resolve(
             self._reasoning,
-            self._resolution.suffix,
+            self._suffix,
             target.limits,
             client_format=self._call.format,
             upstream_format=target.format,

@@ -16,6 +16,7 @@ from cpa.accounts.quota import QuotaWindow
 from cpa.accounts.refresh import refresh_due, refresh_token_of
 from cpa.catalog.model import Model
 from cpa.config import Config
+from cpa.conversation.effort import split_reasoning
 from cpa.conversation.request import Conversation
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import JsonObject, Operation
@@ -113,10 +114,12 @@ class Provider:
 
     def configured_model(self, mapping: Any, builtin: BuiltinModels) -> Model:
         """A model listed in the configuration, with the limits of the built-in model of that name if there is one."""
-        known = next((model for model in builtin(self.channel or self.name) if model.id == mapping.name), None)
+        name, suffix = split_reasoning(mapping.name)
+        known = next((model for model in builtin(self.channel or self.name) if model.id == name), None)
         return Model(
             id=mapping.alias or mapping.name,
-            upstream=mapping.name,
+            upstream=name,
+            suffix=suffix,
             display_name=mapping.display_name or (known.display_name if known else "") or mapping.name,
             owned_by=self.owned_by or self.name,
             type=self.model_type or self.name,

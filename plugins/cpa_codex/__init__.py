@@ -107,9 +107,9 @@ class CodexProvider(Provider):
         return PLAN_CHANNELS.get(str(account.settings.get("plan_type") or "").lower(), self.channel)
 
     def models(self, account: Account, builtin: BuiltinModels) -> Iterable[Model]:
-        """What the entry lists, or the newest plan's models; the image models come with every account."""
+        """What the entry lists, or the plan's models; image models come with every plan but the free one."""
         yield from super().models(account, builtin)
-        if not account.models:
+        if not account.models and account.settings.get("plan_type") != "free":
             yield from builtin("codex-builtin")
 
     def supports(self, operation: Operation, account: Account) -> bool:

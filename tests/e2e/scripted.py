@@ -14,7 +14,8 @@ from aiohttp import web
 class Script:
     """How one key is answered: ``status`` other than 200 is an error.
 
-    ``cut`` breaks the stream after a first delta, ``late`` is the code of an error told in it then.
+    ``cut`` breaks the stream after a first delta, ``late`` is the code of an error told in it then, ``text`` is a body
+    sent instead of everything else.
     """
 
     status: int = 200
@@ -23,10 +24,11 @@ class Script:
     kind: str = "scripted"
     cut: bool = False
     late: int = 0
+    text: str | None = None
 
 
 class ScriptedUpstream:
-    """``scripts`` by key, of several the first is used up; ``asked`` lists the keys in the order they came.
+    """``scripts`` by key or ``key:model``, of several the first is used up; ``asked`` lists the keys as they came.
 
     ``hold`` pauses streams half way.
     """
@@ -44,13 +46,16 @@ class ScriptedUpstream:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         key = request.headers["Authorization"].removeprefix("Bearer ")
-        script = self.scripts.get(key, Script())
+        body = await request.json()
+        script = self.scripts.get(f"{key}:{body['model']}") or self.scripts.get(key, Script())
         if isinstance(script, list):
             script = script.pop(0) if script else Script()
-        body = await request.json()
         self.asked.append(key)
         self.bodies.append(body)
         await asyncio.sleep(self.delay)
+        if script.text is not None:
+            kind = "text/event-stream" if body.get("stream") and script.status == 200 else "text/plain"
+            return web.Response(text=script.text, status=script.status, headers=script.headers, content_type=kind)
         if script.status != 200:
             error = {"error": {"message": script.message, "type": script.kind, "code": "scripted"}}
             return web.json_response(error, status=script.status, headers=script.headers)

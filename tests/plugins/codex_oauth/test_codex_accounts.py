@@ -54,6 +54,9 @@ def test_a_free_login_offers_what_is_free() -> None:
     names = {model.id for model in CodexProvider().models(free, builtin_models)}
     assert "gpt-5.3-codex-spark" not in names
     assert "gpt-5.5" in names
+    assert "gpt-image-2" not in names
+    paid = {model.id for model in CodexProvider().models(account(), builtin_models)}
+    assert "gpt-image-2" in paid
 
 
 def test_a_login_is_refreshed_five_days_before_its_token_ends() -> None:

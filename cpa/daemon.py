@@ -27,6 +27,7 @@ from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.call import Call
 from cpa.exchange.collectors import Collectors
 from cpa.exchange.exchange import Exchange
+from cpa.exchange.histories import Histories
 from cpa.exchange.limits import ClientLimits
 from cpa.exchange.limits_file import LimitsFile
 from cpa.exchange.login_sessions import LoginSessions
@@ -134,6 +135,7 @@ class Daemon:
         )
         self.metrics = Metrics(self._metric_sources, self._cost)
         self._services: Services | None = None
+        self.histories = Histories(self.usage, self.secrets, lambda: store.current, get_logger("cpa.histories"))
         self._resp = RespServer(self.gate, self.usage_queue, lambda: store.current, self.log)
         self._notifier = Notifier(environ)
         self._listener: Listener | None = None
@@ -236,6 +238,7 @@ class Daemon:
         await self._limits_file.save()
         await self.cooldowns.save(wanted=self.store.current.save_cooldown_status)
         await self.renewals.stop()
+        await asyncio.to_thread(self.histories.close)
         await asyncio.to_thread(self.usage.close)
         await self.client.close()
         self.log.info("stopped")
@@ -256,6 +259,7 @@ class Daemon:
             log=get_logger("cpa.server"),
             authenticate_hook=self.plugins.hook("cpa_authenticate"),
             add_routes=self._add_routes,
+            histories=self.histories,
         )
         return create_app(services)
 

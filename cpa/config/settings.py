@@ -109,6 +109,9 @@ class Config(Section):
     logs_max_total_size_mb: Natural = 0
     error_logs_max_files: Annotated[int, BeforeValidator(_ten_if_negative)] = 10
     request_log: bool = False
+    request_log_errors: bool = True
+    request_history_retention_days: Natural = 7
+    request_history_max_size_mb: Natural = 512
     usage_statistics_enabled: bool = False
     usage_database_path: str = "./data/usage.sqlite"
     usage_event_retention_days: Natural = 0

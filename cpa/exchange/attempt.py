@@ -20,7 +20,8 @@ from cpa.exchange.collect import Failed, collect, parse_body
 from cpa.exchange.exposure import without_secret
 from cpa.exchange.headers import passed_headers
 from cpa.exchange.quota_events import WatchedResponse
-from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
+from cpa.exchange.record import AttemptRecord, ExchangeLog
+from cpa.exchange.recorder import CLIENT_GONE
 from cpa.exchange.relay import PassingRelay, Relay, TranslatingRelay
 from cpa.exchange.shape import Shaped
 from cpa.exchange.transport import plain, read_error, send
@@ -115,7 +116,9 @@ class Attempt:
                 response.close()
 
     def _watched(self, response: UpstreamResponse) -> UpstreamResponse:
-        """The response; one whose events may tell of the account's quota is looked through on its way."""
+        """The response, noted for the history; looked through when its events may tell of the account's quota."""
+        if self._call.recorder is not None and self._record.note is not None:
+            response = self._call.recorder.answered(self._record.note, response)
         if mark := self._provider.quota_event:
             return WatchedResponse(response, mark, self._note_quota_event)
         return response

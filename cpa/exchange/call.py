@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from msgspec import Struct, field
 
+from cpa.exchange.recorder import Recorder
 from cpa.formats.codec import JsonObject, Operation
 from cpa.plugins.values import ClientIdentity
 
@@ -35,6 +36,8 @@ class Call(Struct, kw_only=True):
     """``json`` for a Gemini JSON-array stream, ``completions`` for the legacy completions route."""
     account_id: str = ""
     """The only account that may serve it; empty for any."""
+    recorder: Recorder | None = None
+    """Notes the exchange for its history; None when none is wanted."""
 
 
 class Answer(Struct, kw_only=True):

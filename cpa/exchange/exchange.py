@@ -28,7 +28,8 @@ from cpa.exchange.leases import LeasedStream
 from cpa.exchange.limits import ClientLimits
 from cpa.exchange.model_routes import ModelRoutes, RouteTarget
 from cpa.exchange.observers import Observers
-from cpa.exchange.record import CLIENT_GONE, AttemptRecord, ExchangeLog
+from cpa.exchange.record import AttemptRecord, ExchangeLog
+from cpa.exchange.recorder import CLIENT_GONE
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.resolve import Resolution, resolve_model
 from cpa.exchange.shape import Shaped, Shaper
@@ -256,6 +257,7 @@ class Exchange:
             log.watch,
             log.ticket,
             log.trail,
+            call.recorder.attempt(shaped, log.attempts) if call.recorder is not None else None,
         )
         attempt = Attempt(
             client=self._client,
@@ -291,6 +293,8 @@ class Exchange:
             changed = edit(request=request, body=body)
             if changed is not None:
                 body = changed
+        if call.recorder is not None and body is not call.body:
+            call.recorder.edited = body
         return body
 
     def _reply_editor(self, request: ClientRequest) -> Callable[[JsonObject], JsonObject] | None:

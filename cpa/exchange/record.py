@@ -12,9 +12,8 @@ from cpa.errors import ErrorInfo
 from cpa.exchange.call import Call
 from cpa.exchange.limits import Ticket
 from cpa.exchange.observers import Observers, Watch
+from cpa.exchange.recorder import AttemptNote
 from cpa.exchange.usage_trail import UsageTrail
-
-CLIENT_GONE = 499
 
 
 class AttemptRecord:
@@ -30,11 +29,14 @@ class AttemptRecord:
         watch: Watch | None = None,
         ticket: Ticket | None = None,
         trail: UsageTrail | None = None,
+        note: AttemptNote | None = None,
     ) -> None:
         self._call = call
         self._ticket = ticket
         self._trail = trail
         self._watch = watch
+        self.note = note
+        """Set when a history is kept."""
         self._begun = time.monotonic()
         self._done = False
         self.account = account
@@ -68,6 +70,8 @@ class AttemptRecord:
                 account=self.account.label or self.account.id,
             )
         duration = time.monotonic() - self._begun
+        if self.note is not None:
+            self.note.close(status, error, self.time_to_first_token, self.usage)
         if self._trail is not None:
             self._trail.attempt(self, duration, error)
         if self._watch is not None:

@@ -60,6 +60,11 @@ class Secrets:
         self.tokens = TokenWords()
         """Tokens of logins, of which there may be thousands."""
 
+    @property
+    def values(self) -> frozenset[str]:
+        """The values as they were set."""
+        return self._values
+
     def replace(self, values: Iterable[str]) -> None:
         """Set all secret values; very short ones are left out, they would mask ordinary words."""
         kept = frozenset(value for value in values if len(value) >= SHORTEST)

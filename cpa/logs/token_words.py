@@ -16,23 +16,31 @@ class TokenWords:
 
     def __init__(self) -> None:
         self._words: dict[str, int] = {}
+        self.version = 0
+        """Another one for other words."""
 
     def __len__(self) -> int:
         return len(self._words)
 
     def add(self, tokens: Iterable[str]) -> None:
         """These are secret from now on; a token may be added several times."""
+        self.version += 1
         for word in _words(tokens):
             self._words[word] = self._words.get(word, 0) + 1
 
     def remove(self, tokens: Iterable[str]) -> None:
         """Take back one ``add``."""
+        self.version += 1
         for word in _words(tokens):
             left = self._words.get(word, 0) - 1
             if left > 0:
                 self._words[word] = left
             else:
                 self._words.pop(word, None)
+
+    def words(self) -> list[str]:
+        """All of them; may be asked for in another thread."""
+        return list(self._words)
 
     def found(self, text: str) -> bool:
         """Whether a token stands in the text."""

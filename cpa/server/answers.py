@@ -13,6 +13,7 @@ from aiohttp import web
 from cpa.errors import ErrorInfo
 from cpa.exchange.call import Answer
 from cpa.formats.codec import Codec
+from cpa.server.bodies import RECORDER
 from cpa.server.whole import WholeAnswer, whole_answer
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -36,6 +37,9 @@ async def send_answer(request: web.Request, answer: Answer, keepalive_seconds: f
     """Send a whole answer or a stream. A client that went away cancels the stream."""
     if answer.stream is None:
         return whole_answer(request, answer)
+    recorder = request.get(RECORDER)
+    if recorder is not None and recorder.whole:
+        answer.stream = recorder.sending(answer.stream)
     response = web.StreamResponse(
         status=answer.status, headers={**answer.headers, **STREAM_HEADERS, "Content-Type": answer.content_type}
     )
@@ -120,6 +124,8 @@ async def with_newlines(
     if response is None:
         return answer
     if isinstance(answer, web.Response | WholeAnswer) and isinstance(answer.body, bytes):
+        if (recorder := request.get(RECORDER)) is not None:
+            recorder.answer(answer.body)
         await response.write(answer.body)
     await response.write_eof()
     return response

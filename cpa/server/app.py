@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import time
@@ -10,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from cpa.config import Config
+from cpa.exchange.recorder import CLIENT_GONE, Recorder
+from cpa.server.bodies import RECORDER
 from cpa.server.clients import Doorkeeper, host_allowed
 from cpa.server.headers import MANAGEMENT, allowed_origin, common_headers
 from cpa.server.keys import CONFIG, REQUEST_ID
@@ -46,13 +49,20 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
     services = request.app[SERVICES]
     config = request[CONFIG] = services.config()
     request[REQUEST_ID] = _request_id(request)
+    recorder = _recorder(request, config, services)
     begun = time.monotonic()
-    status = 500
+    status, response = 500, None
     try:
         response = await _answer(request, handler, config)
         status = response.status
         return response
+    except (asyncio.CancelledError, ConnectionError):
+        status = CLIENT_GONE
+        raise
     finally:
+        if recorder is not None and services.histories is not None:
+            recorder.finish(status, response)
+            services.histories.end(recorder)
         if services.count_answer is not None:
             services.count_answer(_route(request), status)
         if not request.get(EXCHANGED):
@@ -64,6 +74,18 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
                 status=status,
                 duration_ms=round((time.monotonic() - begun) * 1000),
             )
+
+
+def _recorder(request: web.Request, config: Config, services: Services) -> Recorder | None:
+    """What notes the request for its history, None when none is kept."""
+    if services.histories is None:
+        return None
+    recorder = services.histories.begin(
+        config, request[REQUEST_ID], request.method, request.path, request.path_qs, request.headers
+    )
+    if recorder is not None:
+        request[RECORDER] = recorder
+    return recorder
 
 
 def _route(request: web.Request) -> str:

@@ -15,6 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from cpa.errors import ApiError, ErrorInfo, InvalidRequest
+from cpa.exchange.recorder import Recorder
 from cpa.formats.codec import JsonObject
 
 if sys.version_info >= (3, 14):
@@ -23,12 +24,16 @@ else:
     from backports import zstd
 
 PARSE_OFF_LOOP = 4 * 1024 * 1024
+RECORDER: web.RequestKey[Recorder] = web.RequestKey("recorder", Recorder)
+"""What notes the request for its history; absent when none is kept."""
 CODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity")
 
 
 async def read_json(request: web.Request, limit: int) -> tuple[JsonObject, bytes]:
     """The JSON object in a body and its decoded bytes. Raises ApiError 400, 413, 415."""
     content = await read_body(request, limit)
+    if (recorder := request.get(RECORDER)) is not None:
+        recorder.received(content)
     try:
         if len(content) > PARSE_OFF_LOOP:
             body = await asyncio.to_thread(orjson.loads, content)

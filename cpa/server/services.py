@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -11,6 +11,7 @@ from msgspec import Struct
 from cpa.catalog.model import Model
 from cpa.config import Config
 from cpa.exchange.call import Answer, Call
+from cpa.exchange.recorder import Recorder
 from cpa.formats.registry import FormatRegistry
 
 
@@ -31,6 +32,18 @@ class Lists(Protocol):
         """One of them."""
 
 
+class Histories(Protocol):
+    """Request histories."""
+
+    def begin(
+        self, config: Config, request_id: str, method: str, path: str, url: str, headers: Mapping[str, str]
+    ) -> Recorder | None:
+        """What notes a request that begins; None when no history is wanted of it."""
+
+    def end(self, recorder: Recorder) -> None:
+        """The request is over."""
+
+
 class Services(Struct):
     """Handed to the application once."""
 
@@ -45,6 +58,8 @@ class Services(Struct):
     """Lets plugins add client routes."""
     count_answer: Callable[[str, int], None] | None = None
     """Told the route and the status of every HTTP request; None while nobody counts."""
+    histories: Histories | None = None
+    """Keeps request histories."""
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
 
 from cpa.exchange.call import Answer
 from cpa.server.headers import common_headers
@@ -52,6 +53,12 @@ class WholeAnswer(web.StreamResponse):
     def keep_alive(self) -> bool | None:
         """Whether the connection stays open."""
         return self._kept
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """What is sent, for those who look at it afterwards."""
+        lines = (line.partition(": ") for line in self._head.decode("utf-8", "surrogateescape").split("\r\n")[1:])
+        return CIMultiDict((name, value) for name, _, value in lines)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write everything."""

@@ -12,7 +12,7 @@ from cpa.errors import CpaError
 from cpa.usage import tables
 from cpa.usage.event import parse_timestamp
 
-VERSION = 102
+VERSION = 103
 """``PRAGMA user_version`` of a database of this cpa."""
 LAST_FOREIGN = 4
 """The newest version of CLIProxyAPI's own numbering that is understood."""
@@ -146,6 +146,7 @@ def _upgrade(connection: sqlite3.Connection) -> None:
         _run(connection, script)
     _add_columns(connection, "usage_events", tables.EVENT_COLUMNS)
     _add_columns(connection, "usage_rollups", tables.ROLLUP_COLUMNS)
+    _add_columns(connection, "request_histories", tables.HISTORY_COLUMNS)
     _run(connection, tables.COARSE_ROLLUPS)
     _run(connection, tables.DROPPED_INDEXES)
     _fill_columns(connection)

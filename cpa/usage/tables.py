@@ -83,6 +83,8 @@ EVENT_COLUMNS = {
     "user_agent": "TEXT NOT NULL DEFAULT ''",
 }
 """What every version after the first added."""
+HISTORY_COLUMNS = {"detail": "TEXT NOT NULL DEFAULT ''"}
+"""What is known of a history besides its text, as JSON; empty for those that CLIProxyAPI wrote."""
 ROLLUP_COLUMNS = dict.fromkeys(OWN_SUMS, "INTEGER NOT NULL DEFAULT 0")
 INDEXES = """
 CREATE INDEX IF NOT EXISTS idx_usage_events_ts ON usage_events (ts_ms);

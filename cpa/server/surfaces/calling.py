@@ -13,7 +13,7 @@ from cpa.exchange.call import Answer, Call
 from cpa.formats.codec import Codec, JsonObject, Operation
 from cpa.plugins.values import ClientIdentity
 from cpa.server.answers import error_response, send_answer, with_newlines
-from cpa.server.bodies import model_of, read_json, wants_stream
+from cpa.server.bodies import RECORDER, model_of, read_json, wants_stream
 from cpa.server.clients import Doorkeeper
 from cpa.server.keys import CONFIG, REQUEST_ID
 from cpa.server.services import SERVICES, Services
@@ -79,7 +79,8 @@ def make_call(
     alt: str = "",
 ) -> Call:
     """The call for a request."""
-    return Call(
+    recorder = request.get(RECORDER)
+    call = Call(
         format=format_name,
         operation=operation,
         model=model,
@@ -93,7 +94,11 @@ def make_call(
         client=client,
         request_id=request[REQUEST_ID],
         alt=alt,
+        recorder=recorder,
     )
+    if recorder is not None:
+        recorder.call = call
+    return call
 
 
 async def run_call(request: web.Request, call: Call) -> Answer:

@@ -1,0 +1,188 @@
+"""Take secrets out of request histories: by the names of headers, parameters and members, by shape and by value.
+
+Works on bytes, with RE2: the time it takes grows with the text only, and other threads run meanwhile.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from cpa.logs.redaction import MASK, SHORTEST, Secrets
+
+_HEADER_WORDS = ("api-key", "apikey", "token", "secret", "cookie", "password")
+_QUERY_WORDS = ("api-key", "apikey", "api_key", "token", "secret", "password")
+_MEMBERS = (
+    r"[\w-]*api[-_]?key|[\w-]*access[-_]?token|[\w-]*refresh[-_]?token|id[-_]?token|[\w-]*client[-_]?secret|"
+    r"secret[-_]?key|private[-_]?key|[\w-]*password|[\w-]*authorization|auth[-_]?token"
+)
+_SHAPES = (
+    r"\bsk-[\w-]{8,}",
+    r"\bAIza[\w-]{20,}",
+    r"\bya29\.[\w.-]{10,}",
+    r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\w+/=\\\s-]*",
+)
+_NAMED = (
+    r'((?i:"(?:' + _MEMBERS + r')\\*"\s*:\s*\\*"))(?:[^"\\]|\\[^"])+',
+    r"(\b(?i:bearer|basic)\s+)[\w\-.~+/=]{6,}",
+    r"((?i:[?&](?:key|auth_token|api[-_]?key|token|secret|access_token|client_secret|refresh_token)=))"
+    r"[^&\s\"'\\]+",
+)
+_WORD = r"[\w~-][\w.~-]{14,}[\w~-]"
+TELLING = 32
+"""Characters by which the token of a login is recognised."""
+MOST_LITERALS = 16 * 1024
+"""Characters of tokens that are looked for wherever they stand; with more, they are found where they stand as words."""
+_LONGEST_SECRET = 4096
+_LAST_WORD = re.compile(rb"[\w.~+/=%-]*\Z")
+_FIRST_WORD = re.compile(rb"[\w.~+/=%-]*")
+
+
+def mask_value(value: str) -> str:
+    """The ends of a secret, enough to tell it from another: four characters of each, fewer of a short one."""
+    if len(value) > 8:
+        return f"{value[:4]}...{value[-4:]}"
+    if len(value) > 4:
+        return f"{value[:2]}...{value[-2:]}"
+    return f"{value[:1]}...{value[-1:]}" if len(value) > 2 else "**"
+
+
+def mask_header(name: str, value: str) -> str | None:
+    """The masked value of a header that holds a secret by its name; None for any other."""
+    lower = name.lower()
+    if "authorization" in lower:
+        scheme, space, rest = value.partition(" ")
+        return f"{scheme} {mask_value(rest.strip())}" if space and rest.strip() else mask_value(value)
+    return mask_value(value) if any(word in lower for word in _HEADER_WORDS) else None
+
+
+def mask_query(url: str) -> str:
+    """The URL with the values of its secret parameters masked; the rest stays as it is written."""
+    path, question, query = url.partition("?")
+    if not question:
+        return url
+    return path + question + "&".join(_masked_parameter(pair) for pair in query.split("&"))
+
+
+def _masked_parameter(pair: str) -> str:
+    name, equals, value = pair.partition("=")
+    plain = name.lower().removesuffix("[]").removesuffix("%5b%5d")
+    secret = plain == "key" or any(word in plain for word in _QUERY_WORDS)
+    return f"{name}={mask_value(value)}" if equals and value and secret else pair
+
+
+def variants(secret: str) -> set[str]:
+    """How a secret may be written: as it is, percent-encoded, escaped in JSON, inside of Base64."""
+    found = {secret, quote(secret, safe=""), quote_plus(secret), secret.replace("/", "\\/")}
+    if len(secret) >= 8:
+        content = secret.encode("utf-8", "surrogateescape")
+        for before in range(3):
+            encoded = base64.b64encode(b"\0" * before + content).decode()
+            begin, end = (0, 2, 3)[before], len(content) + before
+            found.add(encoded[begin + (before > 0) : end * 8 // 6])
+    return found
+
+
+class Masker:
+    """Masks texts; knows the secret values in use. Used by one thread at a time."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._built_of: tuple[object, ...] = ()
+        self._body: Any = None
+        self._plain: Any = None
+        self._words: Any = None
+        self._known: frozenset[bytes] = frozenset()
+
+    def body(self, content: bytes) -> bytes:
+        """A body without secrets."""
+        self._build()
+        return self._without_words(self._body.sub(_replace, content) if self._body.search(content) else content)
+
+    def text(self, text: str) -> str:
+        """A line without secret values; what is masked by its name already stays readable."""
+        self._build()
+        content = text.encode("utf-8", "surrogateescape")
+        return self._without_words(self._plain.sub(MASK.encode(), content)).decode("utf-8", "replace")
+
+    def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Headers with the values of those masked that hold secrets."""
+        shown = []
+        for name, value in headers:
+            masked = mask_header(name, value)
+            shown.append((name, masked if masked is not None else value))
+        values = self.text("\n".join(value.replace("\n", " ").replace("\r", " ") for _, value in shown)).split("\n")
+        return [(name, value) for (name, _), value in zip(shown, values, strict=True)]
+
+    def _without_words(self, content: bytes) -> bytes:
+        known = self._known
+        if not known:
+            return content
+        found = {word for word in self._words.findall(content) if word in known}
+        for word in found:
+            content = content.replace(word, MASK.encode())
+        return content
+
+    def _build(self) -> None:
+        """Follow the secrets that are in use now."""
+        values, tokens = self._secrets.values, self._secrets.tokens
+        built_of = (values, tokens.version)
+        if self._built_of and self._built_of[0] is values and self._built_of[1] == built_of[1]:
+            return
+        self._built_of = built_of
+        literals = {_escape(form) for value in values for form in variants(value) if len(form) >= SHORTEST}
+        words = tokens.words()
+        if sum(min(len(word), TELLING) for word in words) <= MOST_LITERALS:
+            literals |= {_escape(word[:TELLING]) + r"[\w.~-]*" for word in words}
+            words = []
+        self._known = frozenset(word.encode("utf-8", "surrogateescape") for word in words)
+        escaped = sorted(literals, key=len, reverse=True)
+        self._plain = _compile("|".join([*escaped, *_SHAPES]))
+        self._body = _compile("|".join([*escaped, *_NAMED, *_SHAPES]))
+        self._words = _compile(_WORD)
+
+
+def cut_ends(head: bytes, tail: bytes) -> tuple[bytes, bytes]:
+    """The ends of a body whose middle is left out, without the words at the cut: they may be parts of a secret."""
+    last = _LAST_WORD.search(head, max(0, len(head) - _LONGEST_SECRET))
+    first = _FIRST_WORD.match(tail, 0, _LONGEST_SECRET)
+    return head[: last.start()] if last else head, tail[first.end() :] if first else tail
+
+
+def _replace(found: Any) -> bytes:
+    kept = next((text for number in _KEPT if (text := found.group(number)) is not None), b"")
+    return kept + MASK.encode()
+
+
+_KEPT = (1, 2, 3)
+"""Groups of what stands before a secret and says what it is."""
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([^\w])", lambda found: f"\\x{{{ord(found[1]):x}}}", text) if text.isascii() else _bytewise(text)
+
+
+def _bytewise(text: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in text.encode("utf-8", "surrogateescape"))
+
+
+@lru_cache(maxsize=4)
+def _options() -> Any:
+    import re2
+
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.max_mem = 64 * 1024 * 1024
+    options.log_errors = False
+    return options
+
+
+def _compile(pattern: str) -> Any:
+    import re2
+
+    return re2.compile(pattern.encode("ascii"), _options())

@@ -1,0 +1,231 @@
+"""Request histories in the usage database: written, found, and kept within bounds."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from typing import Any
+
+import orjson
+from msgspec import Struct
+
+from cpa.usage.event import DAY_MS, parse_timestamp, timestamp
+from cpa.usage.retention import PAGES, give_back
+
+INCREMENTAL = 2
+"""``PRAGMA auto_vacuum`` of a database that can give pages back."""
+CHUNK = 100
+"""Histories deleted in one go."""
+_COLUMNS = (
+    "request_id", "log_name", "url", "method", "status_code", "force", "request_timestamp", "api_response_timestamp",
+    "log_text_gzip", "created_at", "detail",
+)  # fmt: skip
+_INSERT = f"INSERT INTO request_histories ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_SUMMARY = (
+    "id, request_id, log_name, url, method, status_code, force, request_timestamp, api_response_timestamp, "
+    "length(log_text_gzip) AS size, created_at, detail"
+)
+
+
+class HistoryRow(Struct, kw_only=True):
+    """A history as it is stored. Times are Unix milliseconds."""
+
+    request_id: str
+    log_name: str
+    url: str
+    method: str
+    status: int
+    forced: bool
+    """Kept because the request failed, while ``request-log`` was off."""
+    begun_ms: int
+    answered_ms: int | None
+    text: bytes
+    """Gzipped."""
+    detail: bytes
+    """JSON."""
+
+
+class Bounds(Struct):
+    """How much is kept; 0 is no limit."""
+
+    days: int
+    megabytes: int
+
+
+def insert_histories(connection: sqlite3.Connection, rows: list[HistoryRow], errors: int, now_ms: int) -> None:
+    """Write histories, and forget the oldest forced ones beyond ``errors`` (0 keeps all).
+
+    A request id that was used before (clients may choose it) never replaces an older history: the newer one is
+    kept under the id with a number behind it.
+    """
+    created = timestamp(now_ms)
+    for row in rows:
+        suffix = _free_suffix(connection, row.request_id)
+        connection.execute(
+            _INSERT,
+            (
+                row.request_id + suffix,
+                row.log_name.removesuffix(".log") + suffix + ".log",
+                row.url,
+                row.method,
+                row.status,
+                int(row.forced),
+                timestamp(row.begun_ms),
+                None if row.answered_ms is None else timestamp(row.answered_ms),
+                row.text,
+                created,
+                row.detail.decode(),
+            ),
+        )
+    if errors and any(row.forced for row in rows):
+        _delete(
+            connection,
+            "SELECT id FROM request_histories WHERE force = 1 ORDER BY id DESC LIMIT -1 OFFSET ?",
+            errors,
+        )
+
+
+def _free_suffix(connection: sqlite3.Connection, request_id: str) -> str:
+    number, suffix = 1, ""
+    while _exists(connection, request_id + suffix):
+        number = number * 2 if number >= 8 else number + 1
+        suffix = f".{number}"
+    return suffix
+
+
+def _exists(connection: sqlite3.Connection, request_id: str) -> bool:
+    found = connection.execute("SELECT 1 FROM request_histories WHERE request_id = ?", (request_id,)).fetchone()
+    return found is not None
+
+
+def _delete(connection: sqlite3.Connection, chosen: str, *values: Any) -> int:
+    """Delete the rows a query chooses, so that nothing of them can be read in the file; how many."""
+    connection.execute("PRAGMA secure_delete=ON").fetchall()
+    return connection.execute(f"DELETE FROM request_histories WHERE id IN ({chosen})", values).rowcount  # noqa: S608
+
+
+def prune_histories(connection: sqlite3.Connection, bounds: Bounds, now_ms: int) -> bool:
+    """Delete some histories that are too old or too many; whether there is more to do. Raises sqlite3.Error."""
+    deleted = 0
+    if bounds.days:
+        oldest = timestamp(now_ms - bounds.days * DAY_MS)
+        chosen = "SELECT id FROM request_histories WHERE created_at < ? ORDER BY id LIMIT ?"
+        deleted = _delete(connection, chosen, oldest, CHUNK)
+    if not deleted and bounds.megabytes:
+        edge = _edge_of_size(connection, bounds.megabytes * 1024 * 1024)
+        chosen = "SELECT id FROM request_histories WHERE id <= ? ORDER BY id LIMIT ?"
+        deleted = _delete(connection, chosen, edge, CHUNK) if edge is not None else 0
+    if deleted or _can_shrink(connection):
+        give_back(connection)
+        return True
+    return False
+
+
+def _can_shrink(connection: sqlite3.Connection) -> bool:
+    """Whether the file has many free pages that can be given back."""
+    free, mode = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "auto_vacuum"))
+    return bool(mode == INCREMENTAL and free > PAGES)
+
+
+def _edge_of_size(connection: sqlite3.Connection, limit: int) -> int | None:
+    """The newest history that must go for the rest to fit."""
+    total = 0
+    for row in connection.execute("SELECT id, length(log_text_gzip) AS size FROM request_histories ORDER BY id DESC"):
+        total += row["size"]
+        if total > limit:
+            return int(row["id"])
+    return None
+
+
+def delete_histories(connection: sqlite3.Connection, request_id: str | None) -> int:
+    """Delete one history, or all; how many."""
+    if request_id is None:
+        deleted = _delete(connection, "SELECT id FROM request_histories WHERE id > ?", 0)
+    else:
+        deleted = _delete(connection, "SELECT id FROM request_histories WHERE request_id = ?", request_id)
+    give_back(connection)
+    return deleted
+
+
+def find_history(connection: sqlite3.Connection, request_id: str) -> sqlite3.Row | None:
+    """The whole row of a request."""
+    found = connection.execute("SELECT * FROM request_histories WHERE request_id = ?", (request_id,)).fetchone()
+    return found if isinstance(found, sqlite3.Row) else None
+
+
+def find_error_log(connection: sqlite3.Connection, name: str) -> sqlite3.Row | None:
+    """The row of a failed request by its file name; only those that were kept because they failed."""
+    query = "SELECT * FROM request_histories WHERE log_name = ? AND force = 1"
+    found = connection.execute(query, (name,)).fetchone()
+    return found if isinstance(found, sqlite3.Row) else None
+
+
+def error_logs(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Names, sizes and dates of failed requests, the newest first."""
+    query = f"SELECT {_SUMMARY} FROM request_histories WHERE force = 1 ORDER BY id DESC"  # noqa: S608
+    return [
+        {"name": row["log_name"], "size": row["size"], "modified": _seconds(row["created_at"])}
+        for row in connection.execute(query)
+    ]
+
+
+def list_histories(
+    connection: sqlite3.Connection, *, limit: int, before: int | None = None, failed: bool | None = None
+) -> list[dict[str, Any]]:
+    """What is known of histories, the newest first, without their texts; ``before`` an ``id`` of an earlier answer."""
+    parts, values = ["1"], []
+    if before is not None:
+        parts.append("id < ?")
+        values.append(before)
+    if failed is not None:
+        parts.append("status_code >= 400" if failed else "status_code < 400")
+    query = f"SELECT {_SUMMARY} FROM request_histories WHERE {' AND '.join(parts)} ORDER BY id DESC LIMIT ?"  # noqa: S608
+    return [summary(row) | {"size": row["size"]} for row in connection.execute(query, (*values, limit))]
+
+
+def summary(row: sqlite3.Row) -> dict[str, Any]:
+    """A row without its text."""
+    return {
+        "id": row["id"],
+        "request_id": row["request_id"],
+        "log_name": row["log_name"],
+        "url": row["url"],
+        "method": row["method"],
+        "status": row["status_code"],
+        "forced": bool(row["force"]),
+        "timestamp": row["request_timestamp"],
+        **_detail(row, "facts"),
+    }
+
+
+def history_text(row: sqlite3.Row) -> bytes:
+    """The text of a history. Takes a while for a large one."""
+    return zlib.decompress(row["log_text_gzip"], wbits=47)
+
+
+def history_json(row: sqlite3.Row) -> dict[str, Any]:
+    """All of a history as JSON: what is known, each attempt, and the text of each section."""
+    text, detail = history_text(row), _detail(row, "")
+    sections = [
+        {"title": title, "text": text[begin:end].decode("utf-8", "replace")}
+        for title, begin, end in detail.get("sections", [])
+    ]
+    if not sections:
+        sections = [{"title": "TEXT", "text": text.decode("utf-8", "replace")}]
+    return summary(row) | {"attempts": detail.get("attempts", []), "sections": sections}
+
+
+def _detail(row: sqlite3.Row, member: str) -> dict[str, Any]:
+    try:
+        detail: Any = orjson.loads(row["detail"] or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    found = detail.get(member, {}) if member else detail
+    return found if isinstance(found, dict) else {}
+
+
+def _seconds(created: str) -> int:
+    try:
+        return parse_timestamp(created) // 1000
+    except ValueError:
+        return 0

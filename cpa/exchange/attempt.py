@@ -14,6 +14,7 @@ from cpa.accounts.cooldown import Scope
 from cpa.accounts.pool import AccountPool
 from cpa.accounts.quota import QuotaWindow
 from cpa.conversation import events as ev
+from cpa.conversation.usage import Usage
 from cpa.errors import ApiError, ErrorInfo, UpstreamError
 from cpa.exchange.call import Answer, Call
 from cpa.exchange.collect import Failed, collect, parse_body
@@ -156,15 +157,17 @@ class Attempt:
 
     async def _whole(self, response: UpstreamResponse, headers: dict[str, str]) -> Answer:
         try:
-            body, usage = await collect(response, self._shaped, self._context)
+            body = await collect(response, self._shaped, self._context, self._note_usage)
         except Failed as failed:
             raise self._judge(failed.error, response) from None
-        self._record.usage = usage
         self._record.first_token()
         if self._edit_reply is not None:
             body = self._edit_reply(orjson.loads(body) if isinstance(body, bytes) else body)
         self._succeeded(200)
         return Answer(body=body if isinstance(body, bytes) else orjson.dumps(body), headers=headers)
+
+    def _note_usage(self, usage: Usage | None) -> None:
+        self._record.usage = usage
 
     # -- streams -------------------------------------------------------------------------------------------
 
@@ -206,12 +209,15 @@ class Attempt:
     async def _until_meaningful(self, chunks: AsyncIterator[bytes], relay: Relay) -> bytes:
         """Read until the attempt has shown content, ended or failed; the client bytes so far."""
         head = []
-        async for chunk in chunks:
-            head.append(relay.feed(chunk))
-            if relay.meaningful or relay.complete or relay.error is not None:
-                break
-        else:
-            head.append(relay.close())
+        try:
+            async for chunk in chunks:
+                head.append(relay.feed(chunk))
+                if relay.meaningful or relay.complete or relay.error is not None:
+                    break
+            else:
+                head.append(relay.close())
+        finally:
+            self._record.usage = relay.usage
         if relay.meaningful:
             self._record.first_token()
         return b"".join(head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -16,6 +17,8 @@ from cpa.formats.codec import JsonObject, ReplyContext
 from cpa.formats.sse import EventTooLarge, SseParser
 from cpa.upstream.client import UpstreamResponse, read_whole
 
+NoteUsage = Callable[[Usage | None], None]
+
 
 class Failed(Exception):
     """The answer, although status 200, is an error; ``error`` as the codec read it."""
@@ -26,24 +29,27 @@ class Failed(Exception):
 
 
 async def collect(
-    response: UpstreamResponse, shaped: Shaped, context: ReplyContext
-) -> tuple[JsonObject | bytes, Usage | None]:
-    """The client's body (bytes when it passes untouched) and the usage.
+    response: UpstreamResponse, shaped: Shaped, context: ReplyContext, note_usage: NoteUsage
+) -> JsonObject | bytes:
+    """The client's body (bytes when it passes untouched). ``note_usage`` is told the usage, of a failed answer too.
 
     Raises Failed, and UpstreamError when the answer is cut off or is not JSON.
     """
     if shaped.target.stream or "event-stream" in response.headers.get("Content-Type", ""):
-        reply = await _fold_stream(response, shaped, context)
-        return shaped.client.encode_reply(reply, context), reply.usage
+        reply = await _fold_stream(response, shaped, context, note_usage)
+        return shaped.client.encode_reply(reply, context)
     content = plain(await read_whole(response))
     body = parse_body(content)
     if error := shaped.upstream.reply_failure(body):
+        note_usage(shaped.upstream.read_usage(body))
         raise Failed(error)
     if shaped.native:
+        note_usage(shaped.upstream.read_usage(body))
         adapted = shaped.client.adapt_native_reply(body, context)
-        return (content if adapted is body else adapted), shaped.upstream.read_usage(body)
-    reply = checked(fold(shaped.upstream.decode_reply(body, context)))
-    return shaped.client.encode_reply(reply, context), reply.usage
+        return content if adapted is body else adapted
+    reply = fold(shaped.upstream.decode_reply(body, context))
+    note_usage(reply.usage)
+    return shaped.client.encode_reply(checked(reply), context)
 
 
 def parse_body(content: bytes) -> JsonObject:
@@ -68,7 +74,9 @@ def checked(reply: Reply) -> Reply:
     return reply
 
 
-async def _fold_stream(response: UpstreamResponse, shaped: Shaped, context: ReplyContext) -> Reply:
+async def _fold_stream(
+    response: UpstreamResponse, shaped: Shaped, context: ReplyContext, note_usage: NoteUsage
+) -> Reply:
     parser, decoder = SseParser(), shaped.upstream.stream_decoder(context)
     events: list[ev.Event] = []
     try:
@@ -83,4 +91,7 @@ async def _fold_stream(response: UpstreamResponse, shaped: Shaped, context: Repl
             events += decoder.close()
     except EventTooLarge as fault:
         raise bad_answer(str(fault)) from None
-    return checked(fold(events))
+    finally:
+        reply = fold(events)
+        note_usage(reply.usage)
+    return checked(reply)

@@ -17,8 +17,8 @@ from cpa.usage.filters import EventFilter
 from cpa.usage.schema import open_database, transaction
 from cpa.usage.transfer import Imported, export_jsonl, import_json
 
-LINES = 5000
-"""Records handed over at a time."""
+PIECES = 40
+"""Pieces of an export, of some hundred records each, that are handed over at a time."""
 
 TakeIn = Callable[[bytes], Imported]
 """Takes in JSON lines."""
@@ -83,7 +83,7 @@ def _copied(source: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
 
 def _hand_over(lines: Iterator[bytes], take_in: TakeIn) -> Imported:
     done = Imported()
-    while batch := b"".join(islice(lines, LINES)):
+    while batch := b"".join(islice(lines, PIECES)):
         part = take_in(batch)
         done.added += part.added
         done.skipped += part.skipped

@@ -136,6 +136,7 @@ def until_gone(client: Client) -> None:
         return
 
 
+@pytest.mark.timeout(60 + 15 * ROUNDS)
 def test_a_killed_daemon_has_kept_what_it_answered_a_second_before(
     start: Callable[..., RunningDaemon], tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_daemon_that_is_asked_to_end_loses_nothing(start: Callable[..., Runnin
     assert answered <= recorded(database)
 
 
+@pytest.mark.timeout(60 + 15 * FAULTS)
 def test_writes_that_fail_are_made_up_for_while_requests_go_on(
     start: Callable[..., RunningDaemon], tmp_path: Path
 ) -> None:

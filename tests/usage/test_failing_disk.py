@@ -43,6 +43,8 @@ for line in sys.stdin:
     print(status.failures, status.written, status.waiting, status.dropped, len(status.put_aside), flush=True)
 """
 
+pytestmark = pytest.mark.timeout(60 + 5 * FAULTS)
+
 
 class Recorder:
     """A process that records on a failing disk."""

@@ -152,54 +152,72 @@ def _close(accumulator: _Accumulator, end: ev.BlockEnd) -> None:
             setattr(block, name, value)
 
 
+_OF_A_BLOCK = (
+    ev.TextDelta,
+    ev.ArgumentsDelta,
+    ev.BlockEnd,
+    ev.SignatureDelta,
+    ev.CitationDelta,
+    ev.PartBreak,
+    ev.DataDelta,
+    ev.ToolCallInfo,
+)
+
+
+def _add(accumulator: _Accumulator, event: ev.Event) -> None:
+    """Add an event of an open block to it."""
+    match event:
+        case ev.TextDelta(text=text, logprobs=logprobs):
+            accumulator.text.append(text)
+            if logprobs:
+                accumulator.block.logprobs.extend(logprobs)
+        case ev.ArgumentsDelta(text=text):
+            accumulator.arguments.append(text)
+        case ev.BlockEnd():
+            _close(accumulator, event)
+        case ev.SignatureDelta(signature=signature):
+            accumulator.block.signature = signature
+        case ev.CitationDelta(citation=citation):
+            accumulator.block.citations.append(citation)
+        case ev.PartBreak():
+            accumulator.break_part()
+        case ev.DataDelta(data=data):
+            accumulator.data.append(data)
+        case ev.ToolCallInfo():
+            _learn(accumulator.block, event)
+
+
+def _note(reply: Reply, event: ev.Event) -> None:
+    """Note an event that belongs to no block."""
+    match event:
+        case ev.Start():
+            reply.start = event
+        case ev.UsageReport(usage=usage):
+            reply.usage = usage if reply.usage is None else reply.usage.merge(usage)
+        case ev.Finish():
+            reply.finishes.setdefault(event.choice, event)
+        case ev.Failure(error=error):
+            reply.error = error
+        case ev.End():
+            reply.ended = True
+
+
 def fold(events: Iterable[ev.Event]) -> Reply:
     """Put a whole stream of events together. Never raises; see ``Reply.ended`` and ``Reply.error``."""
     reply = Reply()
     open_blocks: dict[int, _Accumulator] = {}
     for event in events:
-        match event:
-            case ev.TextDelta(key=key, text=text, logprobs=logprobs):
-                if accumulator := open_blocks.get(key):
-                    accumulator.text.append(text)
-                    if logprobs:
-                        accumulator.block.logprobs.extend(logprobs)
-            case ev.ArgumentsDelta(key=key, text=text):
-                if accumulator := open_blocks.get(key):
-                    accumulator.arguments.append(text)
-            case ev.BlockStart():
-                accumulator = _Accumulator(event)
-                open_blocks[event.key] = accumulator
-                reply.blocks.append(accumulator.block)
-            case ev.BlockEnd(key=key):
-                if found := open_blocks.pop(key, None):
-                    _close(found, event)
-            case ev.SignatureDelta(key=key, signature=signature):
-                if accumulator := open_blocks.get(key):
-                    accumulator.block.signature = signature
-            case ev.CitationDelta(key=key, citation=citation):
-                if accumulator := open_blocks.get(key):
-                    accumulator.block.citations.append(citation)
-            case ev.PartBreak(key=key):
-                if accumulator := open_blocks.get(key):
-                    accumulator.break_part()
-            case ev.DataDelta(key=key, data=data):
-                if accumulator := open_blocks.get(key):
-                    accumulator.data.append(data)
-            case ev.ToolCallInfo(key=key):
-                if accumulator := open_blocks.get(key):
-                    _learn(accumulator.block, event)
-            case ev.Start():
-                reply.start = event
-            case ev.UsageReport(usage=usage):
-                reply.usage = usage if reply.usage is None else reply.usage.merge(usage)
-            case ev.Finish():
-                reply.finishes.setdefault(event.choice, event)
-            case ev.Failure(error=error):
-                reply.error = error
-            case ev.End():
-                reply.ended = True
-            case _:
-                pass
+        if isinstance(event, _OF_A_BLOCK):
+            accumulator = open_blocks.get(event.key)
+            if accumulator is not None:
+                _add(accumulator, event)
+                if type(event) is ev.BlockEnd:
+                    del open_blocks[event.key]
+        elif isinstance(event, ev.BlockStart):
+            accumulator = open_blocks[event.key] = _Accumulator(event)
+            reply.blocks.append(accumulator.block)
+        else:
+            _note(reply, event)
     for accumulator in open_blocks.values():
         accumulator.finish()
     return reply

@@ -64,8 +64,9 @@ class SseParser:
         else:
             *complete, self._buffer = buffer.split(b"\n\n")
             for block in complete:
-                frame = _parse(block, block + b"\n\n")
-                if frame is not None:
+                if block[:6] == b"data: " and b"\n" not in block:
+                    frames.append(SseFrame(block[6:], None, block + b"\n\n"))
+                elif (frame := _parse(block, block + b"\n\n")) is not None:
                     frames.append(frame)
         if len(self._buffer) > self._limit:
             raise EventTooLarge(f"upstream event exceeds {self._limit} bytes")
@@ -109,12 +110,10 @@ def _blank_line(buffer: bytes, start: int) -> tuple[int, int] | None:
 
 def _parse(block: bytes, raw: bytes) -> SseFrame | None:
     """The frame in ``block`` (LF line ends), or None for an empty one."""
-    if block.startswith(b"data: ") and b"\n" not in block:
-        return SseFrame(block[6:], None, raw)
-    if block.startswith(b"event: "):
-        head, newline, rest = block.partition(b"\n")
-        if newline and rest.startswith(b"data: ") and b"\n" not in rest:
-            return SseFrame(rest[6:], head[7:].decode("utf-8", "replace"), raw)
+    if block[:7] == b"event: ":
+        end = block.find(b"\ndata: ")
+        if end > 0 and block.count(b"\n") == 1:
+            return SseFrame(block[end + 7 :], block[7:end].decode("utf-8", "replace"), raw)
     event: str | None = None
     data: list[bytes] = []
     stray = b""

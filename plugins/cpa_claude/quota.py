@@ -27,7 +27,9 @@ _KEY_LIMITS = {
 
 def from_headers(headers: Mapping[str, str], now: float) -> list[QuotaWindow]:
     """The windows an answer's headers tell of; ``now`` in Unix seconds."""
-    found = []
+    found: list[QuotaWindow] = []
+    if "anthropic-ratelimit" not in " ".join(headers).lower():
+        return found
     for short, name in WINDOWS.items():
         used = _number(headers.get(f"{UNIFIED}-{short}-utilization"))
         if used is not None:

@@ -24,6 +24,23 @@ from cpa.formats.sse import SseFrame
 Object = dict[str, Any]
 
 
+_ORDINARY = frozenset(
+    {
+        "id",
+        "object",
+        "created",
+        "model",
+        "choices",
+        "usage",
+        "system_fingerprint",
+        "service_tier",
+        "obfuscation",
+        "provider",
+    }
+)
+"""Members of a chunk that say nothing new after the first one."""
+
+
 class _Call:
     """A tool call that is being put together."""
 
@@ -101,8 +118,10 @@ class ChatStreamDecoder:
 
     def chunk(self, chunk: Object) -> list[ev.Event]:
         """Events of one parsed chunk."""
-        events: list[ev.Event] = []
         choices = chunk.get("choices")
+        if self._started and (text := self._only_text(chunk, choices)) is not None:
+            return [text]
+        events: list[ev.Event] = []
         if not self._started and (choices or chunk.get("id")):
             self._start(chunk, events)
         if isinstance(choices, list):
@@ -120,6 +139,23 @@ class ChatStreamDecoder:
                 self._usage = decoded
                 events.append(ev.UsageReport(decoded))
         return events
+
+    def _only_text(self, chunk: Object, choices: Any) -> ev.TextDelta | None:
+        """The delta of a chunk that does nothing but go on with a text, as most chunks do."""
+        if type(choices) is not list or len(choices) != 1 or not _ORDINARY.issuperset(chunk):
+            return None
+        if chunk.get("usage") is not None or not isinstance(raw := choices[0], dict) or raw.get("finish_reason"):
+            return None
+        index, delta = raw.get("index"), raw.get("delta")
+        if type(index) is not int or type(delta) is not dict or len(delta) != 1:
+            return None
+        state = self._choices.get(index)
+        if state is None or state.content is None:
+            return None
+        text = delta.get("content")
+        if type(text) is not str or not text or raw.get("logprobs") or raw.get("usage"):
+            return None
+        return ev.TextDelta(state.content, text, None)
 
     def close(self) -> list[ev.Event]:
         """The upstream closed."""

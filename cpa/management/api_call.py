@@ -145,6 +145,13 @@ class ApiCall:
             raise Refusal(403, "host not allowed for this credential", message)
 
     async def _secret(self, account: Account | None) -> str:
+        """The credential, a login's token refreshed first when it is about to expire."""
+        renewals = self._management.renewals
+        if account is not None and renewals is not None:
+            try:
+                account = await renewals.ready(account)
+            except UpstreamError as fault:
+                raise Refusal(400, "auth token refresh failed", fault.error.message) from None
         if account is None or not account.secret:
             raise Refusal(400, "auth token not found")
         return account.secret

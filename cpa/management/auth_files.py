@@ -89,6 +89,7 @@ class AuthFilesResource:
     async def download(self, request: web.Request) -> web.Response:
         """The file itself, tokens and all."""
         name = _file_name(request.query.get("name", ""))
+        await self._refuse_link(name)
         path = self._files.directory.path / name
         try:
             known = await asyncio.to_thread(self._files.directory.read, name)
@@ -128,6 +129,7 @@ class AuthFilesResource:
         return _several("uploaded", saved, failed, single=len(parts) == 1)
 
     async def _save(self, name: str, content: bytes) -> None:
+        await self._refuse_link(name)
         try:
             data = parse_auth_file(content)
             await self._files.put(name, data)
@@ -135,6 +137,21 @@ class AuthFilesResource:
             raise Refusal(400, f"invalid auth file: {fault}") from None
         except OSError as fault:
             raise Refusal(500, f"failed to write file: {fault.strerror or fault}") from None
+
+    async def _refuse_link(self, name: str) -> None:
+        """Refuse a file of the directory that is a link to somewhere else."""
+        folder = self._files.directory.path
+
+        def leads_out() -> bool:
+            path = folder / name
+            return path.is_symlink() and path.resolve().parent != folder.resolve()
+
+        try:
+            outside = await asyncio.to_thread(leads_out)
+        except (OSError, ValueError, RuntimeError):
+            outside = True
+        if outside:
+            raise Refusal(400, "invalid name", "the file is a link that leads out of the auth directory")
 
     async def delete(self, request: web.Request) -> web.Response:
         """One, several or all."""

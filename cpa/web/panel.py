@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -17,6 +17,8 @@ from cpa.config import Config
 FILE_NAME = "management.html"
 VARIABLE = "MANAGEMENT_STATIC_PATH"
 LARGEST_PANEL = 50 * 1024 * 1024
+_HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_USUAL = "http://127.0.0.1:8317"
 _ON = "The management API is on: it wants the management key."
 _OFF = (
     "The management API is off. To turn it on, set <code>secret-key</code> under <code>remote-management</code> in "
@@ -86,7 +88,8 @@ class ControlPanel:
 
     def _without_panel(self, request: web.Request) -> web.Response:
         page = Template(_shipped("no_panel.html")).substitute(
-            state=_ON if self._enabled() else _OFF, origin=escape(f"{request.scheme}://{request.host}")
+            state=_ON if self._enabled() else _OFF,
+            origin=f"{request.scheme}://{request.host}" if _HOST.fullmatch(request.host) else _USUAL,
         )
         return web.Response(text=page, content_type="text/html", charset="utf-8", headers=_OWN)
 

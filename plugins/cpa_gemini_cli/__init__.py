@@ -58,7 +58,13 @@ class GeminiCliProvider(Provider):
     owned_by = "google"
     login_offer = OFFER
     native = SOURCE
-    credential_hosts = frozenset({"cloudcode-pa.googleapis.com"})
+    credential_hosts = frozenset(
+        {
+            "cloudcode-pa.googleapis.com",
+            "daily-cloudcode-pa.googleapis.com",
+            "daily-cloudcode-pa.sandbox.googleapis.com",
+        }
+    )
 
     def __init__(self) -> None:
         self.endpoints = GeminiCliEndpoints()

@@ -12,6 +12,9 @@ import orjson
 
 MISSING: Any = object()
 LONGEST_GAP = 10_000
+"""Empty members that are made at most to reach an index."""
+DEEPEST = 64
+"""A longer path sets nothing: what it made could not be written as JSON."""
 
 _QUERY = re.compile(r"#\((?P<path>[^=<>!%]*)(?P<op>==|!=|<=|>=|<|>|!%|%)(?P<value>.*)\)(?P<all>#?)", re.DOTALL)
 
@@ -50,7 +53,8 @@ def get(value: Any, path: str) -> Any:
 
 def set_value(root: Any, path: str, value: Any) -> Any:
     """``root`` with ``value`` at ``path``; missing objects and arrays are made. The same object when impossible."""
-    return _set(root, split(path), value)
+    segments = split(path)
+    return _set(root, segments, value) if len(segments) <= DEEPEST else root
 
 
 def delete(root: Any, path: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -204,6 +203,8 @@ class StoredAccounts:
         return list(self._asked.values())
 
     def ask_quota(self, entries: list[dict[str, Any]]) -> None:
+        import asyncio
+
         from cpa.management.account_list import shown_quota
 
         async def ask(standalone: Standalone) -> None:
@@ -216,6 +217,8 @@ class StoredAccounts:
         self._with_standalone(ask)
 
     def _with_standalone(self, work: Callable[[Standalone], Awaitable[_Result]]) -> _Result:
+        import asyncio
+
         from cpa.cli.standalone import standalone
 
         async def run() -> _Result:

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 import click
-import pluggy
 
-from cpa.plugins import hookspecs
-from cpa.plugins.manager import GROUP, create
+GROUP = "cpa"
+"""The group of entry points that announces plugins."""
+OURS = "cpa"
+"""The distribution whose plugins add no commands; loading them all would only make every help page slow."""
 
 
 def add_plugin_commands(group: click.Group) -> None:
-    """Let every announced plugin add its commands; one that fails is named on standard error and left out."""
+    """Let every installed plugin add its commands; one that fails is named on standard error and left out."""
     if group.commands:
         return
-    plugins: list[tuple[str, object]] = []
-    for point in entry_points(group=GROUP):
+    points = [point for point in entry_points(group=GROUP) if point.dist is None or point.dist.name != OURS]
+    if points:
+        collect(group, list(_loaded(points)))
+
+
+def _loaded(points: Iterable[EntryPoint]) -> Iterable[tuple[str, object]]:
+    from cpa.plugins.manager import create
+
+    for point in points:
         try:
-            plugins.append((point.name, create(point.load(), {})))
+            yield point.name, create(point.load(), {})
         except ImportError as fault:
             if not point.extras:
                 click.echo(f"plugin {point.name} left out: {type(fault).__name__}: {fault}", err=True)
         except Exception as fault:
             click.echo(f"plugin {point.name} left out: {type(fault).__name__}: {fault}", err=True)
-    collect(group, plugins)
 
 
 def collect(group: click.Group, plugins: Iterable[tuple[str, object]]) -> None:
     """Let these plugins add their commands to the group."""
-    manager = pluggy.PluginManager("cpa")
+    import pluggy
+
+    from cpa.plugins import hookspecs
+
+    manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     for name, plugin in plugins:
         manager.register(plugin, name=name)

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +96,25 @@ def base_config(upstream: str, directory: Path, port: int) -> dict[str, Any]:
 class RunningDaemon:
     """``cpa serve`` in a process of its own."""
 
-    def __init__(self, config: dict[str, Any], directory: Path, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any] | str,
+        directory: Path,
+        environ: dict[str, str] | None = None,
+        command: Sequence[str] = ("serve", "--config"),
+    ) -> None:
+        """``config`` as data or as the file's text; its path follows ``command``."""
         self.directory = directory
         self.config_path = directory / "config.yaml"
-        self.config_path.write_text(yaml.safe_dump(config, sort_keys=False))
-        self.port = int(config["port"])
+        text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
+        self.config_path.write_text(text)
+        self.port = int(yaml.safe_load(text)["port"])
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = directory / "daemon.log"
         paths = f"{ROOT}{os.pathsep}{ROOT / 'plugins'}"
         self._log = self.log_path.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cpa", "serve", "--config", str(self.config_path)],
+            [sys.executable, "-m", "cpa", *command, str(self.config_path)],
             cwd=directory,
             stdout=self._log,
             stderr=subprocess.STDOUT,

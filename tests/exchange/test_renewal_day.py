@@ -17,7 +17,7 @@ from cpa.accounts.account import Account
 from cpa.plugins.oauth import time_text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
-from auth_samples import SAMPLES
+from auth_samples import OPTIONS, SAMPLES, VARIANTS
 
 DAY, STEP = 86400, 900
 LIFETIMES = {"claude": 8 * 3600, "codex": 10 * DAY, "gemini": 3600, "kimi": 3600}
@@ -26,7 +26,15 @@ RENEWED = {
     "codex-a@example.com-plus.json": "codex",
     "g@example.com-all.json": "gemini",
     "kimi-1767322800000.json": "kimi",
+    "claude-uuids.json": "claude",
+    "codex-01234567-b@example.com-team.json": "codex",
+    "codex-b@example.com.json": "codex",
+    "gemini-g@example.com-single.json": "gemini",
+    "kimi-options.json": "kimi",
 }
+FILES = {**SAMPLES, **VARIANTS}
+INDENTED = "gemini-g@example.com-single.json"
+"""As CLIProxyAPI writes Gemini logins."""
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 MOMENT = "moment"
 GO_FIELDS: dict[str, dict[str, Any]] = {
@@ -79,16 +87,22 @@ async def test_a_day_of_refreshes_leaves_files_the_go_program_reads(
     clock = [start]
     monkeypatch.setattr(time, "time", lambda: clock[0])
     renewing = Renewing(tmp_path / "auth", url)
-    for name, sample in SAMPLES.items():
+    for name, sample in FILES.items():
         data = sample
         if vendor := RENEWED.get(name):
             fresh = auth_file(provider.login(vendor, name), expired=time_text(start + 1800))
             keep = {"access_token", "refresh_token", "expired"}
             data = {**sample, **{member: fresh[member] for member in keep & fresh.keys()}}
+            if "expires_at" in sample:
+                data.pop("expired")
+                data["expires_at"] = str(int((start + 1800) * 1000))
             if vendor == "gemini":
                 data["token"] = {**sample["token"], **{k: fresh["token"][k] for k in ("access_token", "refresh_token")}}
+                data |= {k: fresh["token"][k] for k in ("access_token", "refresh_token") if k in sample}
         renewing.write(name, data)
-    before = {name: (renewing.folder / name).read_bytes() for name in SAMPLES}
+    content = orjson.loads((renewing.folder / INDENTED).read_bytes())
+    (renewing.folder / INDENTED).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    before = {name: (renewing.folder / name).read_bytes() for name in FILES}
     await renewing.files.load()
     for passed in range(0, DAY, STEP):
         clock[0] = start + passed
@@ -106,12 +120,16 @@ async def test_a_day_of_refreshes_leaves_files_the_go_program_reads(
         after = (renewing.folder / name).read_bytes()
         if vendor := RENEWED.get(name):
             assert provider.granted.count(name) >= 1, name
-            check(orjson.loads(after), GO_FIELDS[vendor])
-            unknown = set(orjson.loads(content)) - set(orjson.loads(after))
-            assert not unknown
+            data, old = orjson.loads(after), orjson.loads(content)
+            check(data, GO_FIELDS[vendor])
+            assert not set(old) - set(data)
+            for option in (*OPTIONS, "type", "device_id", "project_id", "refresh_interval"):
+                assert data.get(option) == old.get(option), (name, option)
         else:
             assert after == content
-    counts = {vendor: provider.granted.count(name) for name, vendor in RENEWED.items()}
+    assert (renewing.folder / INDENTED).read_bytes().startswith(b'{\n  "')
+    assert 4 <= provider.granted.count("codex-b@example.com.json") <= 6
+    counts = {vendor: provider.granted.count(name) for name, vendor in RENEWED.items() if name in SAMPLES}
     assert counts["claude"] <= 8
     assert counts["codex"] == 1
     assert 20 <= counts["gemini"] <= 30
@@ -119,5 +137,5 @@ async def test_a_day_of_refreshes_leaves_files_the_go_program_reads(
 
 
 def used(renewing: Renewing) -> list[Account]:
-    names = ["claude-a@example.com.json", "codex-a@example.com-plus.json", "kimi-1767322800000.json"]
-    return [renewing.account(name) for name in [*names, "g@example.com-all.json::first-project"]]
+    single = [name for name in RENEWED if name != "g@example.com-all.json"]
+    return [renewing.account(name) for name in [*single, "g@example.com-all.json::first-project"]]

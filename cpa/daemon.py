@@ -109,6 +109,7 @@ class Daemon:
         )
         self.logins = LoginSessions(
             files=self.auth_files,
+            plugins=self.plugins,
             http=self.client,
             log=get_logger("cpa.login"),
             origin=lambda: self.origin,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from cpa.plugins.provider import Provider
 
 LARGEST_KEY_FILE = 1024 * 1024
-DAEMON_SECONDS = 3.0
-"""How long a running daemon may take to follow the auth directory."""
 
 
 @click.command()
@@ -167,7 +164,8 @@ async def _log_in(
     )
     client = UpstreamClient(lambda: room.config.proxy_url, room.environ)
     try:
-        return await LoginFlow(provider, options, http=client, host=terminal, files=room.files).run()
+        flow = LoginFlow(provider, options, http=client, host=terminal, files=room.files, plugins=room.plugins)
+        return await flow.run()
     finally:
         terminal.close()
         await client.close()
@@ -211,21 +209,13 @@ def _report(room: LoginRoom, provider: Provider, stored: StoredLogin, console: C
 
 def _served(room: LoginRoom, stored: StoredLogin) -> tuple[int, bool]:
     """How many models the login offers, and whether a running daemon offers them already."""
-    from urllib.parse import quote
-
     from cpa.cli.control import ask_daemon
 
-    offered = room.models_of(stored.file.name)
-    end = time.monotonic() + DAEMON_SECONDS
-    path = f"/auth-files/models?name={quote(stored.file.name)}"
-    while True:
-        try:
-            found = len(ask_daemon(room.path, "GET", path, environ=room.environ)["models"])
-        except (CpaError, KeyError, TypeError):
-            return offered, False
-        if found or time.monotonic() > end:
-            return found or offered, True
-        time.sleep(0.1)
+    try:
+        told = ask_daemon(room.path, "POST", "/auth-files/check", {"name": stored.file.name}, environ=room.environ)
+        return int(told["models"]), bool(told["known"])
+    except (CpaError, KeyError, TypeError, ValueError):
+        return room.models_of(stored.file.name), False
 
 
 def _report_failure(console: Console, provider: Provider, fault: LoginError, as_json: bool) -> None:

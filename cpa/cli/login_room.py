@@ -69,7 +69,7 @@ class LoginRoom:
         return [
             file
             for file in files
-            if str(file.data.get("email") or "").lower() == wanted
+            if wanted in (str(file.data.get(member) or "").lower() for member in ("email", "label"))
             or (provider is not None and provider_of(file.data) == provider.name)
         ]
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
 from cpa.errors import AuthFileError, ConfigError
+
+if TYPE_CHECKING:
+    from cpa.cli.login_room import LoginRoom
 
 
 @click.command()
@@ -42,8 +47,19 @@ def logout(name: str, config_path: Path, every: bool, yes: bool, as_json: bool) 
         deleted = [file for file in names if room.files.directory.delete(file)]
     except (AuthFileError, OSError) as fault:
         raise click.ClickException(f"it cannot be deleted: {fault}") from None
+    for file in deleted:
+        _tell_daemon(room, file)
     if as_json:
         print_json({"status": "ok", "deleted": deleted})
         return
     for file in deleted:
         click.echo(f"logged out: {file} is deleted")
+
+
+def _tell_daemon(room: LoginRoom, file: str) -> None:
+    """A running daemon would notice by itself, a moment later."""
+    from cpa.cli.control import ask_daemon
+    from cpa.errors import CpaError
+
+    with suppress(CpaError):
+        ask_daemon(room.path, "POST", "/auth-files/check", {"name": file}, environ=room.environ)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cpa.accounts.account import Account
 from cpa.accounts.files import AuthFile
@@ -17,10 +18,11 @@ from cpa.accounts.login.callback import Callback, code_of, new_state
 from cpa.accounts.login.device import DeviceCode, poll
 from cpa.accounts.login.pages import Outcome, outcome_of
 from cpa.accounts.login.stored import merged_login, place
-from cpa.errors import AuthFileError, AuthFileExists, AuthFileMissing, LoginError, OAuthError, UpstreamError
+from cpa.errors import AuthFileError, AuthFileExists, AuthFileMissing, CpaError, LoginError, OAuthError, UpstreamError
 from cpa.exchange.auth_files import AuthFiles
 from cpa.plugins.http_client import HttpClient
 from cpa.plugins.login import Choice, Granted, Login, LoginOptions, NewLogin
+from cpa.plugins.manager import Plugins
 from cpa.plugins.provider import Provider
 
 CALLBACK_SECONDS = 300.0
@@ -71,6 +73,7 @@ class LoginFlow(Login):
         http: HttpClient,
         host: LoginHost,
         files: AuthFiles,
+        plugins: Plugins | None = None,
         callback_seconds: float = CALLBACK_SECONDS,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -81,6 +84,7 @@ class LoginFlow(Login):
         self.provider = provider
         self._host = host
         self._files = files
+        self._plugins = plugins
         self._callback_seconds = callback_seconds
         self._sleep = sleep
         self._clock = clock
@@ -109,11 +113,25 @@ class LoginFlow(Login):
 
     async def _new_login(self) -> NewLogin:
         try:
-            return await self.provider.login(self)
+            return self._edited(await self.provider.login(self))
         except OAuthError as fault:
             raise LoginError(fault.code if fault.status == 0 else "code_exchange_failed", str(fault)) from fault
         except UpstreamError as fault:
             raise LoginError("network", fault.error.message) from fault
+        except (CpaError, TimeoutError):
+            raise
+        except Exception as fault:
+            raise LoginError("provider_failed", f"{self.provider.name} failed: {type(fault).__name__}") from fault
+
+    def _edited(self, new: NewLogin) -> NewLogin:
+        """The login as plugins want it."""
+        data = new.data
+        for edit in self._plugins.implementations("cpa_edit_login") if self._plugins is not None else ():
+            try:
+                data = edit(provider=self.provider.name, data=data) or data
+            except ValueError as fault:
+                raise LoginError("refused", str(fault)) from fault
+        return new if data is new.data else replace(new, data=data)
 
     def deliver(self, callback: Callback) -> bool:
         """Take the callback; False when there was one before, which alone counts."""

@@ -23,6 +23,7 @@ from cpa.exchange.callback_forwarder import CallbackForwarder
 from cpa.exchange.login_flow import CALLBACK_SECONDS, LoginFlow
 from cpa.plugins.http_client import HttpClient
 from cpa.plugins.login import Choice, LoginOptions
+from cpa.plugins.manager import Plugins
 from cpa.plugins.provider import Provider
 
 PENDING_SECONDS = 600.0
@@ -63,6 +64,7 @@ class LoginSessions:
         self,
         *,
         files: AuthFiles,
+        plugins: Plugins,
         http: HttpClient,
         log: Any,
         origin: Callable[[], str],
@@ -70,6 +72,7 @@ class LoginSessions:
         callback_seconds: float = CALLBACK_SECONDS,
     ) -> None:
         self._files = files
+        self._plugins = plugins
         self._http = http
         self._log = log
         self._clock = clock
@@ -89,7 +92,13 @@ class LoginSessions:
             raise LoginError("too_many", "too many logins are waiting: finish or cancel one first")
         host = _Waiting(self._forwarder, forward_to)
         flow = LoginFlow(
-            provider, options, http=self._http, host=host, files=self._files, callback_seconds=self._callback_seconds
+            provider,
+            options,
+            http=self._http,
+            host=host,
+            files=self._files,
+            plugins=self._plugins,
+            callback_seconds=self._callback_seconds,
         )
         session = LoginSession(provider=provider, flow=flow, ends=self._clock() + PENDING_SECONDS)
         task = session.task = asyncio.create_task(self._run(session))
@@ -113,12 +122,12 @@ class LoginSessions:
             stored = await session.flow.run()
         except LoginError as fault:
             session.error = fault
-            self._log.warning("login failed", provider=provider, reason=str(fault), code=fault.code)
+            unexpected = fault.code == "provider_failed"
+            self._log.warning(
+                "login failed", provider=provider, reason=str(fault), code=fault.code, exc_info=unexpected
+            )
         except asyncio.CancelledError:
             session.error = LoginError("cancelled", "the login was cancelled")
-        except Exception as fault:
-            session.error = LoginError("failed", f"the login failed: {type(fault).__name__}")
-            self._log.exception("login failed", provider=provider)
         else:
             session.ends = self._clock() + REMEMBERED_SECONDS
             self._log.info("logged in", provider=provider, file=stored.file.name, created=stored.created)

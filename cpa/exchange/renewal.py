@@ -397,7 +397,7 @@ def _name(account: Account) -> str:
 def _login_again(account: Account, state: LoginState) -> UpstreamError:
     error = ErrorInfo(
         401,
-        f"the login of {account.label} is over: {state.last_error}. Log in again and replace {_name(account)}",
+        f"the login of {account.label} is over: {state.last_error}. Log in again: cpa login {account.provider}",
         type="authentication_error",
         code="login_required",
     )

@@ -23,7 +23,11 @@ def add_callback_pages(router: web.UrlDispatcher, sessions: LoginSessions, provi
     for provider in providers:
         offer = provider.login_offer
         if offer is not None and "browser" in offer.methods:
-            router.add_get(f"/{callback_name(provider, offer)}/callback", _CallbackPage(sessions, provider).handle)
+            router.add_get(
+                f"/{callback_name(provider, offer)}/callback",
+                _CallbackPage(sessions, provider).handle,
+                allow_head=False,
+            )
 
 
 class _CallbackPage:

@@ -7,8 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
+from cpa.accounts.files import check_name
 from cpa.accounts.login.callback import Callback, is_state, parse_callback_url
-from cpa.errors import LoginError
+from cpa.errors import AuthFileError, LoginError
 from cpa.management.answers import Refusal, answer, ok, read_object
 from cpa.management.lists import text
 from cpa.management.login_pages import callback_name
@@ -29,6 +30,7 @@ class Logins:
     """The logins of the daemon's providers."""
 
     def __init__(self, management: Management) -> None:
+        self._management = management
         self._sessions = management.logins
         self._providers = management.plugins.providers
 
@@ -115,6 +117,18 @@ class Logins:
             return _error(409, "oauth flow is not pending")
         return ok()
 
+    async def check(self, request: web.Request) -> web.Response:
+        """Look at an auth file that another program wrote or deleted, without waiting for the directory's watcher."""
+        try:
+            name = check_name(text((await read_object(request)).get("name")))
+        except AuthFileError as fault:
+            raise Refusal(400, "invalid name", str(fault)) from None
+        await self._management.auth_files.check([name])
+        accounts = self._management.roster.accounts_of(name)
+        catalog = self._management.catalog
+        models = {model.id for account in accounts for model in catalog.models_of(account.id)}
+        return ok(known=name in self._management.roster.files, models=len(models))
+
     async def cancel(self, request: web.Request) -> web.Response:
         """Give a login up."""
         state = request.query.get("state", "").strip()
@@ -183,6 +197,23 @@ def routes(management: Management) -> list[Route]:
             tag=_TAG,
             body=body,
             refusals=(400, 404, 409, 413),
+        ),
+        Route(
+            method="POST",
+            path="/auth-files/check",
+            handler=logins.check,
+            summary="Look at a login that another program has written",
+            tag="Accounts",
+            body={"type": "object", "properties": {"name": string}, "required": ["name"]},
+            answer={
+                **STATUS_OK,
+                "properties": {
+                    **STATUS_OK["properties"],
+                    "known": {"type": "boolean"},
+                    "models": {"type": "integer"},
+                },
+            },
+            refusals=(400, 413),
         ),
         Route(
             method="DELETE",

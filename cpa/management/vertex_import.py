@@ -6,12 +6,23 @@ import asyncio
 
 from aiohttp import web
 
+from cpa.accounts.files import AuthFile, JsonObject
+from cpa.accounts.login.stored import merged_login
 from cpa.accounts.service_account import MissingProject, service_account_file
-from cpa.errors import AuthFileError
+from cpa.errors import AuthFileError, AuthFileExists
+from cpa.exchange.auth_files import AuthFiles
 from cpa.management.answers import Refusal, ok, parse_json
 from cpa.management.forms import read_form
 from cpa.management.route import Query, Route
 from cpa.management.services import Management
+
+
+async def _stored(files: AuthFiles, name: str, data: JsonObject) -> AuthFile:
+    """Write a login; a file of that name keeps what its user has set."""
+    try:
+        return await files.create(name, data)
+    except AuthFileExists:
+        return await files.update(name, lambda old: merged_login(old, data))
 
 
 def routes(management: Management) -> list[Route]:
@@ -31,7 +42,7 @@ def routes(management: Management) -> list[Route]:
             raise Refusal(400, "invalid json", "the file is not JSON") from None
         try:
             name, data = await asyncio.to_thread(service_account_file, key_file, location)
-            file = await management.auth_files.put(name, data)
+            file = await _stored(management.auth_files, name, data)
         except MissingProject as fault:
             raise Refusal(400, str(fault)) from None
         except AuthFileError as fault:

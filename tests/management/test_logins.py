@@ -449,3 +449,17 @@ async def test_stopping_the_daemon_ends_what_waits(world: World) -> None:
     await world.daemon.daemon.logins.close()
     with pytest.raises(aiohttp.ClientConnectionError):
         await world.daemon.session.get(f"http://127.0.0.1:{world.ports['codex']}/auth/callback")
+
+
+async def test_a_file_another_program_wrote_is_in_force_when_that_is_asked_for(world: World) -> None:
+    async def check(name: Any) -> Answer:
+        return await world.daemon.call("POST", "/auth-files/check", {"name": name})
+
+    (world.folder / "k.json").write_text('{"type": "kimi", "access_token": "t"}')
+    told = (await check("k.json")).json
+    assert (told["status"], told["known"]) == ("ok", True)
+    assert told["models"] > 0
+    (world.folder / "k.json").unlink()
+    assert (await check("k.json")).json == {"status": "ok", "known": False, "models": 0}
+    for name in ("../k.json", "k", "", None, 5, ".k.json", "CON.json"):
+        assert (await check(name)).status == 400

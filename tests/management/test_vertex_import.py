@@ -120,3 +120,12 @@ async def test_a_form_with_a_json_file_is_needed(managed: Managed) -> None:
         (await send(managed, b"[]"), "invalid service account"),
     ):
         assert (answer.status, answer.json["error"]) == (400, error)
+
+
+async def test_a_key_file_that_comes_again_keeps_what_its_user_has_set(managed: Managed) -> None:
+    path = Path((await send(managed, orjson.dumps(KEY_FILE))).json["auth-file"])
+    path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), "note": "mine", "label": "robot", "weight": 2}))
+    assert (await send(managed, orjson.dumps(KEY_FILE), "europe-west4")).status == 200
+    stored = orjson.loads(path.read_bytes())
+    assert (stored["note"], stored["label"], stored["weight"]) == ("mine", "robot", 2)
+    assert stored["location"] == "europe-west4"

@@ -28,7 +28,8 @@ def name_part(text: str) -> str:
 def merged_login(old: JsonObject, new: JsonObject) -> JsonObject:
     """A file's members with another login in it: what the user has set stays, what was of the old login goes."""
     kept = {name: value for name, value in old.items() if name not in LOGIN_MEMBERS}
-    return {**kept, **new}
+    named = {"label": old["label"]} if old.get("label") else {}
+    return {**kept, **new, **named}
 
 
 def same_login(one: Mapping[str, str], other: Mapping[str, str]) -> bool:

@@ -46,6 +46,8 @@ _FAMILIES = {
     "openai-response": "openai",
     "codex": "openai",
 }
+_BODIES = {"gemini-cli": "gemini", "codex": "openai-response"}
+"""Dialects that share the members of a format: what the client's body says is there already."""
 
 
 class ResolvedReasoning(Struct, frozen=True):
@@ -148,6 +150,7 @@ class _Resolver:
         self._source = family_of_format(client_format)
         self._target = family_of_format(upstream_format)
         self._same = self._source == self._target
+        self._native = _BODIES.get(client_format, client_format) == _BODIES.get(upstream_format, upstream_format)
 
     def resolve(self) -> ResolvedReasoning:
         if not self._limits.known:
@@ -155,6 +158,8 @@ class _Resolver:
         support = self._limits.thinking
         if support is None:
             return ResolvedReasoning("strip")
+        if support.assumed and self._same:
+            return self._for_unknown_model()
         adaptive = bool(support.levels)
         wish = self._wish
         if wish.adaptive and wish.mode in ("unset", "auto"):
@@ -252,7 +257,7 @@ class _Resolver:
         wish = self._wish
         if wish.mode == "unset" and not (wish.adaptive and not self._same):
             return KEEP
-        if self._same and not self._from_suffix:
+        if self._native and not self._from_suffix:
             return KEEP
         if wish.adaptive and wish.mode in ("unset", "auto"):
             wish = Reasoning("level", level="xhigh")

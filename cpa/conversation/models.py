@@ -21,6 +21,8 @@ class ThinkingSupport(Struct, frozen=True):
     """Thinking can be switched off."""
     dynamic_allowed: bool = False
     """The model can choose the amount itself (budget -1)."""
+    assumed: bool = False
+    """Nobody said what the model takes: other formats are brought to these levels, its own is believed."""
 
     @property
     def has_budget(self) -> bool:

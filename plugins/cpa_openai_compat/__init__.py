@@ -12,7 +12,7 @@ from cpa.plugins import Account, Model, Provider, UpstreamRequest, account_id, a
 from cpa.plugins.entries import base_headers, custom_headers, entry_fields, mappings
 from cpa.plugins.provider import BuiltinModels
 
-DEFAULT_THINKING = ThinkingSupport(levels=("low", "medium", "high"))
+DEFAULT_THINKING = ThinkingSupport(levels=("low", "medium", "high"), assumed=True)
 UNNAMED = "openai-compatibility"
 _PATHS: dict[Operation, str] = {"generate": "/chat/completions", "compact": "/responses/compact"}
 

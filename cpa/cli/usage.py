@@ -6,6 +6,7 @@ Reads the database file itself, so that it works whether or not the daemon runs;
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cpa.cli.options import config_option, json_option
-from cpa.cli.output import print_json, print_table
+from cpa.cli.output import print_json
+from cpa.cli.usage_table import usage_table
 from cpa.config import load_config
 from cpa.errors import ConfigError
 
@@ -22,9 +24,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 DAY_MS = 86_400_000
-BAR = 24
-"""Width of the longest bar, in characters."""
-_EIGHTHS = " ▏▎▍▌▋▊▉"
+PIPED_WIDTH = 400
+"""Columns of a line that no terminal breaks."""
 
 
 @click.command()
@@ -106,48 +107,17 @@ def _show(connection: sqlite3.Connection, by: str, start_ms: int | None, as_json
     if not rows:
         click.echo("nothing was recorded in this time")
         return
-    most = max(row["total_tokens"] for row in rows)
-    print_table(
-        (by.upper(), "REQUESTS", "ATTEMPTS", "FAILED", "TOKENS", "CACHED", "OUTPUT", "COST", ""),
-        [_cells(row, most) for row in [*rows, _total(rows)]],
-    )
-    if any(row["priced"] < row["attempts"] - row["failed"] for row in rows):
-        click.echo("\n+ means: not everything in this line has a price or told its tokens")
-
-
-def _cells(row: dict[str, Any], most: int) -> tuple[str, ...]:
-    return (
-        row["name"] or "(none)",
-        f"{row['requests']:,}",
-        f"{row['attempts']:,}",
-        f"{row['failed']:,}",
-        f"{row['total_tokens']:,}",
-        f"{row['cache_read_tokens']:,}",
-        f"{row['output_tokens']:,}",
-        _cost(row),
-        "" if row["name"] == "total" else bar(row["total_tokens"], most),
-    )
-
-
-def _cost(row: dict[str, Any]) -> str:
-    """Dollars; a dash when nothing in the line has a price."""
-    if not row["priced"]:
-        return "-"
-    cents = f"${row['cost_nanos'] / 1e9:,.2f}"
-    return f"{cents}+" if row["priced"] < row["attempts"] - row["failed"] else cents
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
+    table = usage_table(rows, by, width)
+    click.secho(table.heading, bold=True)
+    for line in table.lines:
+        click.echo(line.rstrip())
+    click.secho(table.total, bold=True)
+    if table.unpriced:
+        click.echo("\n- or + for a cost: there is no price for it, or for a part of it")
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """A line for programs; ``cost_usd`` is null when nothing in it has a price."""
     shown = {name: value for name, value in row.items() if name not in ("cost_nanos", "priced")}
     return {**shown, "priced_attempts": row["priced"], "cost_usd": row["cost_nanos"] / 1e9 if row["priced"] else None}
-
-
-def _total(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"name": "total", **{name: sum(row[name] for row in rows) for name in rows[0] if name != "name"}}
-
-
-def bar(value: int, most: int) -> str:
-    """A bar whose length is the share of ``most``, to an eighth of a character."""
-    eighths = round(BAR * 8 * value / most) if most else 0
-    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()

@@ -8,12 +8,13 @@ import json
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from cpa.cli.main import cli
-from cpa.cli.usage import bar
+from cpa.cli.usage_table import bar, short, usage_table
 from cpa.usage.insert import insert
 from cpa.usage.schema import open_database
 from tests.usage.conftest import event
@@ -96,5 +97,73 @@ def test_a_database_of_the_program_before_is_left_as_it_is(config: Path) -> None
     assert "start the daemon once" in result.output
 
 
-def test_bars_are_as_long_as_their_share() -> None:
-    assert [len(bar(value, 100)) for value in (0, 50, 100)] == [0, 12, 24]
+def test_bars_are_as_long_as_their_share_and_nothing_vanishes() -> None:
+    assert [len(bar(value, 1000, 24)) for value in (0, 1, 500, 1000)] == [0, 1, 12, 24]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (9_999, "9,999"),
+        (10_000, "10.0k"),
+        (99_949, "99.9k"),
+        (99_950, "100k"),
+        (999_499, "999k"),
+        (999_500, "1.00M"),
+        (1_190_000_000, "1.19B"),
+        (7_163_689_393_000, "7164B"),
+    ],
+)
+def test_numbers_are_shortened_without_becoming_others(number: int, text: str) -> None:
+    assert short(number) == text
+
+
+def row(name: str, **sums: int) -> dict[str, Any]:
+    given = {
+        "requests": 43_951,
+        "attempts": 43_951,
+        "failed": 1_293,
+        "total_tokens": 1_198_325_740,
+        "cache_read_tokens": 1_099_799_763,
+        "output_tokens": 32_900_059,
+        "cost_nanos": 1_234_567_890_000,
+        "priced": 42_658,
+        "unpriced_tokens": 0,
+    }
+    return {"name": name, **given, **sums}
+
+
+@pytest.mark.parametrize("retried", [0, 5])
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 400])
+def test_a_table_is_never_wider_than_the_terminal(width: int, retried: int) -> None:
+    rows = [
+        row("a.name.as.long.as@an.account.example.org"),
+        row("short", total_tokens=5, attempts=43_951 + retried, priced=42_658 + retried),
+    ]
+    table = usage_table(rows, "account", width)
+    lines = [table.heading, *table.lines, table.total]
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert ("ATTEMPTS" in table.heading) == bool(retried and width > 60)
+    assert all("$1,234.57" in line for line in table.lines)
+    if width >= 120:
+        assert "a.name.as.long.as@an.account.example.org" in table.lines[0]
+        assert "█" in table.lines[0]
+    if width == 400:
+        assert "1,198,325,740" in table.lines[0]
+    assert not table.unpriced
+
+
+@pytest.mark.parametrize(
+    ("sums", "text", "unpriced"),
+    [
+        ({"priced": 0, "cost_nanos": 0}, " -", True),
+        ({"priced": 10}, "$1,234.57+", True),
+        ({"cost_nanos": 0}, "$0.00", False),
+        ({"cost_nanos": 1_200_000}, "$0.0012", False),
+    ],
+)
+def test_a_missing_price_is_not_zero(sums: dict[str, int], text: str, unpriced: bool) -> None:
+    table = usage_table([row("m", **sums)], "model", 80)
+    assert table.total.endswith(text)
+    assert table.unpriced is unpriced

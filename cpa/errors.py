@@ -23,6 +23,8 @@ class ErrorInfo(Struct):
     param: str | None = None
     retry_after: float | None = None
     """Seconds until a retry makes sense."""
+    resets_at: float | None = None
+    """When the limit that was hit ends, by the clock of whoever says so (Unix seconds)."""
     format: str | None = None
     """The format ``raw`` is in."""
     raw: Any = None

@@ -11,7 +11,7 @@ from cpa.config import Config
 from cpa.config.sections import ErrorRule, compiled_pattern
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import Operation
-from cpa.plugins.faults import COOLDOWNS, MINUTE
+from cpa.plugins.faults import COOLDOWNS, LONGEST_HINT, MINUTE
 
 _ACCOUNT_STATUSES = frozenset({401, 402, 403, 429})
 """What these say is true of the account whatever was asked of it."""
@@ -20,10 +20,14 @@ _SEARCHED = 65536
 
 
 def settled(failure: UpstreamError, account: Account, operation: Operation, config: Config) -> UpstreamError:
-    """The failure as it counts: rules for errors first, then the cooldown set for passing failures.
+    """The failure as it counts: rules for errors first, then the cooldown set for passing failures; no hint is endless.
 
     Counting tokens and compacting are not what an account is for: that they fail says nothing about the rest.
     """
+    if failure.cooldown is not None:
+        failure.cooldown = min(failure.cooldown, LONGEST_HINT)
+    if failure.error.retry_after is not None:
+        failure.error.retry_after = min(failure.error.retry_after, LONGEST_HINT)
     rule = next((rule for rule in _rules(account, config) if _applies(rule, failure.error)), None)
     if rule is not None:
         return _ruled(failure, rule)

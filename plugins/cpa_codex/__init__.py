@@ -166,7 +166,7 @@ class CodexProvider(Provider):
         message = error.message.lower()
         if error.type == "usage_limit_reached" or error.code == "usage_limit_reached":
             error.status = 429
-            error.retry_after = _resets_in(error.raw, server_time(headers)) or error.retry_after
+            error.retry_after = _resets_in(error, server_time(headers)) or error.retry_after
             return UpstreamError(error, scope="account", cooldown=error.retry_after, reason="quota")
         if any(text in message for text in _CAPACITY):
             error.status = 429
@@ -238,14 +238,13 @@ def cache_key(request: UpstreamRequest) -> str | None:
     return None
 
 
-def _resets_in(raw: Any, now: float) -> float | None:
-    error = raw.get("error") if isinstance(raw, dict) else None
-    if not isinstance(error, dict):
-        return None
-    at = error.get("resets_at")
+def _resets_in(error: ErrorInfo, now: float) -> float | None:
+    """Seconds from ``resets_at``, if that is to come, or from ``resets_in_seconds``."""
+    told = error.raw.get("error") if isinstance(error.raw, dict) else None
+    at = told.get("resets_at") if isinstance(told, dict) else error.resets_at
     if isinstance(at, int | float) and at > now:
         return float(at - now)
-    seconds = error.get("resets_in_seconds")
+    seconds = told.get("resets_in_seconds") if isinstance(told, dict) else None
     return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 
 

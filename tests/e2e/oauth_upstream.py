@@ -13,7 +13,9 @@ from aiohttp import web
 from fake_model import READERS, STREAMS, WHOLE, decide
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
-from identity_provider import IdentityProvider
+from identity_provider import IdentityProvider, auth_file, oauth_settings
+
+__all__ = ["IdentityProvider", "OAuthUpstream", "auth_file", "oauth_settings"]
 
 UNAUTHORIZED = {"error": {"type": "authentication_error", "message": "token expired", "code": 401}}
 
@@ -38,6 +40,10 @@ class OAuthUpstream:
     answer_headers: dict[str, str] = field(default_factory=dict)
     failures: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     """Status and body of the next answers to good tokens."""
+    before: list[bytes] = field(default_factory=list)
+    """Frames that streams begin with."""
+    instead: list[bytes] | None = None
+    """Frames that streams consist of."""
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
@@ -72,7 +78,7 @@ class OAuthUpstream:
             )
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **self.answer_headers})
         await response.prepare(request)
-        frames = STREAMS[kind](said)
+        frames = iter([*self.before, *STREAMS[kind](said)]) if self.instead is None else iter(self.instead)
         for frame in _wrapped(frames) if vendor == "gemini" else frames:
             await response.write(frame)
         await response.write_eof()

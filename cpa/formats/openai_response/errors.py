@@ -69,12 +69,18 @@ def stream_error(event: Object) -> ErrorInfo:
     info.status = _status(event, info)
     info.format = FORMAT
     info.raw = None
-    resets = object_of(source.get("error")).get("resets_in_seconds")
-    if isinstance(resets, int | float) and not isinstance(resets, bool):
-        info.retry_after = float(resets)
+    told = object_of(source.get("error")) or object_of(object_of(source.get("response")).get("error"))
+    info.retry_after = _seconds(told.get("resets_in_seconds"))
+    info.resets_at = _seconds(told.get("resets_at"))
     if info.type in ("error", "response.failed", "response.error"):
         info.type = None
     return info
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if value > 0 else None
 
 
 def _status(event: Object, info: ErrorInfo) -> int:

@@ -61,7 +61,7 @@ class CooldownKeeper:
             document = msgspec.json.decode(self.path.read_bytes(), type=_Document)
         except FileNotFoundError:
             return 0
-        except (OSError, msgspec.MsgspecError) as fault:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as fault:
             self._log.warning("saved cooldowns cannot be read", path=str(self.path), reason=type(fault).__name__)
             return 0
         now, clock = self._wall(), self._pool.clock()

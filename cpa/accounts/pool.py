@@ -203,7 +203,7 @@ class AccountPool:
         return [self._changes[place] for place in range(-missed, 0)]
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Return once an account may be better off, at the latest after ``seconds``."""
+        """Return once an account may be better off or a probe was in vain, at the latest after ``seconds``."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
@@ -217,6 +217,10 @@ class AccountPool:
     def _better(self, account_id: str) -> None:
         self.changed += 1
         self._changes.append(account_id)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let those look again who wait for a busy account."""
         if self._waiters:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
@@ -271,6 +275,8 @@ class AccountPool:
                 self._running.pop(account_id, None)
         if counted or undecided:
             self._better(account_id)
+        elif probe:
+            self._wake()
 
     # -- quota -----------------------------------------------------------------------------------------------------
 

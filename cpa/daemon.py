@@ -63,6 +63,9 @@ from cpa.usage.usage_queue import UsageQueue
 from cpa.watch import AuthWatcher, ConfigWatcher
 from cpa.web.panel import ControlPanel
 
+LAST_WRITE_SECONDS = 0.5
+"""What is recorded already may take so long to be written when somebody insists on an end."""
+
 
 class Daemon:
     """One running cpa. ``start``, then ``stop``; it can live inside another asyncio program."""
@@ -435,6 +438,7 @@ async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ, *, loc
 
     def stop() -> None:
         if stopping.is_set():
+            daemon.usage.flush(LAST_WRITE_SECONDS)
             os._exit(0)
         stopping.set()
 

@@ -14,6 +14,7 @@ from cpa.config import Config
 from cpa.exchange.recorder import CLIENT_GONE, Recorder
 from cpa.server.bodies import RECORDER
 from cpa.server.clients import Doorkeeper, host_allowed
+from cpa.server.connections import connection_of
 from cpa.server.headers import MANAGEMENT, allowed_origin, common_headers
 from cpa.server.keys import CONFIG, REQUEST_ID
 from cpa.server.services import SERVICES, Services
@@ -52,6 +53,9 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
     recorder = _recorder(request, config, services)
     begun = time.monotonic()
     status, response = 500, None
+    connection = connection_of(request)
+    if connection is not None:
+        connection.request_began()
     try:
         response = await _answer(request, handler, config)
         status = response.status
@@ -60,6 +64,8 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = CLIENT_GONE
         raise
     finally:
+        if connection is not None:
+            connection.request_ended()
         if recorder is not None and services.histories is not None:
             recorder.finish(status, response)
             services.histories.end(recorder)

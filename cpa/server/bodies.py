@@ -11,12 +11,13 @@ from typing import Any
 
 import brotli  # type: ignore[import-untyped]
 import orjson
-from aiohttp import web
+from aiohttp import StreamReader, web
 from multidict import CIMultiDictProxy
 
 from cpa.errors import ApiError, ErrorInfo, InvalidRequest
 from cpa.exchange.recorder import Recorder
 from cpa.formats.codec import JsonObject
+from cpa.server.connections import BODY_SECONDS
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -62,17 +63,27 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 async def _received(request: web.Request, limit: int) -> bytes:
     """The body as it came. One that is announced or turns out to be too large is not taken into memory."""
     announced = request.content_length
-    if announced is not None:
-        if announced > limit:
-            raise too_large(limit)
-        received = request.content
-        return received.read_nowait() if received.is_eof() else await request.read()
+    if announced is not None and announced > limit:
+        raise too_large(limit)
+    stream = request.content
+    if stream.is_eof():
+        return stream.read_nowait()
     content = bytearray()
-    async for chunk in request.content.iter_any():
+    while chunk := await _next_piece(stream):
         content += chunk
         if len(content) > limit:
             raise too_large(limit)
     return bytes(content)
+
+
+async def _next_piece(stream: StreamReader) -> bytes:
+    """What has come of a body since; empty at its end. Raises ApiError 408 when it stops coming."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await stream.readany()
+    except TimeoutError:
+        message = f"the body stopped coming for {BODY_SECONDS:.0f} seconds"
+        raise ApiError(ErrorInfo(408, message, type="invalid_request_error", code="request_timeout")) from None
 
 
 async def _decode(content: bytes, coding: str, limit: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from cpa.config import Config
-from cpa.server.first_byte import FirstByte, Other
+from cpa.server.connections import HEAD_SECONDS, Connections, Other, places
 from cpa.systemd import inherited_sockets
 
 HEAD_LIMIT = 64 * 1024
@@ -44,6 +44,8 @@ class Listener:
         self._servers: list[asyncio.Server] = []
         self._tls: ssl.SSLContext | None = None
         self._certificate: tuple[float, float] = (0.0, 0.0)
+        self.connections: Connections | None = None
+        """Set once it listens."""
         self.addresses: list[str] = []
         """``host:port`` of every socket."""
 
@@ -55,10 +57,15 @@ class Listener:
         http = self._runner.server
         assert http is not None
         loop = asyncio.get_running_loop()
+        self.connections = Connections(http, self._other, places())
         for sock in sockets:
             sock.setblocking(False)
             server = await loop.create_server(
-                lambda: FirstByte(http, self._other), sock=sock, ssl=self._tls, backlog=BACKLOG
+                self.connections.make,
+                sock=sock,
+                ssl=self._tls,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=HEAD_SECONDS if self._tls is not None else None,
             )
             self._servers.append(server)
         self.addresses = [_shown(sock.getsockname()) for sock in sockets]

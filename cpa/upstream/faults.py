@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -13,6 +14,10 @@ from cpa.errors import ErrorInfo, UpstreamError
 UNREACHED = frozenset({"proxy_error", "tls_error", "dns_error", "connect_timeout", "connect_error"})
 """The request did not even get there: the account's proxy or address is to be left alone, not for long."""
 UNREACHED_COOLDOWN = 5.0
+
+
+OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+_SCARCE = "cpa has as many files and connections open as this machine lets it (see ulimit -n)"
 
 
 class WireFault(Exception):
@@ -55,6 +60,8 @@ def connecting_failed(fault: OSError, host: str) -> WireFault:
             return WireFault(502, "tls_error", f"the TLS handshake with {host} failed")
         case socket.gaierror():
             return WireFault(502, "dns_error", f"the name {host} cannot be resolved")
+    if fault.errno in OUT_OF_FILES:
+        return WireFault(503, "out_of_files", f"{host} was not asked: {_SCARCE}")
     reason = os.strerror(fault.errno) if fault.errno else "connection failed"
     return WireFault(502, "connect_error", f"{host} cannot be reached: {reason}")
 
@@ -94,6 +101,8 @@ def _describe(fault: BaseException, host: str) -> tuple[int, str, str]:
             return 504, "connect_timeout", f"connecting to {host} took too long"
         case TimeoutError():
             return 504, "timeout", str(fault) or f"{host} did not answer in time"
+        case aiohttp.ClientConnectorError() if fault.os_error.errno in OUT_OF_FILES:
+            return 503, "out_of_files", f"{host} was not asked: {_SCARCE}"
         case aiohttp.ClientConnectorError():
             return 502, "connect_error", f"{host} cannot be reached: {fault.os_error.strerror or 'connection failed'}"
         case aiohttp.ServerDisconnectedError():

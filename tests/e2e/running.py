@@ -102,8 +102,13 @@ class RunningDaemon:
         directory: Path,
         environ: dict[str, str] | None = None,
         command: Sequence[str] = ("serve", "--config"),
+        *,
+        files: int = 0,
     ) -> None:
-        """``config`` as data or as the file's text; its path follows ``command``."""
+        """``config`` as data or as the file's text; its path follows ``command``.
+
+        ``files`` is how many file descriptors it may have; 0 is as many as we may.
+        """
         self.directory = directory
         self.config_path = directory / "config.yaml"
         text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
@@ -112,9 +117,10 @@ class RunningDaemon:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = directory / "daemon.log"
         paths = f"{ROOT}{os.pathsep}{ROOT / 'plugins'}"
+        limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
         self._log = self.log_path.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cpa", *command, str(self.config_path)],
+            [*limited, sys.executable, "-m", "cpa", *command, str(self.config_path)],
             cwd=directory,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -138,6 +144,20 @@ class RunningDaemon:
     def output(self) -> str:
         """What it printed so far."""
         return self.log_path.read_text(errors="replace")
+
+    def processor_seconds(self) -> float:
+        """Processor time it has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def open_files(self) -> int:
+        """File descriptors it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def resident(self) -> float:
+        """Memory it holds, in MB."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     def stop(self) -> int:
         """Ask it to stop; its exit status."""

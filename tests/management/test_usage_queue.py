@@ -150,7 +150,7 @@ async def test_without_a_management_key_the_connection_is_closed(start: Start) -
 
 
 async def test_a_silent_connection_is_closed(counting: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpa.server.first_byte.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("cpa.server.connections.HEAD_SECONDS", 0.1)
     host, port = counting.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     assert await asyncio.wait_for(reader.read(), 5) == b""

@@ -1,0 +1,212 @@
+"""Connections of clients: how many there may be, and how long each may keep us waiting.
+
+What waits without end costs a place and a file descriptor: the head of a request, a body that stops coming, an answer
+that is not read. Answers that take their time are no concern of these limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Callable
+from typing import TypeAlias, cast
+
+from aiohttp import web
+
+HEAD_SECONDS = 10.0
+"""For the first byte of a connection, and for the head of a request from its first byte on."""
+BODY_SECONDS = 30.0
+"""Between two pieces of a request's body."""
+WRITE_SECONDS = 60.0
+"""For a client to read on when its connection is full."""
+RESERVED_FILES = 48
+"""File descriptors for everything that is no connection: database, logs, auth files."""
+MOST_CONNECTIONS = 10_000
+FEWEST_CONNECTIONS = 16
+_SORRY = b"too many connections are open"
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_SORRY), _SORRY)
+)
+
+Factory: TypeAlias = Callable[[], asyncio.BaseProtocol]
+Other: TypeAlias = Callable[[int], asyncio.Protocol | None]
+"""``other(first_byte)``: the protocol for such a connection; None leaves it to HTTP."""
+
+
+def places() -> int:
+    """How many connections there may be: each needs a file descriptor, and another one for its upstream.
+
+    The process's own limit is raised as far as the system lets it be.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError):
+            pass
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, (soft - RESERVED_FILES) // 2))
+
+
+class Connections:
+    """All connections of one listener."""
+
+    def __init__(self, http: Factory, other: Other, most: int) -> None:
+        self.http = http
+        self.other = other
+        self.most = most
+        self.open: set[Connection] = set()
+        self.idle: dict[Connection, None] = {}
+        """Those that have been answered and wait for another request, the longest waiting first."""
+        self.refused = 0
+        """Connections that were sent away because there was no place."""
+
+    def make(self) -> Connection:
+        """The protocol for a new connection."""
+        return Connection(self)
+
+    def find_place(self) -> bool:
+        """Whether there is a place for one more; a connection that idles gives up its own."""
+        if len(self.open) < self.most:
+            return True
+        if self.idle:
+            next(iter(self.idle)).close()
+            return True
+        self.refused += 1
+        return False
+
+
+class Connection(asyncio.Protocol):
+    """One connection. Its first byte says which protocol it speaks; HTTP is passed on and watched."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._inner: asyncio.Protocol | None = None
+        self._head: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._running = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for the first byte, if there is a place."""
+        connected = cast(asyncio.Transport, transport)
+        if not self._connections.find_place():
+            connected.write(BUSY)
+            connected.close()
+            return
+        self._transport = connected
+        self._connections.open.add(self)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on; the first time decide to whom."""
+        inner = self._inner
+        if inner is None:
+            inner = self._decide(data[0])
+            if inner is None:
+                return
+        elif self._running == 0 and self._head is None:
+            self._await_head()
+        inner.data_received(data)
+
+    def _decide(self, first: int) -> asyncio.Protocol | None:
+        transport = self._transport
+        if transport is None:
+            return None
+        other = self._connections.other(first)
+        if other is not None:
+            self._cancel()
+            transport.set_protocol(_Counted(other, self))
+            other.connection_made(transport)
+            return other
+        self._inner = cast(asyncio.Protocol, self._connections.http())
+        self._inner.connection_made(transport)
+        return self._inner
+
+    def request_began(self) -> None:
+        """The head of a request is complete."""
+        self._running += 1
+        self._connections.idle.pop(self, None)
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def request_ended(self) -> None:
+        """A request is answered."""
+        self._running -= 1
+        if self._running == 0 and self in self._connections.open:
+            self._connections.idle[self] = None
+
+    def eof_received(self) -> bool | None:
+        """The client sends nothing more."""
+        return self._inner.eof_received() if self._inner is not None else None
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as is written: it may take a while, not for ever."""
+        if self._stalled is None and self._transport is not None:
+            self._stalled = asyncio.get_running_loop().call_later(WRITE_SECONDS, self._transport.abort)
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client reads on."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        self.forget()
+        if self._inner is not None:
+            self._inner.connection_lost(exc)
+
+    def forget(self) -> None:
+        """Free its place."""
+        self._cancel()
+        self._connections.open.discard(self)
+        self._connections.idle.pop(self, None)
+
+    def close(self) -> None:
+        """End it: somebody else needs its place."""
+        self.forget()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _await_head(self) -> None:
+        assert self._transport is not None
+        self._head = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.close)
+
+    def _cancel(self) -> None:
+        for timer in (self._head, self._stalled):
+            if timer is not None:
+                timer.cancel()
+        self._head = self._stalled = None
+
+
+class _Counted(asyncio.Protocol):
+    """Another protocol, whose connection keeps its place until it is over."""
+
+    def __init__(self, inner: asyncio.Protocol, connection: Connection) -> None:
+        self._connection = connection
+        self.data_received = inner.data_received  # type: ignore[method-assign]
+        self.eof_received = inner.eof_received  # type: ignore[method-assign]
+        self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = inner.resume_writing  # type: ignore[method-assign]
+        self._lost = inner.connection_lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        self._connection.forget()
+        self._lost(exc)
+
+
+def connection_of(request: web.Request) -> Connection | None:
+    """The connection a request came over; None for one that is not watched, or lost already."""
+    transport = request.transport
+    protocol = transport.get_protocol() if transport is not None else None
+    return protocol if isinstance(protocol, Connection) else None

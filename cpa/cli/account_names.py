@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from cpa.cli.account_words import printable
 from cpa.cli.options import find_config
 from cpa.errors import CpaError
 
@@ -30,7 +31,8 @@ def find_account(entries: Iterable[Entry], name: str) -> dict[str, Any]:
         if len(found) == 1:
             return found[0]
         if found:
-            listed = "\n".join(f"  {entry['id']}  ({entry['provider']}, {entry['label']})" for entry in found[:10])
+            rows = (f"  {entry['id']}  ({entry['provider']}, {entry['label']})" for entry in found[:10])
+            listed = "\n".join(map(printable, rows))
             raise click.UsageError(f"{name!r} may be any of {len(found)} accounts; say which:\n{listed}")
     raise click.UsageError(f"there is no account {name!r}: cpa accounts list shows what there is")
 

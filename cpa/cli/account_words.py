@@ -14,12 +14,15 @@ GOOD, DULL, DOUBTFUL, BAD = "green", "dim", "yellow", "red"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _SHORT = {18000.0: "5h", 604800.0: "7d", 86400.0: "1d", 2592000.0: "month", 2628000.0: "month"}
 _OVER = {
-    "invalid_grant": "it was revoked or has ended",
-    "refresh_token_reused": "another program renewed its token",
-    "refresh_token_expired": "it was not used for too long",
-    "refresh_token_invalidated": "it was revoked",
+    "invalid_grant": "revoked or ended",
+    "refresh_token_reused": "renewed by another program",
+    "refresh_token_expired": "not used for too long",
+    "refresh_token_invalidated": "revoked",
 }
 """What vendors' error codes mean for the user."""
+_BRIEF = {"no plugin serves": "no plugin serves it", "ok (refresh failed": "ok (refresh failed)"}
+LONGEST = 60
+"""Characters of a state in a list."""
 _ADDRESS = re.compile(r"([\w.+%-])[\w.+%-]*@([\w-])[\w-]*(\.[\w.-]+)")
 
 
@@ -60,9 +63,12 @@ def over_because(said: str) -> str:
     return said.removeprefix("log in again:").strip() or "its token is refused"
 
 
-def shortened(words: Words, longest: int) -> Words:
-    """The words with an ellipsis where they are longer."""
-    return words if len(words.text) <= longest else Words(f"{words.text[: longest - 1].rstrip()}…", words.style)
+def brief(words: Words) -> Words:
+    """A state for a list: what is said of a cause that has a long story is left to ``cpa accounts show``."""
+    for beginning, instead in _BRIEF.items():
+        if words.text.startswith(beginning):
+            return Words(instead, words.style)
+    return words if len(words.text) <= LONGEST else Words(f"{words.text[: LONGEST - 1].rstrip()}…", words.style)
 
 
 def token_is_over(account: Mapping[str, Any], now: float) -> bool:
@@ -147,6 +153,11 @@ def general(windows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The windows that say something about every model, the shortest first."""
     found = [window for window in windows if ":" not in window["name"]]
     return sorted(found, key=lambda window: (window.get("limit_seconds") or 0, window["name"]))
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would act upon: names come from files, and whoever writes those."""
+    return "".join(letter if letter.isprintable() or letter in "\n" else "\ufffd" for letter in text)
 
 
 def masked(text: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from cpa.cli.account_names import complete_account, find_account
 from cpa.cli.account_source import file_of, open_accounts
+from cpa.cli.account_words import printable
 from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 
@@ -63,7 +64,7 @@ def rename(name: str, label: str | None, file: str | None, config_path: Path, as
     if as_json:
         _tell(as_json, [entry], "", {"label": label, "file": file or file_of(entry)})
     else:
-        click.echo(f"{entry['label']} is now {known}")
+        click.echo(printable(f"{entry['label']} is now {known}"))
 
 
 @click.command()
@@ -82,7 +83,7 @@ def delete(names: tuple[str, ...], yes: bool, config_path: Path, as_json: bool) 
         for file, entry in files.items():
             others = [other for other in entries if other.get("parent") == file]
             more = f" with all its {len(others)} projects" if others else ""
-            click.echo(f"delete {entry['label']} ({entry['provider']}, {file}){more}", err=True)
+            click.echo(printable(f"delete {entry['label']} ({entry['provider']}, {file}){more}"), err=True)
         click.confirm("Really?", abort=True, err=True)
     for entry in files.values():
         source.delete(entry)
@@ -96,4 +97,4 @@ def _tell(as_json: bool, entries: list[dict[str, Any]], word: str, facts: dict[s
         print_json([{"id": entry["id"], "auth_index": entry["auth_index"], **facts} for entry in entries])
         return
     for entry in entries:
-        click.echo(f"{entry['label']} ({entry['provider']}) {word}")
+        click.echo(printable(f"{entry['label']} ({entry['provider']}) {word}"))

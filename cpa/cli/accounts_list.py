@@ -14,8 +14,6 @@ from cpa.cli.account_words import Words
 from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 
-LONGEST_STATE = 60
-"""Characters of a state in the list; show tells it all."""
 mask_option = click.option("--mask", is_flag=True, help="Make e-mail addresses unreadable, for screenshots.")
 
 
@@ -53,7 +51,7 @@ def _print_table(entries: list[dict[str, Any]], now: float, mask: bool) -> None:
         (
             _name(entry, labels, mask),
             entry["provider"],
-            words.shortened(words.state(entry, now), LONGEST_STATE),
+            words.brief(words.state(entry, now)),
             str(entry.get("priority", "")),
             _quota(entry),
             words.expiry(entry, now),

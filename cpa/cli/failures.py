@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from cpa.cli.account_words import printable
 from cpa.errors import CpaError
 
 _Arguments = ParamSpec("_Arguments")
@@ -22,9 +23,9 @@ def told(command: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
         try:
             return command(*arguments, **options)
         except CpaError as fault:
-            raise click.ClickException(str(fault)) from None
+            raise click.ClickException(printable(str(fault))) from None
         except OSError as fault:
             place = f"{fault.filename}: " if fault.filename else ""
-            raise click.ClickException(f"{place}{fault.strerror or fault}") from None
+            raise click.ClickException(printable(f"{place}{fault.strerror or fault}")) from None
 
     return run

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cpa.cli.account_words import printable
 from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 
@@ -58,7 +59,7 @@ def import_command(
     job.do()
     if not as_json:
         for line in job.report():
-            click.echo(line)
+            click.echo(printable(line))
     _finish(job, as_json, done=True)
 
 

@@ -37,7 +37,9 @@ def quota(names: tuple[str, ...], refresh: bool, mask: bool, config_path: Path, 
     if refresh:
         source.ask_quota(logins)
     known = {account["id"]: account for account in source.quota()}
-    shown = [known.get(entry["id"]) or _nothing(entry) for entry in wanted if entry["id"] in known or entry in logins]
+    shown = [
+        {**_nothing(entry), **known.get(entry["id"], {})} for entry in wanted if entry["id"] in known or entry in logins
+    ]
     if as_json:
         from cpa.cli.output import print_json
 
@@ -52,7 +54,8 @@ def quota(names: tuple[str, ...], refresh: bool, mask: bool, config_path: Path, 
 
 
 def _nothing(entry: dict[str, Any]) -> dict[str, Any]:
-    return {name: entry[name] for name in ("auth_index", "id", "provider", "label")} | {"windows": []}
+    named = {name: entry[name] for name in ("auth_index", "id", "provider", "label")}
+    return {**named, "login_again": bool(entry.get("login_again")), "windows": []}
 
 
 def _plain(account: dict[str, Any]) -> dict[str, Any]:
@@ -77,12 +80,17 @@ def _print(accounts: list[dict[str, Any]], now: float, mask: bool) -> None:
     from cpa.cli.screen import print_line
 
     width = max((len(words.window_name(w)) for account in accounts for w in account["windows"]), default=0)
+    silent: dict[str, list[str]] = {}
     for account in accounts:
         label = words.masked(account["label"]) if mask else account["label"]
-        silence = "" if account["windows"] else f": {_silence(account)}"
-        print_line(Words(label, "bold"), f" ({account['provider']})", Words(silence, DULL))
+        if not account["windows"]:
+            silent.setdefault(_silence(account), []).append(f"{label} ({account['provider']})")
+            continue
+        print_line(Words(label, "bold"), f" ({account['provider']})")
         for window in sorted(account["windows"], key=_order):
             print_line(*_window(window, width, now))
+    for reason, names in silent.items():
+        print_line(Words(f"{reason}: ", DULL), ", ".join(names))
 
 
 def _order(window: dict[str, Any]) -> tuple[bool, float, str]:
@@ -91,9 +99,11 @@ def _order(window: dict[str, Any]) -> tuple[bool, float, str]:
 
 
 def _silence(account: dict[str, Any]) -> str:
+    if account.get("login_again") or "log in again" in account.get("error", "").lower():
+        return "Log in again"
     if account.get("error"):
-        return f"not known, {words.over_because(account['error'])}"
-    return "its vendor does not tell" if "asked_at" in account else "nothing heard yet"
+        return f"Not known, {account['error']}"
+    return "Their vendors do not tell" if "asked_at" in account else "Nothing heard yet"
 
 
 def _window(window: dict[str, Any], width: int, now: float) -> tuple[str | Words, ...]:

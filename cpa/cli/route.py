@@ -52,7 +52,7 @@ def _explain(model: str, config_path: Path, as_json: bool) -> None:
     except CpaError as fault:
         near = _near(model, config_path, source)
         raise type(fault)(f"{fault}{near}") from None
-    usable = any(candidate["usable"] for candidate in told_by["candidates"])
+    usable = any(serves(candidate) for candidate in told_by["candidates"])
     if as_json:
         from cpa.cli.output import print_json
 
@@ -80,14 +80,14 @@ def _print(told_by: dict[str, Any], now: float) -> None:
         for left in told_by["left_out"]
     ]
     print_rows(("ACCOUNT", "PROVIDER", "NOW", "PRIO", "QUOTA USED"), rows, keep=(1, 3))
-    print_line("\n", _verdict(told_by, now))
+    print_line("\n", _verdict(told_by))
 
 
 def _row(candidate: dict[str, Any], chosen: str | None, now: float) -> tuple[str | Words, ...]:
     is_chosen = candidate["account_id"] == chosen
     quota = ", ".join(f"{words.window_name(w)} {words.used(w).text}" for w in words.general(candidate["quota"]))
     return (
-        Words(candidate["label"] or candidate["account_id"], "bold" if is_chosen else ""),
+        Words(_name(candidate), "bold" if is_chosen else ""),
         candidate["provider"],
         _now(candidate, is_chosen, now),
         str(candidate["priority"] or ""),
@@ -111,20 +111,30 @@ def _trouble(candidate: dict[str, Any]) -> str:
     return f"log in again: {words.over_because(said)}" if said.startswith("log in again") else said
 
 
-def _verdict(told_by: dict[str, Any], now: float) -> Words:
+def _verdict(told_by: dict[str, Any]) -> Words:
     candidates = {candidate["account_id"]: candidate for candidate in told_by["candidates"]}
     chosen = candidates.get(told_by["chosen"] or "")
-    usable = [candidate for candidate in candidates.values() if candidate["usable"]]
-    if chosen is not None and chosen["usable"]:
-        return Words(
-            f"The next request goes to {chosen['label'] or chosen['account_id']}: {_because(chosen, usable, told_by)}."
-        )
+    good = [candidate for candidate in candidates.values() if serves(candidate)]
+    if chosen is not None and serves(chosen):
+        return Words(f"The next request goes to {_name(chosen)}: {_because(chosen, good, told_by)}.")
+    if good:
+        over = f"finds that {_name(chosen)} must log in again, and " if chosen is not None else ""
+        return Words(f"The next request {over}goes to {_name(good[0])}.")
     if told_by["retry_after"] is not None:
         wait = words.span(told_by["retry_after"])
         return Words(
-            f"No account can serve it now; the first one can again in {wait}. Requests get 429 until then.", BAD
+            f"No account can serve it now; the first one can again in {wait}. Clients get 429 until then.", BAD
         )
     return Words("No account can serve it now, and none says when it can again.", BAD)
+
+
+def serves(candidate: dict[str, Any]) -> bool:
+    """Whether it can be chosen, and its login is not known to be over."""
+    return bool(candidate["usable"]) and not candidate["over"]
+
+
+def _name(candidate: dict[str, Any]) -> str:
+    return str(candidate["label"] or candidate["account_id"])
 
 
 def _because(chosen: dict[str, Any], usable: list[dict[str, Any]], told_by: dict[str, Any]) -> str:

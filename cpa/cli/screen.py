@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cpa.cli.account_words import Words
+from cpa.cli.account_words import Words, printable
 
 _PIPED_WIDTH = 400
 """Columns of a line nobody's terminal breaks."""
@@ -39,7 +39,8 @@ def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str | Words]], *
 
 
 def _cell(cell: str | Words) -> Text:
-    return Text(cell.text, style=cell.style) if isinstance(cell, Words) else Text(cell)
+    words = cell if isinstance(cell, Words) else Words(cell)
+    return Text(printable(words.text), style=words.style)
 
 
 def print_line(*parts: str | Words) -> None:

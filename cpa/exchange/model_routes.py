@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -12,7 +13,9 @@ from cpa.config import Config
 from cpa.config.sections import ModelRoute
 from cpa.conversation.effort import split_suffix
 from cpa.errors import ApiError, ErrorInfo, UpstreamError
-from cpa.exchange.call import Answer
+
+if TYPE_CHECKING:
+    from cpa.exchange.call import Answer
 
 FAILOVER_STATUSES = frozenset({0, 401, 402, 403, 404, 408, 429})
 DEFAULT_REST = 60.0

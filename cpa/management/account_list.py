@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,7 +13,7 @@ from cpa.accounts.account import Account
 from cpa.accounts.explain import Explanation
 from cpa.accounts.file_fields import expires_at
 from cpa.accounts.pool import AccountPool
-from cpa.accounts.refresh import LoginState, refresh_token_of
+from cpa.accounts.refresh import LoginState, has_expired, refresh_token_of
 from cpa.catalog.catalog import Catalog
 from cpa.exchange.quota_query import Asked, QuotaQueries
 from cpa.exchange.roster import Roster
@@ -66,7 +67,7 @@ def shown_explanation(
 ) -> dict[str, Any]:
     """Why a model's requests go where they go, with the accounts of those providers that are not even looked at.
 
-    A candidate has ``trouble`` when its login does not fare well.
+    A candidate has ``trouble`` when its login does not fare well, and is ``over`` when it can serve nothing any more.
     """
     shown: dict[str, Any] = msgspec.to_builtins(explanation)
     accounts = {account.id: account for account in pool}
@@ -75,6 +76,12 @@ def shown_explanation(
         login = login_of(account) if account is not None else None
         candidate["label"] = (own_label(account) if account is not None else "") or candidate["label"]
         candidate["trouble"] = login.trouble if login is not None else ""
+        candidate["over"] = bool(
+            login is not None
+            and account is not None
+            and login.login_again
+            and has_expired(account.metadata, time.time())
+        )
     providers = {candidate["provider"] for candidate in shown["candidates"]}
     shown["left_out"] = [
         {

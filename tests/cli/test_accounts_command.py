@@ -36,6 +36,22 @@ async def test_the_list_names_accounts_with_their_state_and_no_secret(world: Wor
     assert [entry["id"] for entry in only] == ["codex-anna.json"]
 
 
+async def test_names_cannot_command_the_terminal(world: World) -> None:
+    evil = "x\x1b]0;owned\x07\x1b[2J\u009b31m"
+    world.put("evil.json", {**LOGIN, "label": evil, "refresh_token": "r"})
+    if world.daemon is not None:
+        await world.daemon.daemon.auth_files.check(["evil.json"])
+    for arguments in (
+        ("list",),
+        ("show", "evil.json"),
+        ("disable", "evil.json"),
+        ("show", "\x1b]0;"),
+        ("why", "\x1b[2J"),
+    ):
+        output = (await world.run("accounts", *arguments)).output
+        assert not {"\x1b", "\x07", "\u009b"} & set(output), arguments
+
+
 async def test_addresses_are_masked_only_when_asked(world: World) -> None:
     assert "anna@example.com" in (await world.run("accounts", "list")).output
     for arguments in (("list",), ("list", "--json"), ("show", "anna.json"), ("show", "anna.json", "--json")):
@@ -215,10 +231,10 @@ async def test_quota_says_why_it_is_not_known(world: World) -> None:
     if world.daemon is not None:
         world.daemon.daemon.store.reload()
         world.daemon.daemon.plugins.reconfigure(world.daemon.daemon.store.current)
-    assert "nothing heard yet" in (await world.run("quota", "anna.json")).stdout
+    assert "Nothing heard yet" in (await world.run("quota", "anna.json")).stdout
     result = await world.run("quota", "anna.json", "--refresh")
     assert result.exit_code == 0
-    assert "not known" in result.stdout
+    assert "Not known, " in result.stdout
 
 
 def test_bars_show_shares() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -460,14 +461,15 @@ def _hint(daemon: Daemon, environ: Mapping[str, str]) -> None:
     model = "demo" if daemon.catalog.get_model("demo") else "MODEL"
     address = daemon.addresses[0].replace("[::]", "127.0.0.1")
     key = " -H 'authorization: Bearer YOUR-KEY'" if daemon.store.current.api_keys else ""
+    cpa = "cpa" if shutil.which("cpa") else sys.argv[0]
     print(
         f"""
 Try it (in another terminal):
   curl http://{address}/v1/chat/completions -H 'content-type: application/json'{key} \\
     -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-  cpa env claude          point Claude Code at it (also: codex, gemini, openai, anthropic, google)
-  cpa models              what can be asked for
-  cpa doctor              check the set-up
+  {cpa} env claude          point Claude Code at it (also: codex, gemini, openai, anthropic, google)
+  {cpa} models              what can be asked for
+  {cpa} doctor              check the set-up
 Stop with Ctrl-C. Edit the configuration while it runs: {daemon.store.path}
 """,
         file=sys.stderr,

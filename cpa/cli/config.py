@@ -43,10 +43,15 @@ def config() -> None:
 
 
 @config.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @config_option
 @json_option
-def check(config_path: Path, as_json: bool) -> None:
-    """Say what is wrong with a configuration file, and where. Exit status 1 when it cannot be used."""
+def check(file: Path | None, config_path: Path, as_json: bool) -> None:
+    """Say what is wrong with a configuration file, and where. Exit status 1 when it cannot be used.
+
+    FILE is the file to check, in place of the one in use.
+    """
+    config_path = file or config_path
     try:
         loaded = load_config(config_path, environ=os.environ)
     except ConfigError as fault:

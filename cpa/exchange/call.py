@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from cpa.exchange.recorder import Recorder
 from cpa.formats.codec import JsonObject, Operation
 from cpa.plugins.values import ClientIdentity
+
+if TYPE_CHECKING:
+    from cpa.exchange.recorder import Recorder
 
 
 class Call(Struct, kw_only=True):

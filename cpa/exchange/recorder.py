@@ -16,11 +16,11 @@ from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import JsonObject
 from cpa.logs.history import Clipped, clip
-from cpa.upstream.client import UpstreamResponse
 
 if TYPE_CHECKING:
     from cpa.exchange.call import Call
     from cpa.exchange.shape import Shaped
+    from cpa.upstream.client import UpstreamResponse
 
 SECTION_BYTES = 8 * 1024 * 1024
 """Of one body: its first and its last half are kept."""

@@ -34,11 +34,11 @@ def test_it_listens_on_this_machine_only_and_holds_no_keys() -> None:
     assert not any((config.claude_api_key, config.codex_api_key, config.gemini_api_key, config.openai_compatibility))
 
 
-def test_its_values_are_the_defaults_save_for_the_address() -> None:
+def test_its_values_are_the_defaults_save_for_few() -> None:
     example = load_config(EXAMPLE, environ={}).config.model_dump()
     default = Config().model_dump()
     different = {name for name in default if example[name] != default[name]}
-    assert different == {"host", "plugins", "timeouts"}
+    assert different == {"host", "plugins", "timeouts", "usage_statistics_enabled"}
 
 
 def test_what_it_switches_off_loads_without_warnings_too() -> None:

@@ -296,6 +296,12 @@ class Tls(Section):
     key: str = ""
 
 
+BCRYPT_PREFIXES = ("$2a$", "$2b$", "$2y$")
+"""What a management key begins with that is a hash already."""
+LONGEST_MANAGEMENT_KEY = 72
+"""Bytes."""
+
+
 class RemoteManagement(Section):
     """The management API."""
 
@@ -305,6 +311,15 @@ class RemoteManagement(Section):
     disable_auto_update_panel: bool = False
     panel_github_repository: str = ""
     releases_url: Trimmed = ""
+
+    @field_validator("secret_key", mode="after")
+    @classmethod
+    def _short_enough(cls, key: str) -> str:
+        """bcrypt, by which the key is kept, looks no further than 72 bytes."""
+        if not key.startswith(BCRYPT_PREFIXES) and len(key.encode("utf-8", "surrogatepass")) > LONGEST_MANAGEMENT_KEY:
+            problem = f"it is longer than {LONGEST_MANAGEMENT_KEY} bytes"
+            raise ValueError(f"failed to hash remote management key: {problem}")
+        return key
 
 
 class Pprof(Section):

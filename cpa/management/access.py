@@ -12,11 +12,10 @@ from hashlib import sha256
 from aiohttp import web
 
 from cpa.config import Config
+from cpa.config.sections import BCRYPT_PREFIXES
 from cpa.management.answers import Refusal
 from cpa.management.lockout import Lockout, attempts_of, duration_text
 from cpa.network import client_address, forwarded_for, host_name, is_ip, is_loopback, is_loopback_origin, is_own_origin
-
-HASH_PREFIXES = ("$2a$", "$2b$", "$2y$")
 
 
 class Gate:
@@ -109,7 +108,7 @@ class Gate:
             return True
         if not secret:
             return False
-        if secret.startswith(HASH_PREFIXES):
+        if secret.startswith(BCRYPT_PREFIXES):
             return await self._verified.matches(key, secret, lambda: self._refuse_banned(who))
         return _equal(key, secret)
 

@@ -7,11 +7,8 @@ from pathlib import Path
 
 from cpa.config.file import ConfigFile
 from cpa.config.load import load_text
+from cpa.config.sections import BCRYPT_PREFIXES, LONGEST_MANAGEMENT_KEY
 from cpa.errors import ConfigError
-from cpa.management.access import HASH_PREFIXES
-
-LONGEST_KEY = 72
-"""Bytes; bcrypt looks no further."""
 
 
 def hash_key(key: str) -> str:
@@ -19,14 +16,14 @@ def hash_key(key: str) -> str:
     import bcrypt
 
     content = key.encode()
-    if len(content) > LONGEST_KEY:
-        raise ConfigError(f"failed to hash remote management key: it is longer than {LONGEST_KEY} bytes")
+    if len(content) > LONGEST_MANAGEMENT_KEY:
+        raise ConfigError(f"failed to hash remote management key: it is longer than {LONGEST_MANAGEMENT_KEY} bytes")
     return bcrypt.hashpw(content, bcrypt.gensalt(10)).decode()
 
 
 def is_plain(key: str) -> bool:
     """Whether a key is there and not yet hashed."""
-    return bool(key) and not key.startswith(HASH_PREFIXES)
+    return bool(key) and not key.startswith(BCRYPT_PREFIXES)
 
 
 def with_hashed_key(content: bytes) -> bytes:

@@ -9,7 +9,7 @@ from aiohttp import web
 from cpa.config.carry import with_unknown
 from cpa.management.answers import Refusal, answer, member, ok, parse_json, query_index, read_body, read_object
 from cpa.management.lists import find, items_in, not_found, store, stored, text
-from cpa.management.route import Query, Route
+from cpa.management.route import STATUS_OK, Query, Route
 from cpa.management.services import Management
 
 
@@ -86,26 +86,30 @@ class ListResource:
         return ok()
 
     async def patch(self, request: web.Request) -> web.Response:
-        """Change one item: ``{"index": 0, "value": {...}}``, or by its name."""
+        """Change one item: ``{"index": 0, "value": {...}}``, or by its name. The answer holds what became of it."""
         body = await read_object(request)
         index, value = member(body, "index", int), member(body, "value", dict)
         wanted = text(member(body, self.selector, str))
         if value is None:
             raise Refusal(400, "invalid body")
+        place: int | None = None
 
         def change(data: dict[str, Any]) -> None:
+            nonlocal place
             items = _objects(stored(data, self.key))
             position = self._position(items, index, wanted)
             known = items[position] if position < len(items) else {}
             new = self.changed(known, value)
             tidy = [] if new is None else self.tidy([new])
             tidy = self.as_written(items, tidy)
+            place = position if tidy else None
             items[position : position + 1] = [with_unknown((self.key, position), known, item) for item in tidy]
             self.refuse(items)
             store(data, self.key, self.collapsed(items))
 
         await self.management.writer.edit(request, change)
-        return ok()
+        shown = self.shown()
+        return ok(entry=shown[place]) if place is not None and place < len(shown) else ok()
 
     async def delete(self, request: web.Request) -> web.Response:
         """Remove items, named in the query."""
@@ -145,11 +149,16 @@ class ListResource:
             Query(self.identity, f"The item's {self.identity}"),
             Query("index", "Position in the list", {"type": "integer"}),
         )
-        what = self.key
+        changed = {
+            "type": "object",
+            "properties": {**STATUS_OK["properties"], "entry": self.item_schema},
+            "required": ["status"],
+        }
+        what, one = self.key, f"Change one of {self.key}"
         return [
             Route(method="GET", path=path, handler=self.get, summary=f"The list {what}", answer=shown),
             Route(method="PUT", path=path, handler=self.put, summary=f"Replace {what}", body=entries),
-            Route(method="PATCH", path=path, handler=self.patch, summary=f"Change one of {what}", body=patch),
+            Route(method="PATCH", path=path, handler=self.patch, summary=one, body=patch, answer=changed),
             Route(method="DELETE", path=path, handler=self.delete, summary=f"Remove from {what}", query=where),
         ]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any
 
 import bcrypt
 import pytest
 
+from cpa.config import ConfigStore
 from cpa.config.load import load_text
+from cpa.errors import ConfigError
 from cpa.management.access import Gate
 from cpa.management.answers import Refusal
 from cpa.management.lockout import BAN_SECONDS, DECAY_SECONDS, Lockout, attempts_of, duration_text
@@ -314,3 +317,20 @@ def test_a_host_is_one_guesser_however_many_addresses_it_has(address: str, who: 
 @pytest.mark.parametrize(("seconds", "text"), [(1799.4, "29m59s"), (3723, "1h2m3s"), (0.2, "1s"), (60, "1m0s")])
 def test_waiting_times_are_written_in_whole_seconds(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_a_key_that_cannot_be_hashed_keeps_the_daemon_from_starting(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"remote-management:\n  secret-key: {'x' * 73}\n")
+    with pytest.raises(ConfigError, match=r"line 2: .*failed to hash remote management key"):
+        ConfigStore(path, {})
+    path.write_text(f"remote-management:\n  secret-key: {'x' * 72}\n")
+    assert ConfigStore(path, {}).current.remote_management.secret_key == "x" * 72
+
+
+@pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
+async def test_a_stored_hash_is_taken_as_it_is(start: Start, prefix: str) -> None:
+    stored = HASH.replace("$2b$", prefix)
+    daemon: Managed = await start(secret_key=stored)
+    assert stored in daemon.file
+    assert (await daemon.call("GET", "/debug")).status == 200

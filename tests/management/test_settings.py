@@ -153,7 +153,7 @@ async def test_a_file_that_is_gone_is_not_found(managed: Managed) -> None:
         (b"- a list\n", 400, "invalid_yaml"),
         (b"port: many\n", 422, "invalid_config"),
         (b"prompt-rules: [{name: r1, target: system, action: shout}]\n", 400, "invalid_prompt_rules"),
-        (b"remote-management: {secret-key: " + b"x" * 73 + b"}\n", 400, "invalid_config"),
+        (b"remote-management: {secret-key: " + b"x" * 73 + b"}\n", 422, "invalid_config"),
     ],
 )
 async def test_a_wrong_file_is_refused_and_leaves_no_trace(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -137,7 +137,7 @@ def _run(
     """Log in; the exit status."""
     from rich.console import Console
 
-    console = Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json, highlight=False, emoji=False)
     try:
         stored = asyncio.run(_log_in(room, provider, options, console, browser=browser, listen=listen))
     except LoginError as fault:
@@ -173,7 +173,7 @@ async def _log_in(
 
 def _report(room: LoginRoom, provider: Provider, stored: StoredLogin, console: Console, as_json: bool) -> None:
     """Say who is logged in, where that is stored, and what serves it."""
-    models, running = _served(room, stored)
+    models, daemon = _served(room, stored)
     disabled = bool(stored.file.data.get("disabled"))
     if as_json:
         print_json(
@@ -186,7 +186,7 @@ def _report(room: LoginRoom, provider: Provider, stored: StoredLogin, console: C
                 "created": stored.created,
                 "disabled": disabled,
                 "models": models,
-                "daemon": running,
+                "daemon": daemon == "serves",
                 "notes": list(stored.new.notes),
             }
         )
@@ -201,21 +201,25 @@ def _report(room: LoginRoom, provider: Provider, stored: StoredLogin, console: C
     if disabled:
         console.print(f"  [yellow]It is disabled: cpa accounts enable {escape(stored.file.name)}[/yellow]")
         return
-    if running:
+    if daemon == "serves":
         console.print(f"  The running daemon serves it now: {models} models (cpa models)")
+    elif daemon == "elsewhere":
+        console.print("  [yellow]The running daemon uses another auth directory: is auth-dir relative?[/yellow]")
     else:
         console.print(f"  {models} models (cpa models). Start the daemon: cpa serve --config {escape(str(room.path))}")
 
 
-def _served(room: LoginRoom, stored: StoredLogin) -> tuple[int, bool]:
-    """How many models the login offers, and whether a running daemon offers them already."""
+def _served(room: LoginRoom, stored: StoredLogin) -> tuple[int, Literal["serves", "elsewhere", "absent"]]:
+    """How many models the login offers, and what the running daemon has of it."""
     from cpa.cli.control import ask_daemon
 
     try:
         told = ask_daemon(room.path, "POST", "/auth-files/check", {"name": stored.file.name}, environ=room.environ)
-        return int(told["models"]), bool(told["known"])
+        if told["known"]:
+            return int(told["models"]), "serves"
+        return room.models_of(stored.file.name), "elsewhere"
     except (CpaError, KeyError, TypeError, ValueError):
-        return room.models_of(stored.file.name), False
+        return room.models_of(stored.file.name), "absent"
 
 
 def _report_failure(console: Console, provider: Provider, fault: LoginError, as_json: bool) -> None:

@@ -90,30 +90,33 @@ class Terminal:
                 "Is the browser on another computer? Run this there first, then open the page there:", style="dim"
             )
             self._console.print(
-                f"  {tunnel(self._redirect_port, self._listening_port, self._environ)}", soft_wrap=True, highlight=False
+                f"  {tunnel(self._redirect_port, self._listening_port, self._environ)}", soft_wrap=True, markup=False
             )
 
     async def show_code(self, code: DeviceCode) -> None:
         """Show the code; the page opens if that is wanted."""
         from rich.panel import Panel
+        from rich.text import Text
 
         opened = self._options.browser and await self._open_browser(code.page)
         self._stop_status()
         self._console.print("Your browser opens. If it does not, go to" if opened else "Open this page in a browser:")
         self._print_url(code.page)
         self._console.print("and confirm this code:")
-        self._console.print(Panel.fit(f"[bold]{code.user_code}[/bold]", padding=(0, 3)))
+        self._console.print(Panel.fit(Text(code.user_code, style="bold"), padding=(0, 3)))
         self.progress(f"Waiting until you have confirmed the code ({code.expires_in / 60:.0f} minutes at most)")
 
     async def choose(self, question: str, choices: Sequence[Choice], default: str) -> str:
         """Ask by number; Enter takes the default. The value itself is taken, too."""
+        from rich.markup import escape
+
         self._stop_status()
         self._stop_pasting()
         known = next((number for number, choice in enumerate(choices, 1) if choice.value == default), 1)
-        self._console.print(f"\n[bold]{question}[/bold]")
+        self._console.print(f"\n[bold]{escape(question)}[/bold]")
         for number, choice in enumerate(choices, 1):
             mark = " [dim](Enter)[/dim]" if number == known else ""
-            self._console.print(f"  {number}. {_plain(choice.title)}{mark}", highlight=False)
+            self._console.print(f"  {number}. {escape(choice.title)}{mark}")
         while True:
             self._console.print("Your choice: ", end="")
             line = await self._lines.get()
@@ -132,10 +135,12 @@ class Terminal:
         self._stop_status()
         self._stop_pasting()
         if self._console.is_terminal:
-            self._status = self._console.status(_plain(text))
+            from rich.text import Text
+
+            self._status = self._console.status(Text(text))
             self._status.start()
         else:
-            self._console.print(f"{text} ...", highlight=False)
+            self._console.print(f"{text} ...", markup=False)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -155,7 +160,7 @@ class Terminal:
             self._pasting = None
 
     def _print_url(self, url: str) -> None:
-        self._console.print(f"\n{_plain(url)}\n", style="cyan", soft_wrap=True, highlight=False)
+        self._console.print(f"\n{url}\n", style="cyan", soft_wrap=True, markup=False)
 
     async def _take_pasted(self, flow: LoginFlow) -> None:
         """Take the address the browser ended at, when somebody pastes it; a slip is said and asked for again."""
@@ -268,8 +273,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "<user>"
-
-
-def _plain(text: str) -> str:
-    """Text in which rich finds no markup."""
-    return text.replace("[", "\\[")

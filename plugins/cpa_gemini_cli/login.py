@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from cpa.errors import LoginError, OAuthError
-from cpa.plugins import Choice, Login, LoginOffer, NewLogin, name_part
+from cpa.plugins import Choice, Login, LoginOffer, NewLogin, name_part, new_pkce
 from cpa_gemini_cli.oauth import GeminiCliEndpoints, exchange, required_secret
 from cpa_gemini_cli.onboarding import CodeAssist, Project
 
@@ -55,6 +55,7 @@ async def log_in(endpoints: GeminiCliEndpoints, login: Login) -> NewLogin:
 
 async def _tokens(endpoints: GeminiCliEndpoints, login: Login) -> dict[str, Any]:
     """The ``token`` member of the auth file."""
+    pkce = new_pkce()
     redirect_uri = login.redirect_uri(endpoints.redirect_uri, any_port=True)
     query = {
         "client_id": endpoints.client_id,
@@ -64,9 +65,11 @@ async def _tokens(endpoints: GeminiCliEndpoints, login: Login) -> dict[str, Any]
         "access_type": "offline",
         "prompt": "consent",
         "state": login.state,
+        "code_challenge": pkce.challenge,
+        "code_challenge_method": "S256",
     }
     code = await login.authorize(f"{endpoints.authorize_url}?{urlencode(query)}", redirect_uri)
-    return await exchange(endpoints, login.http, code=code, redirect_uri=redirect_uri)
+    return await exchange(endpoints, login.http, code=code, verifier=pkce.verifier, redirect_uri=redirect_uri)
 
 
 async def _set_up(google: CodeAssist, login: Login) -> tuple[list[str], list[str]]:

@@ -102,6 +102,7 @@ async def test_google_is_asked_for_offline_access_with_a_state_of_its_own(world:
     await world.login("gemini-cli", browser)
     first, second = (query_of(page) for page in browser.pages)
     assert (first["access_type"], first["prompt"]) == ("offline", "consent")
+    assert first["code_challenge_method"] == "S256"
     assert len(first["state"]) == 32
     assert first["state"] != second["state"]
 

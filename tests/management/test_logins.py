@@ -278,6 +278,9 @@ async def test_two_logins_to_one_provider_end_each_for_itself(world: World) -> N
     world.provider.user = "first@b.c"
     async with world.daemon.session.get(await world.consent(first["url"])) as answer:
         assert answer.status == 200, "the port is still listened on for the other one"
+    assert await world.ended(first["state"]) == {"status": "ok"}
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await world.daemon.session.get(f"http://127.0.0.1:{world.ports['codex']}/auth/callback")
     assert world.files() == ["codex-first@b.c-plus.json", "codex-second@b.c-plus.json"]
 
 

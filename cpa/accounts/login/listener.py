@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl
 
@@ -27,6 +28,8 @@ class CallbackListener:
         self._outcome = outcome
         self._server = LoopbackServer(self._answer)
         self._taken = False
+        self._leaving: asyncio.Future[None] | None = None
+        """Set while a browser is on its way to the result."""
 
     @property
     def port(self) -> int:
@@ -38,7 +41,9 @@ class CallbackListener:
         await self._server.start(port)
 
     async def close(self, grace: float = 2.0) -> None:
-        """Stop listening; the browser gets ``grace`` seconds to fetch its page."""
+        """Stop listening; the browser gets ``grace`` seconds to come for its page, and to fetch it."""
+        if self._leaving is not None and grace:
+            await asyncio.wait([self._leaving], timeout=grace)
         await self._server.close(grace)
 
     async def _answer(self, request: PageRequest) -> PageAnswer:
@@ -48,6 +53,8 @@ class CallbackListener:
             return PageAnswer(405, b"Method not allowed", {"Content-Type": "text/plain", "Allow": "GET"})
         if request.path == self._path:
             return self._take(request.query)
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(None)
         outcome = await self._outcome() if self._taken else "unknown"
         return _shown(outcome)
 
@@ -63,6 +70,8 @@ class CallbackListener:
             return _shown("denied" if found.error == "access_denied" else "failed")
         if not found.code or not found.state:
             return _shown("failed")
+        if self._leaving is None:
+            self._leaving = asyncio.get_running_loop().create_future()
         return PageAnswer(302, b"", {"Location": RESULT, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
 

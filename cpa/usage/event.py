@@ -64,16 +64,19 @@ class Tokens(Struct, kw_only=True, gc=False):
 
 
 def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
-    """Both views of what an upstream reported; zeros for what it did not. Parts are never more than their whole."""
+    """Both views of what an upstream reported; zeros for what it did not.
+
+    Parts are never more than their whole: cached input that is more than the input was not counted in it.
+    """
     if usage is None:
         return Tokens()
     whole, output = usage.input_total or 0, usage.output_total or 0
+    read, written, reasoning = usage.cache_read or 0, usage.cache_write or 0, usage.reasoning or 0
+    if read + written > whole:
+        whole += read + written
     if not 0 <= whole + output <= MOST_TOKENS:
         return Tokens()
-    read, written, reasoning = usage.cache_read or 0, usage.cache_write or 0, usage.reasoning or 0
-    if read + written > whole or reasoning > output:
-        read, reasoning = min(read, whole), min(reasoning, output)
-        written = min(written, whole - read)
+    reasoning = min(reasoning, output)
     fresh = whole - read - written
     return Tokens(
         input=fresh if upstream_format in SEPARATE_CACHE else whole,

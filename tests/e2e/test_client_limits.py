@@ -169,6 +169,24 @@ async def test_a_reasoning_suffix_opens_no_other_model(daemon: Daemon) -> None:
         assert status in (403, 404), model
 
 
+async def test_no_way_to_show_a_key_is_exempt_from_its_budget(daemon: Daemon) -> None:
+    path, body = request("openai", stream=False)
+    url = f"http://{daemon.addresses[0]}{path}"
+    ways: list[tuple[str, dict[str, str]]] = [
+        ("", {"Authorization": "Bearer poor"}),
+        ("", {"X-Api-Key": "poor"}),
+        ("", {"X-Goog-Api-Key": "poor"}),
+        ("?key=poor", {}),
+        ("?auth_token=poor", {}),
+        ("", {"Authorization": "Bearer poor", "X-Api-Key": "plain"}),
+    ]
+    assert (await ask(daemon, "poor"))[0] == 200
+    async with aiohttp.ClientSession() as session:
+        for query, headers in ways:
+            async with session.post(url + query, json=body, headers=headers) as answer:
+                assert answer.status == 429, (query, headers)
+
+
 async def test_a_budget_is_spent_and_stays_spent_over_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.format(folder=tmp_path))

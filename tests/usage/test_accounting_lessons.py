@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -15,10 +16,12 @@ from cpa.formats.codec import ReplyContext
 from cpa.formats.registry import builtin_formats
 from cpa.formats.sse import SseParser
 from cpa.usage.event import Event, Tokens, tokens_of, usage_of
+from cpa.usage.filters import EventFilter
 from cpa.usage.insert import insert
 from cpa.usage.overview import overview, summary
 from cpa.usage.prices import Price, PriceTable
-from cpa.usage.schema import open_database
+from cpa.usage.queries import events_page
+from cpa.usage.schema import open_database, open_for_reading
 from tests.usage.conftest import NOON, event
 
 CODECS = builtin_formats()
@@ -214,6 +217,38 @@ def test_a_provider_that_says_cost_zero_is_not_believed() -> None:
     assert priced.cost(usage_of(tokens, "openai"), model="unheard-of") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "stream"),
+    [
+        (
+            "openai",
+            openai({"prompt_tokens": 30, "completion_tokens": 50, "prompt_tokens_details": {"cached_tokens": 100}}),
+        ),
+        (
+            "openai-response",
+            responses({"input_tokens": 30, "output_tokens": 50, "input_tokens_details": {"cached_tokens": 100}}),
+        ),
+        ("gemini", gemini({"promptTokenCount": 30, "cachedContentTokenCount": 100, "candidatesTokenCount": 50})),
+    ],
+)
+def test_cached_input_that_is_more_than_the_input_was_not_counted_in_it(name: str, stream: bytes) -> None:
+    assert buckets(tokens_in(name, stream)) == (30, 100, 0, 50)
+
+
+@pytest.mark.parametrize(("completion", "total"), [(50, 180), (20, 180)])
+def test_reasoning_told_beside_the_output_is_found_by_the_sum(completion: int, total: int) -> None:
+    usage = {**OPENAI_USAGE, "completion_tokens": completion, "total_tokens": total}
+    tokens = tokens_in("openai", openai(usage))
+    assert (buckets(tokens), tokens.reasoning, tokens.total) == ((30, 100, 0, 50), 30, 180)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_numbers_nobody_could_have_counted_count_as_not_told(name: str) -> None:
+    huge = STREAMS[name].replace(b"130", b"9" * 25).replace(b'"input_tokens":30', b'"input_tokens":' + b"9" * 25)
+    assert huge != STREAMS[name]
+    assert buckets(tokens_in(name, huge)) in ((0, 0, 0, 0), (0, 100, 0, 50))
+
+
 @pytest.mark.parametrize("name", STREAMS)
 def test_reasoning_is_a_part_of_the_output_wherever_the_vendor_counts_it(name: str) -> None:
     tokens = tokens_in(name, STREAMS[name])
@@ -238,14 +273,55 @@ def test_events_around_midnight_are_in_the_quarter_of_an_hour_they_began_in(conn
     assert sum(days) == 2
 
 
-def test_events_that_arrive_out_of_order_are_shown_in_theirs(connection: sqlite3.Connection) -> None:
-    from cpa.usage.filters import EventFilter
-    from cpa.usage.queries import events_page
+@pytest.mark.parametrize(
+    ("zone", "day", "hour"),
+    [("UTC", "2026-01-31", "18"), ("Asia/Kolkata", "2026-02-01", "00"), ("Pacific/Marquesas", "2026-01-31", "09")],
+)
+def test_days_and_hours_are_those_of_the_zone_that_is_asked_for(
+    connection: sqlite3.Connection, zone: str, day: str, hour: str
+) -> None:
+    """Zones half an hour off, too; kept in UTC."""
+    insert(connection, [event(at_ms=NOON + (6 * 60 + 45) * 60_000)], NOON)
+    usage = overview(connection, zone=ZoneInfo(zone))["usage"]
+    assert (usage["requests_by_day"], usage["requests_by_hour"]) == ({day: 1}, {hour: 1})
 
+
+def test_every_event_is_in_one_of_two_ranges_that_meet(connection: sqlite3.Connection) -> None:
+    insert(connection, [event(request_id=f"r{n}", at_ms=NOON + n * 60_000) for n in range(60)], NOON)
+    for at in (NOON + 7 * 60_000 + 1, NOON + 900_000, NOON + 30 * 60_000):
+        counts = [
+            events_page(connection, wanted)["total_count"]
+            for wanted in (EventFilter(end_ms=at - 1), EventFilter(start_ms=at))
+        ]
+        assert sum(counts) == 60
+        assert min(counts) > 0
+
+
+def test_events_that_arrive_out_of_order_are_shown_in_theirs(connection: sqlite3.Connection) -> None:
     for offset in (2, 0, 1):
         insert(connection, [event(request_id=f"r{offset}", at_ms=NOON + offset * 500)], NOON)
     page = events_page(connection, EventFilter())
     assert [each["request_id"] for each in page["events"]] == ["r2", "r1", "r0"]
+
+
+def test_more_events_than_a_statement_has_variables_are_taken_in_at_once(connection: sqlite3.Connection) -> None:
+    most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    number = most // 30 + 7
+    assert insert(connection, [event(request_id=f"r{n}") for n in range(number)], NOON) == number
+    connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 5000)
+    assert insert(connection, [event(request_id=f"s{n}") for n in range(300)], NOON) == 300
+    assert overview(connection)["usage"]["total_requests"] == number + 300
+
+
+def test_somebody_who_reads_does_not_hold_up_writing(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    insert(connection, [event(request_id="before")], NOON)
+    reading = open_for_reading(tmp_path / "u.sqlite")
+    reading.execute("BEGIN")
+    assert reading.execute("SELECT count(*) FROM usage_events").fetchone()[0] == 1
+    connection.execute("PRAGMA busy_timeout=0")
+    assert insert(connection, [event(request_id="meanwhile")], NOON) == 1
+    assert reading.execute("SELECT count(*) FROM usage_events").fetchone()[0] == 1
+    reading.close()
 
 
 def test_a_recorded_event_does_not_change_with_what_it_was_made_from() -> None:

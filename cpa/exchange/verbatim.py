@@ -22,7 +22,7 @@ def serialise(body: dict[str, Any], original: dict[str, Any], raw: bytes) -> byt
         return raw
     try:
         members = _split.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return orjson.dumps(body)
     pieces = []
     for key, value in body.items():

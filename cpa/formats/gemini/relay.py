@@ -131,7 +131,7 @@ class GeminiNativeRelay:
             return
         try:
             outline = _outline(raw[len(b"data: ") :])
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return
         candidates = (outline.response or outline).candidates
         if len(candidates) == 1 and (content := candidates[0].content) is not None:
@@ -191,7 +191,7 @@ class GeminiNativeRelay:
                 if "modelVersion" in own:
                     own["modelVersion"] = msgspec.Raw(self._model)
                     response = msgspec.json.encode(own)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return self._broken()
         if not self._wrap:
             return response

@@ -152,7 +152,7 @@ class ChatNativeRelay:
         """Remember what text deltas of this stream look like around their text."""
         try:
             choices = _outline(raw[len(b"data: ") :]).choices
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return
         if len(choices) == 1 and len(choices[0].delta) == 1:
             ((name, value),) = choices[0].delta.items()

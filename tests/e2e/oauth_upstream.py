@@ -38,6 +38,8 @@ class OAuthUpstream:
     seen: list[Seen] = field(default_factory=list)
     refused: int = 0
     answer_headers: dict[str, str] = field(default_factory=dict)
+    users_headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What is told to one user beside ``answer_headers``."""
     failures: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     """Status and body of the next answers to good tokens."""
     before: list[bytes] = field(default_factory=list)
@@ -64,19 +66,21 @@ class OAuthUpstream:
             return web.json_response(error, status=status)
         if "ountTokens" in request.path or request.path.endswith("count_tokens"):
             return web.json_response({"totalTokens": 42} if vendor == "gemini" else {"input_tokens": 42})
-        return await self._generate(request, vendor, body)
+        return await self._generate(
+            request, vendor, body, {**self.answer_headers, **self.users_headers.get(login.user, {})}
+        )
 
-    async def _generate(self, request: web.Request, vendor: str, body: dict[str, Any]) -> web.StreamResponse:
+    async def _generate(
+        self, request: web.Request, vendor: str, body: dict[str, Any], told: dict[str, str]
+    ) -> web.StreamResponse:
         kind = {"kimi": "claude" if "/messages" in request.path else "oc"}.get(vendor, vendor)
         asked = READERS[kind](body["request"] if vendor == "gemini" else body)
         stream = "streamGenerateContent" in request.path if vendor == "gemini" else asked.stream
         said = decide(asked)
         if not stream:
             whole = WHOLE[kind](said)
-            return web.json_response(
-                {"response": whole, "traceId": "t"} if vendor == "gemini" else whole, headers=self.answer_headers
-            )
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **self.answer_headers})
+            return web.json_response({"response": whole, "traceId": "t"} if vendor == "gemini" else whole, headers=told)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **told})
         await response.prepare(request)
         frames = iter([*self.before, *STREAMS[kind](said)]) if self.instead is None else iter(self.instead)
         for frame in _wrapped(frames) if vendor == "gemini" else frames:

@@ -14,6 +14,7 @@ from oauth_daemon import KEY, auth_file, daemon_over, vendors
 
 from cpa.daemon import Daemon
 from cpa.plugins.oauth import time_text
+from cpa_claude.quota import from_headers
 
 EXHAUSTED = {
     "error": {
@@ -122,3 +123,37 @@ async def test_a_login_that_is_over_is_shown_as_such_while_its_last_token_still_
             assert shown["status_message"].startswith("log in again")
             assert (await chat(daemon, "claude-sonnet-4-6"))[0] == 200
             assert len(upstream.provider.calls) == 1
+
+
+async def test_quota_decides_and_a_reserve_is_kept(tmp_path: Path) -> None:
+    """What answers tell of windows is all that is known here."""
+    with vendors() as (upstream, url):
+        files = {f"{user}.json": auth_file(upstream.provider.login("claude", user)) for user in "abc"}
+        routing = {"strategy": "quota-aware", "quota-reserve": 0.2}
+        async with daemon_over(tmp_path, url, files, routing=routing) as daemon:
+
+            def tell(user: str, used: float, minutes: int) -> None:
+                upstream.users_headers[user] = {
+                    "anthropic-ratelimit-unified-5h-utilization": str(used),
+                    "anthropic-ratelimit-unified-5h-reset": str(int(time.time()) + 60 * minutes),
+                }
+
+            async def chosen() -> str:
+                assert (await chat(daemon, "claude-sonnet-4-6"))[0] == 200
+                token = upstream.seen[-1].headers["authorization"].removeprefix("Bearer ")
+                login = upstream.provider.find(token)
+                assert login is not None
+                return login.user
+
+            tell("a", 0.7, 200)
+            tell("b", 0.1, 20)
+            tell("c", 0.85, 5)
+            for user in "abc":
+                daemon.pool.note_quota(f"{user}.json", from_headers(upstream.users_headers[user], time.time()))
+            assert [await chosen() for _ in range(3)] == ["b"] * 3, "of those with room the one that begins anew first"
+            tell("b", 0.81, 20)
+            assert [await chosen() for _ in range(3)] == ["b", "a", "a"], "only its reserve is left"
+            tell("a", 0.95, 200)
+            assert [await chosen() for _ in range(3)] == ["a", "c", "c"], "all are down to their reserve"
+            tell("c", 1.0, 5)
+            assert [await chosen() for _ in range(2)] == ["c", "b"]

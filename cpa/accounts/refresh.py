@@ -72,12 +72,17 @@ class LoginState(Struct):
     """When it is refreshed next; None: not ahead of time."""
     failures: int = 0
     """In a row."""
+    failed_at: float = 0.0
     blocked_until: float = 0.0
     """No call before, on demand neither."""
     last_error: str = ""
     login_again: bool = False
     """Only another login (a changed file) helps: no call any more."""
     refreshed_at: float | None = None
+
+    def blocked(self, now: float) -> bool:
+        """Whether it failed so lately that it is not to be called; a clock that was set back since blocks nothing."""
+        return self.failed_at <= now < self.blocked_until
 
     @property
     def trouble(self) -> str:
@@ -151,6 +156,7 @@ class RefreshSchedule:
         state.last_error = message
         state.login_again = terminal
         wanted = SHORTEST_BLOCK if retry_after is None else retry_after
+        state.failed_at = now
         state.blocked_until = now + min(max(wanted, SHORTEST_BLOCK), LONGEST_BLOCK)
         backoff = min(FIRST_BACKOFF * 2 ** min(state.failures - 1, 8), LONGEST_BACKOFF)
         self._queue(name, None if terminal or not ahead else now + backoff)

@@ -39,6 +39,10 @@ class Asked(Struct, frozen=True):
     """When it may be asked again."""
     error: str = ""
 
+    def holds(self, now: float) -> bool:
+        """Whether it is too early to ask again; not so when the clock was set back since."""
+        return self.at <= now < self.not_before
+
 
 class QuotaQueries:
     """Questions about quota, one at a time for each account. Answers go to the pool, too. ``wall``: Unix seconds."""
@@ -79,7 +83,7 @@ class QuotaQueries:
                 self._forget(account_id)
                 return None
             known = self._asked.get(account_id)
-            if known is not None and self._wall() < known.not_before:
+            if known is not None and known.holds(self._wall()):
                 return known
             asked = self._asked[account_id] = await self._ask(account)
             if asked.windows:
@@ -99,7 +103,7 @@ class QuotaQueries:
         """Whether nothing was heard of an account lately; its own answers may have told."""
         now = self._wall()
         known = self._asked.get(account_id)
-        if known is not None and now < known.not_before:
+        if known is not None and known.holds(now):
             return False
         return all(window.seen_at + SHORTEST_INTERVAL <= now for window in self._pool.quota(account_id))
 

@@ -131,7 +131,7 @@ class Renewals:
             busy = self._running.get(name)
             if state is None or state.login_again or not self._refreshable(current):
                 return None
-            if busy is None and (self._wall() < state.blocked_until or self._stopping):
+            if busy is None and (state.blocked(self._wall()) or self._stopping):
                 return None
             task = busy or self._begin(name, refused=account.secret)
             try:

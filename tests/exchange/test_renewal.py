@@ -406,3 +406,42 @@ async def test_a_gemini_login_without_a_project_is_given_the_one_google_has(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await runner.cleanup()
+
+
+@pytest.mark.parametrize("jump", [-86400.0, -3600.0, 3600.0, 86400.0])
+async def test_a_clock_that_is_set_keeps_no_login_from_being_refreshed(
+    jump: float, provider: tuple[IdentityProvider, str], renewing: Renewing
+) -> None:
+    provider[0].statuses = [429]
+    provider[0].headers = {"Retry-After": "300"}
+    login = provider[0].login("claude", "u")
+    renewing.write("u.json", auth_file(login, expired=time_text(time.time() + 8 * 3600)))
+    await renewing.files.load()
+    old = renewing.account("u.json")
+    assert await renewing.renewals.renew(old) is None
+    assert await renewing.renewals.renew(old) is None
+    assert len(provider[0].calls) == 1, "it is left alone for as long as was asked"
+    renewing.ahead = jump
+    renewed = await renewing.renewals.renew(old)
+    assert renewed is not None
+    assert renewed.secret == login.access
+
+
+async def test_after_a_sleep_of_eight_hours_each_login_is_refreshed_once(
+    provider: tuple[IdentityProvider, str], renewing: Renewing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpa.exchange.renewal, "WORKERS", 3)
+    provider[0].delay, provider[0].expires_in = 0.01, 20 * 3600
+    for number in range(12):
+        data = auth_file(provider[0].login("claude", f"u{number}"), expired=time_text(time.time() + 6 * 3600))
+        renewing.write(f"{number}.json", data)
+    await renewing.files.load()
+    renewing.ahead = 8 * 3600
+    task = asyncio.create_task(renewing.renewals.run())
+    for _ in range(5):
+        await renewing.settled()
+        await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sorted(provider[0].granted) == sorted(f"u{number}" for number in range(12))
+    assert provider[0].most_at_once <= 3

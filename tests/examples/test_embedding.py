@@ -12,6 +12,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 
+PAGES = ("sdk-usage", "sdk-advanced", "sdk-access", "sdk-watcher")
+
+
 def example(name: str) -> ModuleType:
     path = ROOT / "examples/embedding" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"example_{name}", path)
@@ -44,7 +47,21 @@ def test_a_format_of_its_own_is_reached_from_every_other() -> None:
     assert "You said: hello" in stream
 
 
+def test_a_provider_of_its_own_serves_every_client() -> None:
+    assert run("provider") == "The house heard: hello"
+
+
+def test_a_program_follows_settings_logins_and_models() -> None:
+    lines = run("watcher")
+    assert [line for line in lines if "demo" not in line] == [
+        "changed: debug",
+        "me.json came",
+        "me.json offers models: True",
+        "me.json went",
+    ]
+
+
 def test_every_example_is_named_in_the_documentation() -> None:
-    pages = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("sdk-usage", "sdk-advanced", "sdk-access"))
+    pages = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in PAGES)
     for path in (ROOT / "examples/embedding").glob("*.py"):
         assert f"examples/embedding/{path.name}" in pages, path.name

@@ -278,9 +278,16 @@ class Daemon:
             self._services.count_answer = meter.answered if meter is not None else None
 
     def _metric_sources(self) -> Any:
-        from cpa.metrics.state import Sources
+        from cpa.metrics.state import ConnectionCounts, Sources
+
+        def connections() -> ConnectionCounts:
+            known = self._listener.connections if self._listener is not None else None
+            if known is None:
+                return ConnectionCounts(0, 0, 0)
+            return ConnectionCounts(len(known.open), len(known.idle), known.refused)
 
         return Sources(
+            connections=connections,
             pool=self.pool,
             store=self.store,
             usage=self.usage,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
@@ -23,6 +24,16 @@ MOST_REASONS = 30
 MOST_WINDOWS = 50
 
 
+class ConnectionCounts(Struct):
+    """Connections of clients."""
+
+    open: int
+    idle: int
+    """Those of them that wait for another request."""
+    refused: int
+    """Since the start, for want of a place."""
+
+
 class Sources(Struct, kw_only=True):
     """Where the figures are read."""
 
@@ -32,6 +43,7 @@ class Sources(Struct, kw_only=True):
     usage_queue: UsageQueue
     running: Callable[[], int]
     """Model requests that are under way."""
+    connections: Callable[[], ConnectionCounts]
     login_again: Callable[[Account], bool]
     """Whether only another login helps an account."""
     refreshes: Callable[[], Mapping[tuple[str, str], int]]
@@ -51,6 +63,8 @@ class StateCollector(Collector):
         sources = self._sources
         yield _gauge("cpa_build_info", "Version of the daemon.", {"version": __version__}, 1)
         yield _gauge("cpa_inflight_requests", "Model requests that are under way.", {}, sources.running())
+        yield _gauge("cpa_asyncio_tasks", "Tasks of the event loop.", {}, len(asyncio.all_tasks()))
+        yield from self._connections()
         yield from self._accounts()
         yield from self._quota()
         yield from self._configuration()
@@ -61,6 +75,16 @@ class StateCollector(Collector):
         for (provider, result), count in sources.refreshes().items():
             refreshes.add_metric((provider, result), count)
         yield refreshes
+
+    def _connections(self) -> Iterator[Metric]:
+        counts = self._sources.connections()
+        connections = GaugeMetricFamily("cpa_connections", "Connections of clients.", labels=("state",))
+        connections.add_metric(("open",), counts.open)
+        connections.add_metric(("idle",), counts.idle)
+        yield connections
+        refused = CounterMetricFamily("cpa_connections_refused", "Connections that found no place.")
+        refused.add_metric((), counts.refused)
+        yield refused
 
     def _accounts(self) -> Iterator[Metric]:
         pool = self._sources.pool

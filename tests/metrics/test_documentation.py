@@ -11,13 +11,13 @@ from prometheus_client import CollectorRegistry
 
 from cpa.accounts.pool import AccountPool
 from cpa.metrics.requests import RequestMetrics
-from cpa.metrics.state import Sources, StateCollector
+from cpa.metrics.state import ConnectionCounts, Sources, StateCollector
 from cpa.usage.usage_queue import UsageQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_documentation_names_every_metric() -> None:
+async def test_the_documentation_names_every_metric() -> None:
     registry = CollectorRegistry()
     RequestMetrics(registry, lambda record: None)
     store: Any = SimpleNamespace(applied=0, refused=0, applied_at=0.0)
@@ -28,6 +28,7 @@ def test_the_documentation_names_every_metric() -> None:
         usage=usage,
         usage_queue=UsageQueue(lambda: 0.0),
         running=lambda: 0,
+        connections=lambda: ConnectionCounts(0, 0, 0),
         login_again=lambda account: False,
         refreshes=dict,
     )

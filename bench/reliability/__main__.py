@@ -31,7 +31,7 @@ async def starved(stage: Stage) -> object:
 
 
 RUNS: dict[str, Callable[[Stage], Awaitable[object]]] = {
-    "disconnects": lambda stage: disconnects.run(stage, 10_000),
+    "disconnects": lambda stage: disconnects.run(stage, 10_000, together=16),
     "reload-storm": lambda stage: reload_storm.run(stage, 100, 10.0),
     "slow-clients": lambda stage: slow_clients.run(stage, 1000, 200, 500),
     "soak": lambda stage: soak.run(stage, 600),

@@ -12,6 +12,7 @@ import aiohappyeyeballs
 from cpa.upstream.address import Origin
 from cpa.upstream.connection import Connection
 from cpa.upstream.faults import WireFault, connecting_failed
+from cpa.upstream.resolver import Resolver
 
 KEPT_SECONDS = 90.0
 KEPT_PER_ORIGIN = 256
@@ -29,6 +30,7 @@ class ConnectionPool:
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
+        self._resolver = Resolver()
 
     def take(self, origin: Origin) -> Connection | None:
         """A connection that is open and idle, the last used first."""
@@ -77,7 +79,7 @@ class ConnectionPool:
 
     async def _connect(self, origin: Origin) -> Connection:
         loop = asyncio.get_running_loop()
-        addresses = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        addresses = await self._resolver.addresses(origin.host, origin.port)
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         sock = await aiohappyeyeballs.start_connection(

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from bench.reliability.stage import CLIENT, Stage, ask, body, percentile
 
+TURNS = 50
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
@@ -64,11 +65,13 @@ async def _connect(stage: Stage, sent: bytes) -> asyncio.StreamWriter:
 
 
 async def _dribble(writers: list[asyncio.StreamWriter]) -> None:
+    """A byte from each twice a second, evenly spread: bursts would slow down the good clients of this process."""
     while True:
-        for writer in writers:
-            if not writer.transport.is_closing():
-                writer.write(b"X")
-        await asyncio.sleep(0.5)
+        for at in range(TURNS):
+            for writer in writers[at::TURNS]:
+                if not writer.transport.is_closing():
+                    writer.write(b"X")
+            await asyncio.sleep(0.5 / TURNS)
 
 
 async def _good(stage: Stage, requests: int) -> tuple[list[float], int]:

@@ -7,9 +7,15 @@ line outside of any field is given as ``stray`` so that an error body sent with 
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
+
+
+LONGEST_END = 4
+_END = re.compile(rb"\n\n|\r\r|\n\r|\r\n\r|\r\n\n")
+"""An empty line, whatever ends the lines; a carriage return may be half of a line's end."""
 
 
 class SseFrame:
@@ -34,10 +40,17 @@ class EventTooLarge(ValueError):
 class SseParser:
     """Incremental reader: ``feed`` network bytes, get the frames completed by them."""
 
-    __slots__ = ("_buffer", "_limit", "_started")
+    __slots__ = ("_buffer", "_limit", "_more", "_size", "_started", "_tail")
 
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
         self._buffer = b""
+        """The beginning of a frame whose end has not come yet."""
+        self._more: list[bytes] = []
+        """What followed it; put together once there is an end, so that a giant frame is not copied again and again."""
+        self._size = 0
+        """Bytes of both."""
+        self._tail = b""
+        """The last bytes of both, in which an end may have begun."""
         self._limit = limit
         self._started = False
 
@@ -48,7 +61,13 @@ class SseParser:
 
     def feed(self, chunk: bytes) -> list[SseFrame]:
         """Frames completed by ``chunk``. Raises EventTooLarge."""
-        buffer = self._buffer + chunk if self._buffer else chunk
+        if self._buffer:
+            if self._started and not self._completes(chunk):
+                return self._hold(chunk)
+            buffer = b"".join((self._buffer, *self._more, chunk))
+            self._more.clear()
+        else:
+            buffer = chunk
         if not self._started:
             if buffer[:3] != b"\xef\xbb\xbf"[: len(buffer[:3])]:
                 self._started = True
@@ -68,9 +87,28 @@ class SseParser:
                     frames.append(SseFrame(block[6:], None, block + b"\n\n"))
                 elif (frame := _parse(block, block + b"\n\n")) is not None:
                     frames.append(frame)
-        if len(self._buffer) > self._limit:
-            raise EventTooLarge(f"upstream event exceeds {self._limit} bytes")
+        if self._buffer:
+            self._size, self._tail = len(self._buffer), self._buffer[-LONGEST_END:]
+            self._check_size()
         return frames
+
+    def _completes(self, chunk: bytes) -> bool:
+        """Whether a frame that is waited for may end in this chunk."""
+        tail = self._tail
+        if b"\r" not in chunk and b"\r" not in tail:
+            return b"\n\n" in chunk or (tail[-1:] == b"\n" and chunk[:1] == b"\n")
+        return _END.search(tail + chunk) is not None
+
+    def _hold(self, chunk: bytes) -> list[SseFrame]:
+        self._more.append(chunk)
+        self._size += len(chunk)
+        self._tail = (self._tail + chunk)[-LONGEST_END:]
+        self._check_size()
+        return []
+
+    def _check_size(self) -> None:
+        if self._size > self._limit:
+            raise EventTooLarge(f"upstream event exceeds {self._limit} bytes")
 
     def _split_any(self, buffer: bytes, frames: list[SseFrame]) -> bytes:
         """Split where CR occurs. A CR at the very end may be half of a CRLF: it waits."""
@@ -89,7 +127,8 @@ class SseParser:
 
     def close(self) -> list[SseFrame]:
         """The rest at end of stream, if it makes a frame (upstreams omit the last blank line)."""
-        rest, self._buffer = _normalise(self._buffer), b""
+        rest, self._buffer = _normalise(b"".join((self._buffer, *self._more))), b""
+        self._more.clear()
         frame = _parse(rest.strip(b"\n"), rest.rstrip(b"\n") + b"\n\n") if rest.strip() else None
         return [frame] if frame is not None else []
 

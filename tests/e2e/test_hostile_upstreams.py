@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -42,12 +44,12 @@ def hostile_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
     directory = tmp_path_factory.mktemp("hostile")
     upstream = HostileUpstream()
 
-    def provider(name: str, url: str, models: list[str]) -> dict[str, object]:
+    def provider(name: str, url: str, models: list[str], alias: str = "") -> dict[str, object]:
         return {
             "name": name,
             "base-url": url,
             "api-key-entries": [{"api-key": f"up-{name}"}],
-            "models": [{"name": model, "alias": model} for model in models],
+            "models": [{"name": model, "alias": alias or model} for model in models],
         }
 
     config = {
@@ -56,11 +58,14 @@ def hostile_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
         "auth-dir": str(directory / "auth"),
         "api-keys": [KEY],
         "disable-cooling": True,
+        "usage-statistics-enabled": True,
         "usage-database-path": str(directory / "usage.sqlite"),
         "timeouts": {"connect": 2, "first-byte": 1, "idle": 1},
         "openai-compatibility": [
             provider("hostile", upstream.url + "/v1", sorted(BEHAVIOURS)),
             provider("nobody", f"http://127.0.0.1:{free_port()}/v1", ["refused"]),
+            provider("mute", upstream.url + "/v1", ["silent"], "silent-then-good"),
+            provider("slow", upstream.url + "/v1", ["one-byte-a-time"], "silent-then-good"),
         ],
     }
     running = RunningDaemon(config, directory)
@@ -72,14 +77,14 @@ def hostile_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
 
 async def ask(
     daemon: RunningDaemon, model: str, *, stream: bool, path: str = "/v1/chat/completions"
-) -> tuple[int, dict[str, str], bytes]:
+) -> tuple[int, Mapping[str, str], bytes]:
     """Status, headers and body of one request."""
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": stream, "max_tokens": 10}
     async with (
         aiohttp.ClientSession() as session,
         session.post(daemon.url + path, json=body, headers=HEADERS) as answer,
     ):
-        return answer.status, dict(answer.headers), await answer.read()
+        return answer.status, answer.headers, await answer.read()
 
 
 @pytest.mark.parametrize(("behaviour", "status"), sorted(BEFORE_THE_FIRST_BYTE.items()))
@@ -151,3 +156,58 @@ async def test_nothing_stays_behind(hostile_daemon: RunningDaemon) -> None:
     files_after, memory_after = resources(hostile_daemon)
     assert files_after <= files + 5
     assert memory_after <= memory + 12
+
+
+async def test_each_kind_of_failure_is_one_row_of_the_record(hostile_daemon: RunningDaemon) -> None:
+    """Property 12: what the client was told is what the record says, once for each attempt."""
+    seen: dict[str, int] = {}
+    for behaviour, status in (*BEFORE_THE_FIRST_BYTE.items(), *((name, 200) for name in AFTER_IT)):
+        path = f"/v1/chat/completions?marker={behaviour}"
+        got, headers, _ = await ask(hostile_daemon, behaviour, stream=True, path=path)
+        assert got == status
+        seen[headers["X-Request-Id"]] = got
+    async with asyncio.timeout(5):
+        while len(rows := recorded(hostile_daemon, list(seen))) < len(seen):
+            await asyncio.sleep(0.1)
+    for request_id, status in seen.items():
+        assert len(rows[request_id]) == 1, "no account was there to be asked instead"
+        failed, recorded_status = rows[request_id][0]
+        assert failed
+        assert recorded_status == (status if status != 200 else recorded_status)
+        assert recorded_status >= 400
+
+
+def recorded(daemon: RunningDaemon, request_ids: list[str]) -> dict[str, list[tuple[int, int]]]:
+    """(failed, status) of the recorded attempts by request id."""
+    connection = sqlite3.connect(f"file:{daemon.directory}/usage.sqlite?mode=ro", uri=True)
+    try:
+        marks = ",".join("?" * len(request_ids))
+        question = f"SELECT request_id, failed, status_code FROM usage_events WHERE request_id IN ({marks})"
+        found: dict[str, list[tuple[int, int]]] = {}
+        for request_id, failed, status in connection.execute(question, request_ids):
+            found.setdefault(request_id, []).append((failed, status))
+        return found
+    except sqlite3.OperationalError:
+        return {}
+    finally:
+        connection.close()
+
+
+async def test_a_silent_account_is_left_for_another_in_time(hostile_daemon: RunningDaemon) -> None:
+    """Property 13: the limit fires within a second of its time, and as nothing was sent another account answers."""
+    for _ in range(2):
+        begun = time.monotonic()
+        status, _, body = await ask(hostile_daemon, "silent-then-good", stream=True)
+        took = time.monotonic() - begun
+        assert status == 200
+        assert body.endswith(b"data: [DONE]\n\n")
+        if took > 0.5:
+            break
+    assert 0.9 < took < 2
+
+
+async def test_a_stream_that_falls_silent_is_ended_in_time(hostile_daemon: RunningDaemon) -> None:
+    begun = time.monotonic()
+    _, _, body = await ask(hostile_daemon, "silent-mid-stream", stream=True)
+    assert 0.9 < time.monotonic() - begun < 2
+    assert b"error" in body

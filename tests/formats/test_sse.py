@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from answers import MADE_UP
@@ -112,3 +113,17 @@ def test_an_array_is_json_at_any_length() -> None:
     for count, expected in ((0, b"[]"), (1, b"[1]"), (2, b"[1,\n1]")):
         framing = JsonArrayFraming()
         assert b"".join(framing.frame(None, b"1") for _ in range(count)) + framing.end() == expected
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_a_giant_event_costs_as_much_as_it_is_long(line_end: bytes) -> None:
+    """Taken in small pieces: what has come is not copied again and again."""
+    line = b"data: " + b"x" * 200 + line_end
+    piece = line * 80
+    parser = SseParser()
+    begun = time.process_time()
+    for _ in range(1500):
+        assert parser.feed(piece) == []
+    (frame,) = parser.feed(line_end + b"d")
+    assert frame.data.count(b"\n") == 1500 * 80 - 1
+    assert time.process_time() - begun < 3

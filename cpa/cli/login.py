@@ -14,7 +14,7 @@ import click
 
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
-from cpa.errors import PORT_IN_USE, ConfigError, CpaError, LoginError
+from cpa.errors import PORT_IN_USE, CpaError, LoginError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,13 +66,10 @@ def login(
     Logging in again replaces the tokens and keeps everything you have set. Exit status: 0 when logged in, 13 when the
     callback port is taken, 1 for every other failure.
     """
-    from cpa.cli.login_room import LoginRoom
+    from cpa.cli.login_room import open_room
     from cpa.plugins.login import LoginOptions
 
-    try:
-        room = LoginRoom(config_path)
-    except ConfigError as fault:
-        raise click.ClickException(str(fault)) from None
+    room = open_room(config_path)
     if not provider:
         _list(room, as_json)
         return
@@ -84,7 +81,7 @@ def login(
         prefix=prefix,
         proxy=_checked_proxy(proxy),
         callback_port=callback_port,
-        key_file=key_file.read_bytes()[: LARGEST_KEY_FILE + 1] if key_file is not None else b"",
+        key_file=_content(key_file) if key_file is not None else b"",
     )
     sys.exit(_run(room, chosen, options, browser=not (no_browser or paste), listen=not paste, as_json=as_json))
 
@@ -118,6 +115,15 @@ def _method(provider: Provider, *, device: bool, key_file: Path | None) -> str:
     if method == "key-file" and key_file is None:
         raise click.UsageError(f"{provider.name} takes a key file: --key-file FILE")
     return method
+
+
+def _content(key_file: Path) -> bytes:
+    """The key file, as far as one can be long."""
+    try:
+        with key_file.open("rb") as stream:
+            return stream.read(LARGEST_KEY_FILE)
+    except OSError as fault:
+        raise click.ClickException(f"{key_file} cannot be read: {fault.strerror or fault}") from None
 
 
 def _checked_proxy(proxy: str) -> str:
@@ -205,21 +211,27 @@ def _report(room: LoginRoom, provider: Provider, stored: StoredLogin, console: C
         console.print(f"  The running daemon serves it now: {models} models (cpa models)")
     elif daemon == "elsewhere":
         console.print("  [yellow]The running daemon uses another auth directory: is auth-dir relative?[/yellow]")
+    elif not room.configured:
+        folder = escape(str(room.files.directory.path))
+        console.print(f"  {models} models. A daemon whose auth-dir is {folder} serves it at once.", soft_wrap=True)
     else:
         console.print(f"  {models} models (cpa models). Start the daemon: cpa serve --config {escape(str(room.path))}")
 
 
 def _served(room: LoginRoom, stored: StoredLogin) -> tuple[int, Literal["serves", "elsewhere", "absent"]]:
     """How many models the login offers, and what the running daemon has of it."""
-    from cpa.cli.control import ask_daemon
+    from cpa.cli.control import DaemonUnreachable, ask_daemon
 
+    offered = room.models_of(stored.file.name)
     try:
         told = ask_daemon(room.path, "POST", "/auth-files/check", {"name": stored.file.name}, environ=room.environ)
         if told["known"]:
             return int(told["models"]), "serves"
-        return room.models_of(stored.file.name), "elsewhere"
-    except (CpaError, KeyError, TypeError, ValueError):
-        return room.models_of(stored.file.name), "absent"
+        return offered, "elsewhere"
+    except DaemonUnreachable:
+        return offered, "absent"
+    except (CpaError, KeyError, TypeError, ValueError):  # of another version: it follows the directory all the same
+        return offered, "serves"
 
 
 def _report_failure(console: Console, provider: Provider, fault: LoginError, as_json: bool) -> None:

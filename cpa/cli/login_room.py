@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from cpa.accounts.file_fields import provider_of
 from cpa.accounts.files import AuthDirectory, AuthFile
@@ -15,19 +16,39 @@ from cpa.catalog.catalog import Catalog
 from cpa.cli.quiet import Quiet
 from cpa.config import Config, load_config
 from cpa.config.environment import with_dotenv
+from cpa.config.load import load_text
+from cpa.errors import ConfigError
 from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.roster import Roster
 from cpa.plugins.manager import Plugins
 from cpa.plugins.provider import Provider
 
 
-class LoginRoom:
-    """Providers and auth directory of the configuration file ``path``. Raises ConfigError when that cannot be used."""
+def open_room(path: Path) -> LoginRoom:
+    """The room of a command's ``--config``. Raises click.ClickException when the file cannot be used.
 
-    def __init__(self, path: Path, environ: Mapping[str, str] = os.environ) -> None:
+    A file that nobody named need not be there: somebody may log in before there is a configuration.
+    """
+    source = click.get_current_context().get_parameter_source("config_path")
+    try:
+        return LoginRoom(path, optional=source is ParameterSource.DEFAULT)
+    except ConfigError as fault:
+        raise click.ClickException(str(fault)) from None
+
+
+class LoginRoom:
+    """Providers and auth directory of the configuration file ``path``. Raises ConfigError when that cannot be used.
+
+    ``optional``: without such a file everything is at its default.
+    """
+
+    def __init__(self, path: Path, environ: Mapping[str, str] = os.environ, *, optional: bool = False) -> None:
         self.path = path
         self.environ = with_dotenv(environ)
-        self.config: Config = load_config(path, environ=self.environ).config
+        self.configured = path.exists() or not optional
+        """Whether there is a file."""
+        loaded = load_config(path, environ=self.environ) if self.configured else load_text("", environ=self.environ)
+        self.config: Config = loaded.config
         self.plugins = Plugins(Quiet())
         self.plugins.load(self.config)
         pool = AccountPool()

@@ -11,7 +11,7 @@ import click
 
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
-from cpa.errors import AuthFileError, ConfigError
+from cpa.errors import AuthFileError
 
 if TYPE_CHECKING:
     from cpa.cli.login_room import LoginRoom
@@ -28,12 +28,9 @@ def logout(name: str, config_path: Path, every: bool, yes: bool, as_json: bool) 
 
     The tokens are deleted here. To end them at the vendor, too, use the vendor's own list of connected programs.
     """
-    from cpa.cli.login_room import LoginRoom
+    from cpa.cli.login_room import open_room
 
-    try:
-        room = LoginRoom(config_path)
-    except ConfigError as fault:
-        raise click.ClickException(str(fault)) from None
+    room = open_room(config_path)
     found = room.matching(name)
     if not found:
         raise click.ClickException(f"there is no login {name!r} in {room.files.directory.path}")

@@ -148,6 +148,21 @@ def test_a_login_is_deleted_by_file_address_or_provider(cpa: Commands) -> None:
     assert cpa("logout", "../config").exit_code == 1
 
 
+def test_nobody_needs_a_configuration_to_log_in(cpa: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    result = CliRunner().invoke(cli, ["login", "vertex", "--key-file", str(cpa.key)])
+    assert result.exit_code == 0, result.output
+    assert f"whose auth-dir is {tmp_path}/.cli-proxy-api serves it" in result.output
+    assert (tmp_path / ".cli-proxy-api" / "vertex-my-project.json").stat().st_mode & 0o777 == 0o600
+    named = CliRunner().invoke(cli, ["login", "vertex", "--key-file", str(cpa.key), "--config", "none.yaml"])
+    assert named.exit_code == 1
+    assert "none.yaml" in named.output
+    assert CliRunner().invoke(cli, ["logout", "vertex", "--yes"]).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("environ", "seen"),
     [

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import click
 
+from cpa.cli.login_outcome import report, report_failure
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
-from cpa.errors import PORT_IN_USE, CpaError, LoginError
+from cpa.errors import PORT_IN_USE, LoginError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +42,13 @@ LARGEST_KEY_FILE = 1024 * 1024
     help="Listen here for the browser. Claude and Codex still send it to the port they know (54545, 1455): for use"
     " behind a port forward.",
 )
-@click.option("--proxy", default="", metavar="URL", help="For this login and its account; 'direct' for none.")
+@click.option(
+    "--proxy",
+    default="",
+    metavar="URL",
+    envvar="CPA_LOGIN_PROXY",
+    help="For this login and its account; 'direct' for none. CPA_LOGIN_PROXY keeps a password out of process lists.",
+)
 @click.option("--project", default="", metavar="ID", help="Google Cloud project (Gemini CLI); ALL or GOOGLE_ONE, too.")
 @click.option("--prefix", default="", help="Goes before the names of the account's models.")
 @click.option("--key-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Key file (Vertex AI).")
@@ -147,12 +154,12 @@ def _run(
     try:
         stored = asyncio.run(_log_in(room, provider, options, console, browser=browser, listen=listen))
     except LoginError as fault:
-        _report_failure(console, provider, fault, as_json)
+        report_failure(console, provider, fault, as_json)
         return PORT_IN_USE if fault.status == PORT_IN_USE else 1
     except KeyboardInterrupt:
-        _report_failure(console, provider, LoginError("cancelled", "the login was given up"), as_json)
+        report_failure(console, provider, LoginError("cancelled", "the login was given up"), as_json)
         return 130
-    _report(room, provider, stored, console, as_json)
+    report(room, provider, stored, console, as_json)
     return 0
 
 
@@ -175,79 +182,3 @@ async def _log_in(
     finally:
         terminal.close()
         await client.close()
-
-
-def _report(room: LoginRoom, provider: Provider, stored: StoredLogin, console: Console, as_json: bool) -> None:
-    """Say who is logged in, where that is stored, and what serves it."""
-    models, daemon = _served(room, stored)
-    disabled = bool(stored.file.data.get("disabled"))
-    if as_json:
-        print_json(
-            {
-                "status": "ok",
-                "provider": provider.name,
-                "label": stored.new.label,
-                "file": stored.file.name,
-                "path": str(stored.file.path),
-                "created": stored.created,
-                "disabled": disabled,
-                "models": models,
-                "daemon": daemon == "serves",
-                "notes": list(stored.new.notes),
-            }
-        )
-        return
-    from rich.markup import escape
-
-    console.print(f"[bold green]✓[/bold green] Logged in as [bold]{escape(stored.new.label)}[/bold]")
-    for note in stored.new.notes:
-        console.print(f"  {escape(note)}")
-    kept = "" if stored.created else " (was there: tokens replaced, your settings kept)"
-    console.print(f"  file: {escape(str(stored.file.path))}{kept}", soft_wrap=True)
-    if disabled:
-        console.print(f"  [yellow]It is disabled: cpa accounts enable {escape(stored.file.name)}[/yellow]")
-        return
-    if daemon == "serves":
-        console.print(f"  The running daemon serves it now: {models} models (cpa models)")
-    elif daemon == "elsewhere":
-        console.print("  [yellow]The running daemon uses another auth directory: is auth-dir relative?[/yellow]")
-    elif not room.configured:
-        folder = escape(str(room.files.directory.path))
-        console.print(f"  {models} models. A daemon whose auth-dir is {folder} serves it at once.", soft_wrap=True)
-    else:
-        console.print(f"  {models} models (cpa models). Start the daemon: cpa serve --config {escape(str(room.path))}")
-
-
-def _served(room: LoginRoom, stored: StoredLogin) -> tuple[int, Literal["serves", "elsewhere", "absent"]]:
-    """How many models the login offers, and what the running daemon has of it."""
-    from cpa.cli.control import DaemonUnreachable, ask_daemon
-
-    offered = room.models_of(stored.file.name)
-    try:
-        told = ask_daemon(room.path, "POST", "/auth-files/check", {"name": stored.file.name}, environ=room.environ)
-        if told["known"]:
-            return int(told["models"]), "serves"
-        return offered, "elsewhere"
-    except DaemonUnreachable:
-        return offered, "absent"
-    except (CpaError, KeyError, TypeError, ValueError):  # of another version: it follows the directory all the same
-        return offered, "serves"
-
-
-def _report_failure(console: Console, provider: Provider, fault: LoginError, as_json: bool) -> None:
-    if as_json:
-        print_json({"status": "error", "provider": provider.name, "error": fault.code, "message": str(fault)})
-        return
-    from rich.markup import escape
-
-    console.print(f"[bold red]✗[/bold red] Not logged in: {escape(str(fault))}")
-    if advice := _ADVICE.get(fault.code):
-        console.print(f"  {advice}")
-
-
-_ADVICE: dict[str, Any] = {
-    "port_in_use": "Close that program, or log in without the port: --paste.",
-    "callback_timeout": "No browser here? --no-browser shows how to use one elsewhere.",
-    "invalid_state": "The address was of another login. Nothing was stored.",
-    "network": "A proxy may be needed: --proxy URL.",
-}

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 import webbrowser
@@ -97,6 +98,14 @@ class World:
         assert (ran.returncode, told["status"]) == (0, "ok"), ran
         return told
 
+    def see(self, text: str) -> None:
+        """Wait until the browser shows a text, which it may do a moment after the command has ended."""
+        end = time.monotonic() + 10
+        while text not in (shown := self.browser_log.read_text() if self.browser_log.exists() else ""):
+            assert time.monotonic() < end, shown
+            time.sleep(0.02)
+        self.browser_log.unlink()
+
     def files(self) -> dict[str, dict[str, Any]]:
         return {path.name: orjson.loads(path.read_bytes()) for path in self.folder.glob("*.json")}
 
@@ -140,7 +149,7 @@ def test_a_login_in_a_browser_serves_is_renewed_ends_and_begins_again(world: Wor
     assert path.stat().st_mode & 0o777 == 0o600
     assert world.folder.stat().st_mode & 0o777 == 0o700
     assert {**members, "type": vendor, "disabled": False}.items() <= world.files()[name].items()
-    assert b"You are logged in" in world.browser_log.read_bytes()
+    world.see("You are logged in")
 
     status, content = world.ask(vendor)
     assert status == 200, content
@@ -198,7 +207,7 @@ def test_a_refusal_is_said_and_nothing_is_stored(world: World) -> None:
     assert ran.returncode == 1
     assert "you did not agree, so the login was cancelled" in ran.stdout
     assert world.files() == before
-    assert b"Login cancelled" in world.browser_log.read_bytes()
+    world.see("Login cancelled")
 
 
 def test_trust_row_10_a_port_somebody_else_has_is_not_replaced_and_no_browser_opens(world: World) -> None:

@@ -73,6 +73,10 @@ class GeminiNativeRelay:
         self._lessons = LESSONS
         self._usage_data = b""
         self._usage: Usage | None = None
+        self._began: set[int] = set()
+        self._finished: set[int] = set()
+        """Candidates, by index."""
+        self._blocked = False
         self._ended = False
 
     @property
@@ -161,17 +165,21 @@ class GeminiNativeRelay:
 
     def _note_candidates(self, response: Object) -> None:
         candidates = response.get("candidates")
-        for candidate in candidates if isinstance(candidates, list) else ():
+        for position, candidate in enumerate(candidates if isinstance(candidates, list) else ()):
             if not isinstance(candidate, dict):
                 continue
+            index = candidate.get("index", position)
+            index = index if isinstance(index, int) else position
             content = candidate.get("content")
             if isinstance(content, dict) and content.get("parts"):
                 self.meaningful = True
+                self._began.add(index)
             if candidate.get("finishReason"):
-                self.complete = self.meaningful = True
+                self.meaningful = True
+                self._finished.add(index)
         feedback = response.get("promptFeedback")
         if isinstance(feedback, dict) and feedback.get("blockReason"):
-            self.complete = self.meaningful = True
+            self._blocked = self.meaningful = True
 
     def _broken(self) -> bytes:
         self.error = ErrorInfo(
@@ -200,11 +208,14 @@ class GeminiNativeRelay:
         return b'{"response":%b}' % response
 
     def close(self) -> bytes:
-        """The upstream closed; an answer without ``finishReason`` was cut off."""
+        """The upstream closed; an answer without ``finishReason`` was cut off.
+
+        Counts and other candidates may follow a ``finishReason``: only now is the answer known to be complete.
+        """
         if self._ended or self.error is not None:
             return b""
-        if self.complete:
-            self._ended = True
+        if self._blocked or (self._finished and self._began <= self._finished):
+            self.complete = self._ended = True
             return self._framing.end()
         if self.meaningful:
             message, code = "the upstream's stream ended before the answer was complete", "stream_cut"

@@ -359,3 +359,26 @@ def test_failures_with_status_200() -> None:
     assert empty.code == "empty_stream"
     assert CODEC.reply_failure({"totalTokens": 3}) is None
     assert CODEC.reply_failure(chunk({"text": "a"})) is None
+
+
+def part_of(index: int, word: str, finish: str | None = None) -> dict[str, Any]:
+    candidate = {"index": index, "content": {"role": "model", "parts": [{"text": word}]}}
+    return {"candidates": [{**candidate, **({"finishReason": finish} if finish else {})}]}
+
+
+def test_what_follows_a_finish_is_passed_on_and_only_the_end_makes_it_complete() -> None:
+    counts = {"usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2, "totalTokenCount": 3}}
+    data = sse([part_of(0, "a", "STOP"), part_of(1, "b"), part_of(1, "c", "STOP"), counts])
+    shared = ReplyContext()
+    native = CODEC.native_relay(shared, CODEC.framing(shared))
+    out = b"".join(native.feed(frame) for frame in SseParser().feed(data))
+    assert (out, native.complete) == (data, False)
+    assert native.close() == b""
+    assert native.complete
+    assert native.usage.output_total == 2
+
+
+def test_a_candidate_without_its_finish_was_cut_off() -> None:
+    _, native = relay(sse([part_of(0, "a"), part_of(1, "b", "STOP")]))
+    assert not native.complete
+    assert native.error.status == 502

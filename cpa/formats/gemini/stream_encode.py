@@ -73,7 +73,7 @@ class GeminiStreamEncoder:
         self._blocks: dict[int, _Open] = {}
         self._queue: list[_Open] = []
         self._doubtful: list[_Open] = []
-        """Calls whose arguments are no JSON: cut off, unless the finish says otherwise."""
+        """A call whose arguments are no JSON: cut off, unless the finish says otherwise; and the calls after it."""
         self._choices: set[int] = set()
         self._called: set[int] = set()
         self._finishes: dict[int, ev.Finish] = {}
@@ -220,7 +220,7 @@ class GeminiStreamEncoder:
             block = state.block
             if block.kind == "tool_call":
                 arguments = call_arguments(block)
-                if arguments is None:
+                if arguments is None or self._doubtful:
                     self._doubtful.append(state)
                 else:
                     self._write_call(block, arguments, out)
@@ -259,9 +259,9 @@ class GeminiStreamEncoder:
                 self._settle(state, ev.BlockEnd(-1))
         self._flush(out)
         for state in self._doubtful:
-            finish = self._finishes.get(state.block.choice)
-            if finish is None or finish.reason not in CUTTING:
-                self._write_call(state.block, {}, out)
+            finish, arguments = self._finishes.get(state.block.choice), call_arguments(state.block)
+            if arguments is not None or finish is None or finish.reason not in CUTTING:
+                self._write_call(state.block, {} if arguments is None else arguments, out)
         self._closed = True
         out.append(self._frame(None, self._final()))
         out.append(self._framing.end())

@@ -496,6 +496,20 @@ def test_stream_and_whole_answer_are_equal(events: list[ev.Event]) -> None:
         assert _calls(streamed, choice) == _calls(whole, choice)
 
 
+def test_calls_keep_their_order_also_after_one_that_cannot_be_read() -> None:
+    events: list[ev.Event] = [ev.Start()]
+    for key, arguments in enumerate(["not json", '{"a":1}'], 1):
+        events += [
+            ev.BlockStart(key, "tool_call", call_id=f"c{key}", name=f"f{key}"),
+            ev.ArgumentsDelta(key, arguments),
+        ]
+        events.append(ev.BlockEnd(key))
+    for reason, names in (("tool_calls", ["f1", "f2"]), ("length", ["f2"])):
+        whole = [*events, ev.Finish(reason), ev.End()]  # type: ignore[arg-type]
+        streamed = fold(CODEC.decode_reply(as_body(payloads(encode(whole))), context()))
+        assert [name for name, _ in _calls(streamed, 0)] == names
+
+
 def _said(reply: Reply, choice: int, kind: str) -> list[str]:
     said = "".join(block.text for block in reply.blocks if block.choice == choice and block.kind == kind)
     return sorted(said)

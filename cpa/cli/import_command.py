@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @click.option("--email", default="", help="Whose login it is, where the source does not say (Claude Code).")
+@click.option("--offline", is_flag=True, help="Do not ask a vendor whose login it is where the source does not say.")
 @click.option("--no-settings", is_flag=True, help="Take no keys and settings of a CLIProxyAPI configuration.")
 @click.option("--no-usage", is_flag=True, help="Take no usage records.")
 @config_option
@@ -32,6 +33,7 @@ def import_command(
     yes: bool,
     dry_run: bool,
     email: str,
+    offline: bool,
     no_settings: bool,
     no_usage: bool,
     config_path: Path,
@@ -47,7 +49,9 @@ def import_command(
     """
     from cpa.cli.import_job import Job
 
-    job = Job(config_path, os.environ, settings=not no_settings, usage=not no_usage, email=email.strip())
+    job = Job(
+        config_path, os.environ, settings=not no_settings, usage=not no_usage, email=email.strip(), offline=offline
+    )
     job.look(names)
     if not as_json:
         _show(job)
@@ -58,16 +62,18 @@ def import_command(
         click.confirm("\nDo this?", abort=True, err=True)
     job.do()
     if not as_json:
-        for line in job.report():
+        click.echo()
+        for line in job.outcomes:
             click.echo(printable(line))
     _finish(job, as_json, done=True)
 
 
 def _finish(job: Job, as_json: bool, *, done: bool) -> None:
     if as_json:
+        from cpa.cli.import_story import plain
         from cpa.cli.output import print_json
 
-        print_json({"done": done, **job.plain()})
+        print_json({"done": done, **plain(job)})
     elif not job.found:
         click.echo(
             "nothing found: no login of Codex CLI, Claude Code or Gemini CLI, no CLIProxyAPI at its usual places"
@@ -80,6 +86,7 @@ def _finish(job: Job, as_json: bool, *, done: bool) -> None:
 
 def _show(job: Job) -> None:
     from cpa.cli.account_words import BAD, DOUBTFUL, DULL, GOOD, Words
+    from cpa.cli.import_story import sections, warnings
     from cpa.cli.screen import print_line
 
     marks: dict[str, tuple[str, str]] = {
@@ -90,10 +97,10 @@ def _show(job: Job) -> None:
         "note": (" ", DULL),
         "warning": ("!", DOUBTFUL),
     }
-    for heading, lines in job.sections():
+    for heading, lines in sections(job):
         print_line(Words(heading, "bold"))
         for kind, text in lines:
             mark, style = marks[kind]
             print_line("  ", Words(mark, style), " ", Words(text, DULL if kind in ("keep", "note") else ""))
-    for warning in job.warnings():
+    for warning in warnings(job):
         print_line(Words(f"\n{warning}", DOUBTFUL))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -16,6 +16,8 @@ from cpa.importing.reading import Unreadable, read_source
 from cpa.plugins.native import NativeFiles, NativeSource
 from cpa.plugins.provider import Provider
 
+Identify: TypeAlias = Callable[[Provider, Mapping[str, Any]], Mapping[str, str]]
+"""Finds out whose login an auth file's members are, where a program's files do not say; {} when it cannot."""
 LARGEST_MORE = 64 * 1024 * 1024
 """Bytes of a file that only says something about a login, such as a program's whole state."""
 
@@ -55,7 +57,14 @@ def folder_of(source: NativeSource, home: Path, environ: Mapping[str, str]) -> P
     return Path(named).expanduser() if named else home / source.folder
 
 
-def from_program(provider: Provider, home: Path, environ: Mapping[str, str]) -> Candidate | Refused:
+def unknown(provider: Provider, data: Mapping[str, Any]) -> Mapping[str, str]:
+    """Nobody is asked whose login it is."""
+    return {}
+
+
+def from_program(
+    provider: Provider, home: Path, environ: Mapping[str, str], identify: Identify = unknown
+) -> Candidate | Refused:
     """The login of a provider's own program, or why there is none."""
     source = provider.native
     assert source is not None, "only providers with a program are asked"
@@ -63,18 +72,25 @@ def from_program(provider: Provider, home: Path, environ: Mapping[str, str]) -> 
     places = {name: folder / name for name in source.more}
     if folder == home / source.folder:
         places |= {name: home / name for name in source.home_files if not (folder / name).exists()}
-    return _from_files(provider, source, folder / source.file, places, environ)
+    return _from_files(provider, source, folder / source.file, places, environ, identify)
 
 
-def from_program_file(provider: Provider, path: Path, environ: Mapping[str, str]) -> Candidate | Refused:
+def from_program_file(
+    provider: Provider, path: Path, environ: Mapping[str, str], identify: Identify = unknown
+) -> Candidate | Refused:
     """The login in a copy of a program's file, with what lies beside it."""
     source = provider.native
     assert source is not None, "only providers with a program are asked"
-    return _from_files(provider, source, path, {name: path.parent / name for name in source.more}, environ)
+    return _from_files(provider, source, path, {name: path.parent / name for name in source.more}, environ, identify)
 
 
 def _from_files(
-    provider: Provider, source: NativeSource, main: Path, more: Mapping[str, Path], environ: Mapping[str, str]
+    provider: Provider,
+    source: NativeSource,
+    main: Path,
+    more: Mapping[str, Path],
+    environ: Mapping[str, str],
+    identify: Identify,
 ) -> Candidate | Refused:
     contents: dict[str, bytes] = {}
     for name, path in more.items():
@@ -90,6 +106,8 @@ def _from_files(
         return Refused(main, source.title, f"{main.name} {fault}")
     try:
         new = provider.take_native(NativeFiles(contents, environ))
+        if not new.data.get("email") and (identity := identify(provider, new.data)):
+            new = provider.take_native(NativeFiles(contents, environ, identity))
     except LoginError as fault:
         return Refused(main, source.title, str(fault))
     return Candidate(

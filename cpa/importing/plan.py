@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -74,11 +75,17 @@ def _against(candidate: Candidate, file: AuthFile) -> Step:
     """A login that is there: its tokens are replaced by newer ones only."""
     if not refresh_token_of(candidate.data):
         return Step("keep", file.name, "another key of it is there", candidate)
-    ours, theirs = _ages(file.data), _ages(candidate.data)
-    pairs = [(mine, other) for mine, other in zip(ours, theirs, strict=True) if mine is not None and other is not None]
-    if pairs and pairs[0][1] > pairs[0][0]:
+    if is_newer(candidate.data, file.data):
         return Step("renew", file.name, "its tokens are newer than those that are there", candidate)
     return Step("keep", file.name, "what is there is as new or newer", candidate)
+
+
+def is_newer(one: JsonObject, other: JsonObject) -> bool:
+    """Whether the tokens of one auth file came after those of the other, by their ends or by when they were renewed."""
+    for mine, theirs in zip(_ages(one), _ages(other), strict=True):
+        if mine is not None and theirs is not None:
+            return mine > theirs
+    return False
 
 
 def _ages(data: JsonObject) -> tuple[float | None, float | None]:
@@ -107,11 +114,19 @@ def renewed(old: JsonObject, new: JsonObject) -> JsonObject:
 
 
 def carry_out(step: Step, directory: AuthDirectory) -> str:
-    """Write what a step says; the name of the file. Raises AuthFileError and OSError; nothing is half written."""
+    """Write what a step says; the name of the file. Raises AuthFileError and OSError; nothing is half written.
+
+    Tokens that became newer since the plan are left alone. Runs an event loop for a moment: not to be called in one.
+    """
     data = step.candidate.data
     if step.action == "renew":
-        return directory.update(step.name, lambda old: renewed(old, data)).name
+        return asyncio.run(_renew(step.name, data, directory))
     if step.action == "add":
         moved = {**data, MEMBER: {**data[MEMBER], "file": step.name}} if isinstance(data.get(MEMBER), dict) else data
         return directory.create(step.name, {**moved, "disabled": bool(data.get("disabled", False))}).name
     raise AuthFileError("there is nothing to do")
+
+
+async def _renew(name: str, data: JsonObject, directory: AuthDirectory) -> str:
+    async with directory.lock(name):  # no daemon renews them meanwhile
+        return directory.update(name, lambda old: renewed(old, data) if is_newer(data, old) else old).name

@@ -77,15 +77,18 @@ class SettingsPlan(Struct, frozen=True):
         return not self.copy and not self.entries and not self.values
 
 
-def plan_settings(source: bytes, source_path: Path, ours: Path) -> SettingsPlan:
-    """Compare two configurations; ``source`` has been loaded. Raises ConfigError when ours cannot be read."""
+def plan_settings(source: bytes, source_path: Path, path: Path, *, ours: bytes | None = None) -> SettingsPlan:
+    """Compare two configurations; ``source`` has been loaded. Raises ConfigError when ours cannot be read.
+
+    Ours is the file at ``path``, or ``ours`` when that is going to be there first.
+    """
     theirs = _data(source, source_path)
     try:
-        mine = _data(ours.read_bytes(), ours)
+        mine = _data(path.read_bytes() if ours is None else ours, path)
     except FileNotFoundError:
         return SettingsPlan(True, {}, {}, (), ())
     except OSError as fault:
-        raise ConfigError(f"{ours} cannot be read: {fault.strerror}") from None
+        raise ConfigError(f"{path} cannot be read: {fault.strerror}") from None
     known = {kebab(name) for name in fields_of(Config)}
     entries: dict[str, list[Any]] = {}
     values: dict[str, Any] = {}

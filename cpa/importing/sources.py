@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from cpa.accounts.files import LARGEST_AUTH_FILE
 from cpa.importing.candidates import (
     Candidate,
+    Identify,
     Refused,
     folder_of,
     from_auth_directory,
@@ -19,6 +20,7 @@ from cpa.importing.candidates import (
     from_bundle,
     from_program,
     from_program_file,
+    unknown,
 )
 from cpa.importing.installation import CONFIG_NAMES, TITLE, Installation, installation_at, usual_installations
 from cpa.importing.reading import Unreadable, read_source
@@ -48,11 +50,19 @@ class Found(Struct):
 class Sources:
     """Looks for sources. ``ours`` is our own configuration file, which is never a source."""
 
-    def __init__(self, providers: Iterable[Provider], home: Path, environ: Mapping[str, str], ours: Path) -> None:
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        home: Path,
+        environ: Mapping[str, str],
+        ours: Path,
+        identify: Identify = unknown,
+    ) -> None:
         self._programs = {source.name: provider for provider in providers if (source := provider.native) is not None}
         self._home = home
         self._environ = environ
         self._ours = ours
+        self._identify = identify
 
     @property
     def programs(self) -> list[str]:
@@ -73,7 +83,7 @@ class Sources:
         found = Found()
         for name in self.programs:
             if self.is_there(name):
-                found.logins.append(from_program(self._programs[name], self._home, self._environ))
+                found.logins.append(from_program(self._programs[name], self._home, self._environ, self._identify))
         for path in self.installations():
             found.extend(self._installation(path))
         return found
@@ -92,7 +102,7 @@ class Sources:
         """What a name or a path stands for. Raises Unreadable when there is nothing."""
         name = wanted.strip().lower()
         if name in self._programs:
-            return Found([from_program(self._programs[name], self._home, self._environ)])
+            return Found([from_program(self._programs[name], self._home, self._environ, self._identify)])
         if name == INSTALLATION:
             if not self.installations():
                 raise Unreadable("no installation at its usual places: name its config.yaml or its folder")
@@ -115,13 +125,15 @@ class Sources:
         if not any((path / name).is_file() for name in CONFIG_NAMES):
             for provider in self._programs.values():
                 if provider.native is not None and (path / provider.native.file).is_file():
-                    return Found([from_program_file(provider, path / provider.native.file, self._environ)])
+                    return Found(
+                        [from_program_file(provider, path / provider.native.file, self._environ, self._identify)]
+                    )
         return self._installation(path)
 
     def _file(self, path: Path) -> list[Candidate | Refused]:
         for provider in self._programs.values():
             if provider.native is not None and path.name == provider.native.file:
-                return [from_program_file(provider, path, self._environ)]
+                return [from_program_file(provider, path, self._environ, self._identify)]
         bundle = _bundle(path)
         if bundle is not None:
             return list(from_bundle(path, bundle.get("files"), "an export of cpa"))

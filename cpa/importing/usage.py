@@ -49,7 +49,9 @@ def adopt_database(source: Path, target: Path) -> None:
                 shutil.copyfileobj(whole, stream, 1024 * 1024)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.link(partial, target)
+            if target.exists():
+                raise Unreadable(f"is not taken whole: there is a {target.name} now; run cpa import again")
+            os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
 

@@ -41,6 +41,8 @@ class NativeFiles(Struct, frozen=True):
     contents: Mapping[str, bytes]
     """By name, without folder."""
     environ: Mapping[str, str]
+    identity: Mapping[str, str] = {}
+    """Members of an auth file that say whose login it is, where the files do not: from the user or the vendor."""
 
     def __repr__(self) -> str:
         return f"NativeFiles({sorted(self.contents)})"

@@ -210,6 +210,13 @@ class Provider:
         """
         raise NotImplementedError
 
+    async def identify(self, data: Mapping[str, Any], http: HttpClient) -> Mapping[str, str]:
+        """Ask the vendor whose login ``data`` is, an auth file's members; what it says as such members, or {}.
+
+        Called where a program's files do not say it. Raises UpstreamError.
+        """
+        return {}
+
     def login_identity(self, data: Mapping[str, Any]) -> Mapping[str, str]:
         """Who the login of an auth file is, by whatever the file tells: a new login of the same goes into that file.
 

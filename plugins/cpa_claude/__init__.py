@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -46,6 +47,7 @@ OAUTH_BETA = "oauth-2025-04-20"
 """Without this flag the API takes no OAuth token."""
 _LOGIN_MARK = "sk-ant-oat"
 _OVERLOADED = 529
+PROFILE_SECONDS = 10.0
 _REVOKED_SECONDS = 1800.0
 
 
@@ -138,6 +140,19 @@ class ClaudeProvider(Provider):
     def take_native(self, files: NativeFiles) -> NewLogin:
         """The login of its own program."""
         return take(files)
+
+    async def identify(self, data: Mapping[str, Any], http: HttpClient) -> Mapping[str, str]:
+        """The profile of the login."""
+        account = file_account(os.devnull, dict(data), secret=str(data["access_token"]))
+        headers = {
+            "Authorization": f"Bearer {account.secret}",
+            "anthropic-beta": OAUTH_BETA,
+            "User-Agent": USER_AGENT,
+        }
+        profile = await fetch_json(
+            http, "GET", self.endpoints.profile_url, account=account, headers=headers, timeout=PROFILE_SECONDS
+        )
+        return oauth.identity_of(profile)
 
     async def login(self, login: Login) -> NewLogin:
         """Log somebody in."""

@@ -23,6 +23,14 @@ SOURCE = NativeSource(
 )
 TOKEN_VARIABLE = "CLAUDE_CODE_OAUTH_TOKEN"  # noqa: S105 - a name
 
+_IDENTITY = {
+    "email": "emailAddress",
+    "account_uuid": "accountUuid",
+    "organization_uuid": "organizationUuid",
+    "organization_name": "organizationName",
+}
+"""Members of an auth file, by their names in ``.claude.json``."""
+
 
 def take(files: NativeFiles) -> NewLogin:
     """The auth file for Claude Code's login. Raises LoginError when it keeps none that can be taken."""
@@ -32,18 +40,19 @@ def take(files: NativeFiles) -> NewLogin:
     if not kept:
         raise LoginError("not_logged_in", f"it is not logged in: {SOURCE.file} holds no login to Claude")
     access, refresh = (required_text(kept, name, SOURCE.file) for name in ("accessToken", "refreshToken"))
-    who = object_of(files.perhaps(".claude.json"), "oauthAccount")
-    email, organization = text_of(who, "emailAddress"), text_of(who, "organizationUuid")
+    told = object_of(files.perhaps(".claude.json"), "oauthAccount")
+    who = {
+        **{member: text_of(told, theirs) for member, theirs in _IDENTITY.items() if text_of(told, theirs)},
+        **files.identity,
+    }
+    email, organization = who.get("email", ""), who.get("organization_uuid", "")
     expires = read_time(kept.get("expiresAt"))
     data = {
         "type": "claude",
         "access_token": access,
         "refresh_token": refresh,
         "expired": time_text(expires) if expires is not None else "",
-        "email": email,
-        "account_uuid": text_of(who, "accountUuid"),
-        "organization_uuid": organization,
-        "organization_name": text_of(who, "organizationName"),
+        **who,
     }
     plan = text_of(kept, "subscriptionType")
     short = sha256((organization if email else refresh).encode()).hexdigest()[:8]

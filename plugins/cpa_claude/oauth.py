@@ -6,6 +6,7 @@ The client id is the public one of Claude Code. Nothing here is documented by th
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -99,6 +100,18 @@ def _members(answer: dict[str, Any], now: float) -> dict[str, Any]:
     }
 
 
-def _object(answer: dict[str, Any], member: str) -> dict[str, Any]:
+def identity_of(profile: Mapping[str, Any]) -> dict[str, str]:
+    """Whose login it is, by the profile endpoint, as members of an auth file; only what it tells."""
+    person, organization = _object(profile, "account"), _object(profile, "organization")
+    known = {
+        "email": person.get("email") or person.get("email_address"),
+        "account_uuid": person.get("uuid"),
+        "organization_uuid": organization.get("uuid"),
+        "organization_name": organization.get("name"),
+    }
+    return {name: value.strip() for name, value in known.items() if isinstance(value, str) and value.strip()}
+
+
+def _object(answer: Mapping[str, Any], member: str) -> dict[str, Any]:
     value = answer.get(member)
     return value if isinstance(value, dict) else {}

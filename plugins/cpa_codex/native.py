@@ -13,7 +13,7 @@ from cpa.plugins import NativeFiles, NewLogin, read_time
 from cpa.plugins.native import NativeSource, object_of, required_text, text_of
 from cpa.plugins.oauth import jwt_claims, time_text
 from cpa_codex.login import file_names
-from cpa_codex.oauth import identity_of
+from cpa_codex.oauth import CodexIdentity, identity_of
 
 SOURCE = NativeSource(
     name="codex",
@@ -37,14 +37,17 @@ def take(files: NativeFiles) -> NewLogin:
     if not tokens:
         raise LoginError("not_logged_in", "it is not logged in: auth.json holds no tokens")
     access, refresh = (required_text(tokens, name, SOURCE.file) for name in ("access_token", "refresh_token"))
-    who = identity_of(tokens.get("id_token"))
+    told = identity_of(tokens.get("id_token"))
+    who = CodexIdentity(
+        told.email or files.identity.get("email", ""), told.account_id or text_of(tokens, "account_id"), told.plan
+    )
     expires = jwt_claims(access).get("exp")
     data = {
         "type": "codex",
         "id_token": text_of(tokens, "id_token"),
         "access_token": access,
         "refresh_token": refresh,
-        "account_id": text_of(tokens, "account_id") or who.account_id,
+        "account_id": who.account_id,
         "email": who.email,
         "last_refresh": _utc(kept.get("last_refresh")),
         "expired": _utc(expires),
@@ -52,7 +55,7 @@ def take(files: NativeFiles) -> NewLogin:
     if who.email:
         name, spare = file_names(who)
     else:
-        short = sha256((who.account_id or text_of(tokens, "account_id") or refresh).encode()).hexdigest()[:8]
+        short = sha256((who.account_id or refresh).encode()).hexdigest()[:8]
         name, spare = f"codex-{short}.json", ""
     return NewLogin(
         name=name,

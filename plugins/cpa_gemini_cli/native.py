@@ -6,6 +6,7 @@ https://github.com/google-gemini/gemini-cli/blob/main/docs/get-started/authentic
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 
 from cpa.errors import LoginError
 from cpa.plugins import NativeFiles, NewLogin, name_part, read_time
@@ -33,8 +34,10 @@ def take(endpoints: GeminiCliEndpoints, files: NativeFiles) -> NewLogin:
     access, refresh = (required_text(kept, name, SOURCE.file) for name in ("access_token", "refresh_token"))
     expires = read_time(kept.get("expiry_date"))
     scope = text_of(kept, "scope")
-    email = text_of(files.perhaps("google_accounts.json"), "active") or text_of(
-        jwt_claims(kept.get("id_token")), "email"
+    email = (
+        text_of(files.perhaps("google_accounts.json"), "active")
+        or text_of(jwt_claims(kept.get("id_token")), "email")
+        or files.identity.get("email", "")
     )
     project = _project(files)
     token = {
@@ -49,7 +52,7 @@ def take(endpoints: GeminiCliEndpoints, files: NativeFiles) -> NewLogin:
         "universe_domain": "googleapis.com",
     }
     return NewLogin(
-        name=f"gemini-{name_part(email)}{'-' + name_part(project) if project else ''}.json",
+        name=f"gemini-{name_part(email or _short(refresh))}{'-' + name_part(project) if project else ''}.json",
         data={
             "type": "gemini",
             "token": {member: value for member, value in token.items() if value},
@@ -61,6 +64,10 @@ def take(endpoints: GeminiCliEndpoints, files: NativeFiles) -> NewLogin:
         label=email or "Google",
         notes=tuple(_notes(endpoints, project)),
     )
+
+
+def _short(refresh_token: str) -> str:
+    return sha256(refresh_token.encode()).hexdigest()[:8]
 
 
 def _notes(endpoints: GeminiCliEndpoints, project: str) -> list[str]:

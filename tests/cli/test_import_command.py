@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,9 @@ from tests.management.conftest import Start
 from tests.usage.test_foreign_databases import everything, foreign
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 from auth_samples import SAMPLES
+from running import Upstream
 
 EXPIRED = "2099-01-01T00:00:00Z"
 
@@ -151,15 +154,44 @@ async def test_a_login_of_nobody_known_is_named_by_its_token_or_as_told(
     put(home / "config" / ".credentials.json", claude())
     put(home / ".claude.json", CLAUDE_STATE)
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / "config"))
-    (step,) = (await take(stopped, "claude"))["logins"]
+    (step,) = (await take(stopped, "claude", "--offline"))["logins"]
     assert len(step["file"]) == len("claude-01234567.json")
     stopped.put(step["file"], {**stopped.file(step["file"]), "refresh_token": "sk-ant-ort01-next", "email": "d@x.org"})
-    (again,) = (await take(stopped, "claude"))["logins"]
+    (again,) = (await take(stopped, "claude", "--offline"))["logins"]
     assert (again["action"], again["file"]) == ("keep", step["file"])
     put(home / "config" / ".credentials.json", claude("sk-ant-ort01-other"))
     (told,) = (await take(stopped, "claude", "--email", "eva@example.com"))["logins"]
     assert told["file"] == "claude-eva@example.com.json"
     assert stopped.file(told["file"])["email"] == "eva@example.com"
+
+
+async def test_the_vendor_is_asked_whose_login_it_is(
+    stopped: World, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def profile(request: web.Request) -> web.Response:
+        asked.append(request.headers["Authorization"])
+        account, organization = {"uuid": "u-9", "email": "eva@example.com"}, {"uuid": "o-9", "name": "Eva"}
+        return web.json_response({"account": account, "organization": organization})
+
+    app = web.Application()
+    app.router.add_get("/profile", profile)
+    upstream = Upstream(app)
+    oauth = f"{{oauth: {{profile-url: '{upstream.url}/profile'}}}}"
+    stopped.config.write_text(f"{stopped.config.read_text()}plugins: {{configs: {{claude: {oauth}}}}}\n")
+    put(home / ".claude" / ".credentials.json", claude())
+    try:
+        (step,) = (await take(stopped, "claude"))["logins"]
+    finally:
+        upstream.stop()
+    assert asked == ["Bearer sk-ant-oat01-dora"]
+    assert (step["file"], step["label"]) == ("claude-eva@example.com.json", "eva@example.com")
+    data = stopped.file(step["file"])
+    assert (data["account_uuid"], data["organization_uuid"], data["email"]) == ("u-9", "o-9", "eva@example.com")
+    put(home / ".claude" / ".credentials.json", claude("sk-ant-ort01-later"))
+    (gone,) = (await take(stopped, "claude"))["logins"]
+    assert len(gone["file"]) == len("claude-01234567.json")
 
 
 async def test_a_token_in_the_environment_and_no_login_are_told(
@@ -285,6 +317,20 @@ async def test_without_a_configuration_of_ours_the_whole_file_is_taken(stopped: 
     assert (stopped.auth / "anna.json").exists()
 
 
+async def test_of_two_installations_the_second_is_added_to_the_first(stopped: World, home: Path) -> None:
+    one = put(
+        home / "one" / "config.yaml", f"auth-dir: {home}/one/auths\ndebug: true\nclaude-api-key: [{{api-key: a}}]\n"
+    )
+    two = put(home / "two" / "config.yaml", "debug: false\nrequest-retry: 3\nclaude-api-key: [{api-key: b}]\n")
+    put(home / "one" / "auths" / "x.json", {**LOGIN, "refresh_token": "x"})
+    stopped.config.unlink()
+    first, second = (await take(stopped, str(one), str(two)))["settings"]
+    assert (first["copy"], second["copy"], second["kept"]) == (True, False, ["debug"])
+    text = stopped.config.read_text()
+    for part in ("debug: true", "api-key: a", "api-key: b", "request-retry: 3"):
+        assert part in text
+
+
 async def test_settings_can_be_left_out(stopped: World, home: Path) -> None:
     installation(home)
     before = stopped.config.read_text()
@@ -375,6 +421,44 @@ async def test_older_tokens_are_not_taken(stopped: World, home: Path) -> None:
     (step,) = (await take(stopped, "claude"))["logins"]
     assert step["action"] == "keep"
     assert stopped.file("mine.json") == newer
+
+
+async def test_tokens_renewed_while_the_question_stands_are_not_lost(
+    stopped: World, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import click
+
+    old = {**LOGIN, "email": "dora@example.com", "refresh_token": "old", "expired": "2020-01-01T00:00:00Z"}
+    newest = {**old, "refresh_token": "newest", "expired": "2199-01-01T00:00:00Z"}
+    stopped.put("mine.json", old)
+    put(home / ".claude" / ".credentials.json", claude())
+    put(home / ".claude.json", CLAUDE_STATE)
+    monkeypatch.setattr(click, "confirm", lambda *a, **k: stopped.put("mine.json", newest))
+    result = await stopped.run("import", "claude")
+    assert "has changed meanwhile" in result.output
+    assert stopped.file("mine.json") == newest
+
+
+def test_a_renewal_never_goes_back(tmp_path: Path) -> None:
+    from cpa.accounts.files import AuthDirectory
+    from cpa.importing.candidates import Candidate
+    from cpa.importing.plan import carry_out, plan
+    from cpa.plugins.provider import Provider
+
+    directory = AuthDirectory(tmp_path)
+    ours, theirs, newest = (
+        {**LOGIN, "refresh_token": f"r{year}", "expired": f"{year}-01-01T00:00:00Z"} for year in (2020, 2030, 2040)
+    )
+    directory.create("mine.json", ours)
+    candidate = Candidate(origin=tmp_path, program="x", name="x.json", data=theirs, label="x")
+    (step,) = plan([candidate], directory, Provider().login_identity)
+    assert step.action == "renew"
+    directory.put("mine.json", newest)
+    carry_out(step, directory)
+    assert json.loads((tmp_path / "mine.json").read_bytes()) == newest
+    directory.put("mine.json", ours)
+    carry_out(step, directory)
+    assert json.loads((tmp_path / "mine.json").read_bytes()) == theirs
 
 
 async def test_a_login_found_twice_is_taken_once(stopped: World, home: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cpa.accounts.account import account_index
 from cpa.errors import ErrorInfo
@@ -19,6 +19,7 @@ Sink = Callable[[Event, Call], None]
 NOBODY = "unknown"
 _GEMINI = ("/v1beta/models/", "/v1/models/")
 CLIENT_GONE = 499
+LONGEST_AGENT = 200
 
 
 def endpoint_of(path: str) -> str:
@@ -66,6 +67,8 @@ class UsageTrail:
             stream=call.stream,
             client_format=call.format,
             upstream_format=record.upstream_format,
+            service_tier=_tier(call.body),
+            user_agent=call.headers.get("User-Agent", "")[:LONGEST_AGENT],
         )
 
     def close(self, status: int, error: ErrorInfo | None) -> None:
@@ -102,6 +105,11 @@ class UsageTrail:
         if self._pending is not None:
             event, self._pending = self._pending, None
             self._sink(event, self._call)
+
+
+def _tier(body: dict[str, Any]) -> str:
+    tier = body.get("service_tier")
+    return tier[:LONGEST_AGENT] if isinstance(tier, str) else ""
 
 
 def _body(status: int, error: ErrorInfo | None) -> str:

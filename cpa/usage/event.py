@@ -220,6 +220,7 @@ def shown_event(row: Any) -> dict[str, Any]:
         "service_tier": row["service_tier"],
         "user_agent": row["user_agent"],
         "estimated": bool(row["estimated"]),
+        "cost_nanos": row["cost_nanos"],
         "cost_usd": None if row["cost_nanos"] is None else row["cost_nanos"] / 1e9,
     }
     if row["fail_body"]:

@@ -305,6 +305,7 @@ class Daemon:
 
     def _record(self, event: Event, call: Call) -> None:
         """Take an attempt into the durable record and the queue of collectors."""
+        event.reasoning_effort = self._collectors.effort(call)
         self.usage.record(event)
         self._collectors.take(event, call)
 

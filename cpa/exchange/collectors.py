@@ -68,17 +68,17 @@ class Collectors:
         self._queue.listeners.tell(REFRESH)
 
     def _details(self, event: Event, call: Call) -> RequestDetails:
-        tier = call.body.get("service_tier")
         return RequestDetails(
             client_key=self._keys.shown(event.group, self._config()) if call.client is not None else "",
             client_ip=call.address,
             forwarded_for=call.headers.get("X-Forwarded-For", "")[:LONGEST_TEXT],
             user_agent=call.headers.get("User-Agent", "")[:LONGEST_TEXT],
-            reasoning_effort=self._effort(call),
-            service_tier=tier[:LONGEST_TEXT] if isinstance(tier, str) else "",
+            reasoning_effort=event.reasoning_effort,
+            service_tier=event.service_tier,
         )
 
-    def _effort(self, call: Call) -> str:
+    def effort(self, call: Call) -> str:
+        """The reasoning effort asked for: a level, a number of tokens, ``none`` or ``auto``; empty when it is not."""
         if call.format not in self._formats:
             return ""
         try:

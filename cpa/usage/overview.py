@@ -12,7 +12,7 @@ from cpa.usage.tables import SUMS
 
 MOST_DETAILS = 1000
 """Detail rows given for each model, the newest."""
-MOST_DETAILS_IN_ALL = 4000
+MOST_DETAILS_IN_ALL = 2000
 _TOTALS = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
 _DETAIL = """
 SELECT * FROM usage_rollups WHERE api_group_key = ? AND model = ? AND {where} ORDER BY bucket_start DESC LIMIT ?

@@ -279,11 +279,12 @@ async def test_a_stream_that_fails_before_its_text_keeps_what_its_start_told(ben
 async def test_a_row_says_what_the_client_said_of_itself_and_asked_for(bench: Bench) -> None:
     bench.session.headers["User-Agent"] = "tool/1.0 " + "x" * 300
     path, body = ASKED["openai"]
-    body = {**body, "model": "openai", "service_tier": "flex"}
+    body = {**body, "model": "openai", "service_tier": "flex", "reasoning_effort": "high"}
     async with bench.session.post(f"http://{bench.daemon.addresses[0]}{path}", json=body) as answer:
         await answer.read()
     (row,) = await bench.rows(1)
     assert (row["service_tier"], row["user_agent"][:9], len(row["user_agent"])) == ("flex", "tool/1.0 ", 200)
+    assert row["reasoning_effort"] == "high"
     assert row["cost_nanos"] == (130 + 2 * 50) * 1000
 
 

@@ -37,13 +37,13 @@ SHELLS: dict[str, dict[str, Any]] = {
 
 def decide(asked: Asked) -> Said:
     """Call the client's shell tool once, then report what it printed."""
-    if asked.result is not None:
-        return Said(text=f"The command printed: {asked.result[:2000]}")
+    if asked.results:
+        return Said(text=f"The command printed: {asked.results[-1][:2000]}")
     for name, arguments in SHELLS.items():
         if name in asked.tools:
             fake_model.ARGUMENTS.clear()
             fake_model.ARGUMENTS.update(arguments)
-            return Said(call=name, reasoning="I need a shell for this.")
+            return Said(calls=[name], reasoning="I need a shell for this.")
     return Said(text="There is no shell tool.")
 
 

@@ -1,8 +1,8 @@
 """A small upstream that speaks four formats: reads a request, decides on an answer, writes it whole or streamed.
 
 What it answers: ``boom`` in the last user text gives an error; declared tools and no tool result yet give a call of
-the first tool; a tool result is quoted; an image is named by its media type; ``think`` adds reasoning; a JSON schema
-gives JSON; everything else is echoed.
+the first tool, ``all`` calls of every one; tool results are quoted; an image is named by its media type; ``think`` adds
+reasoning; a JSON schema gives JSON; ``refuse`` is refused; ``break`` ends a stream in an error; all else is echoed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Asked:
 
     text: str = ""
     tools: list[str] = field(default_factory=list)
-    result: str | None = None
+    results: list[str] = field(default_factory=list)
     image: str | None = None
     schema: bool = False
     thinking: bool = False
@@ -39,7 +39,9 @@ class Said:
 
     text: str = ""
     reasoning: str = ""
-    call: str | None = None
+    calls: list[str] = field(default_factory=list)
+    refused: bool = False
+    broken: bool = False
     error: int = 0
 
 
@@ -48,10 +50,14 @@ def decide(asked: Asked) -> Said:
     if "boom" in asked.text:
         return Said(error=429 if "429" in asked.text else 400)
     reasoning = "Let me think." if "think" in asked.text else ""
-    if asked.tools and asked.result is None:
-        return Said(call=asked.tools[0], reasoning=reasoning)
-    if asked.result is not None:
-        return Said(text=f"The tool said: {asked.result}", reasoning=reasoning)
+    if "refuse" in asked.text:
+        return Said(text="I will not.", refused=True)
+    if "break" in asked.text:
+        return Said(text="This answer is cut", broken=True)
+    if asked.tools and not asked.results:
+        return Said(calls=asked.tools if "all" in asked.text else asked.tools[:1], reasoning=reasoning)
+    if asked.results:
+        return Said(text=f"The tool said: {', '.join(asked.results)}", reasoning=reasoning)
     if asked.schema:
         return Said(text='{"city":"Paris","population":2100000}', reasoning=reasoning)
     if asked.image:
@@ -86,7 +92,7 @@ def _flatten(content: Any, asked: Asked) -> str:
         elif kind == "image":
             asked.image = part["source"].get("media_type") or part["source"].get("url")
         elif kind == "tool_result":
-            asked.result = _flatten(part["content"], asked)
+            asked.results.append(_flatten(part["content"], asked))
     return " ".join(texts)
 
 
@@ -98,7 +104,7 @@ def read_chat(body: dict[str, Any]) -> Asked:
         if message["role"] == "user":
             asked.text = _flatten(message["content"], asked) or asked.text
         elif message["role"] == "tool":
-            asked.result = _flatten(message["content"], asked)
+            asked.results.append(_flatten(message["content"], asked))
     return asked
 
 
@@ -120,7 +126,7 @@ def read_codex(body: dict[str, Any]) -> Asked:
         if item.get("type", "message") == "message" and item["role"] == "user":
             asked.text = _flatten(item["content"], asked) or asked.text
         elif item.get("type") == "function_call_output":
-            asked.result = _flatten(item["output"], asked)
+            asked.results.append(_flatten(item["output"], asked))
     return asked
 
 
@@ -139,7 +145,7 @@ def read_gemini(body: dict[str, Any]) -> Asked:
                 asked.image = data.get("mimeType") or data["mime_type"]
             if "functionResponse" in part:
                 response = part["functionResponse"]["response"]
-                asked.result = str(response.get("result", response))
+                asked.results.append(str(response.get("result", response)))
     return asked
 
 
@@ -148,11 +154,13 @@ def read_gemini(body: dict[str, Any]) -> Asked:
 
 def chat_whole(said: Said) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": said.text or None}
+    if said.refused:
+        message |= {"content": None, "refusal": said.text}
     if said.reasoning:
         message["reasoning_content"] = said.reasoning
-    if said.call:
-        message["tool_calls"] = [_chat_call(said.call)]
-    finish = "tool_calls" if said.call else "stop"
+    if said.calls:
+        message["tool_calls"] = [_chat_call(name, at) for at, name in enumerate(said.calls, 1)]
+    finish = "tool_calls" if said.calls else "stop"
     return {
         "id": "chatcmpl-up",
         "object": "chat.completion",
@@ -163,9 +171,9 @@ def chat_whole(said: Said) -> dict[str, Any]:
     }
 
 
-def _chat_call(name: str) -> dict[str, Any]:
+def _chat_call(name: str, at: int) -> dict[str, Any]:
     arguments = orjson.dumps(ARGUMENTS).decode()
-    return {"id": "call_up1", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"id": f"call_up{at}", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _chat_usage() -> dict[str, Any]:
@@ -187,14 +195,17 @@ def chat_stream(said: Said) -> Iterator[bytes]:
     for piece in pieces(said.reasoning):
         yield chunk({"reasoning_content": piece})
     for piece in pieces(said.text):
-        yield chunk({"content": piece})
-    if said.call:
-        call = _chat_call(said.call)
+        yield chunk({"refusal" if said.refused else "content": piece})
+    if said.broken:
+        yield _sse({"error": {**ERRORS["oc"]["error"], "status": 400}})
+        return
+    for index, name in enumerate(said.calls):
+        call = _chat_call(name, index + 1)
         arguments = call["function"].pop("arguments")
-        yield chunk({"tool_calls": [{"index": 0, **call}]})
+        yield chunk({"tool_calls": [{"index": index, **call}]})
         for piece in pieces(arguments):
-            yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
-    yield chunk({}, "tool_calls" if said.call else "stop")
+            yield chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+    yield chunk({}, "tool_calls" if said.calls else "stop")
     head = {"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1700000000, "model": "up-model"}
     yield _sse({**head, "choices": [], "usage": _chat_usage()})
     yield b"data: [DONE]\n\n"
@@ -206,15 +217,15 @@ def claude_whole(said: Said) -> dict[str, Any]:
         content.append({"type": "thinking", "thinking": said.reasoning, "signature": CLAUDE_SIGNATURE})
     if said.text:
         content.append({"type": "text", "text": said.text})
-    if said.call:
-        content.append({"type": "tool_use", "id": "toolu_up1", "name": said.call, "input": ARGUMENTS})
+    for at, name in enumerate(said.calls, 1):
+        content.append({"type": "tool_use", "id": f"toolu_up{at}", "name": name, "input": ARGUMENTS})
     return {
         "id": "msg_up",
         "type": "message",
         "role": "assistant",
         "model": "up-model",
         "content": content,
-        "stop_reason": "tool_use" if said.call else "end_turn",
+        "stop_reason": "refusal" if said.refused else "tool_use" if said.calls else "end_turn",
         "stop_sequence": None,
         "usage": {"input_tokens": USAGE["input"], "output_tokens": USAGE["output"]},
     }
@@ -233,6 +244,9 @@ def claude_stream(said: Said) -> Iterator[bytes]:
         yield _event({"type": "content_block_start", "index": index, "content_block": empty})
         for delta in _claude_deltas(block):
             yield _event({"type": "content_block_delta", "index": index, "delta": delta})
+        if said.broken:
+            yield _event(ERRORS["claude"])
+            return
         yield _event({"type": "content_block_stop", "index": index})
     yield _event(
         {
@@ -259,8 +273,9 @@ def _claude_deltas(block: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def gemini_chunks(said: Said) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"text": piece, "thought": True} for piece in pieces(said.reasoning)]
     parts += [{"text": piece} for piece in pieces(said.text)]
-    if said.call:
-        parts.append({"functionCall": {"name": said.call, "args": ARGUMENTS}, "thoughtSignature": "CiQB" + "A" * 60})
+    for at, name in enumerate(said.calls):
+        signature = {} if at else {"thoughtSignature": "CiQB" + "A" * 60}
+        parts.append({"functionCall": {"name": name, "args": ARGUMENTS}, **signature})
     chunks = [
         {
             "candidates": [{"content": {"role": "model", "parts": [part]}, "index": 0}],
@@ -269,7 +284,9 @@ def gemini_chunks(said: Said) -> list[dict[str, Any]]:
         }
         for part in parts
     ]
-    chunks[-1]["candidates"][0]["finishReason"] = "STOP"
+    if said.broken:
+        return [*chunks, ERRORS["gemini"]]
+    chunks[-1]["candidates"][0]["finishReason"] = "SAFETY" if said.refused else "STOP"
     chunks[-1]["usageMetadata"] = {
         "promptTokenCount": USAGE["input"],
         "candidatesTokenCount": USAGE["output"] - 3,
@@ -306,9 +323,9 @@ def codex_stream(said: Said) -> Iterator[bytes]:
     if said.reasoning:
         events += _codex_reasoning(said.reasoning, output)
     if said.text:
-        events += _codex_text(said.text, output)
-    if said.call:
-        events += _codex_call(said.call, output)
+        events += _codex_text(said.text, output, refused=said.refused)
+    for at, name in enumerate(said.calls, 1):
+        events += _codex_call(name, at, output)
     usage = {
         "input_tokens": USAGE["input"],
         "input_tokens_details": {"cached_tokens": 0},
@@ -316,17 +333,20 @@ def codex_stream(said: Said) -> Iterator[bytes]:
         "output_tokens_details": {"reasoning_tokens": 3},
         "total_tokens": USAGE["input"] + USAGE["output"],
     }
+    completed = {**response, "status": "completed", "output": output, "usage": usage}
+    failed = {**response, "status": "failed", "error": {"code": "invalid_prompt", "message": "the model says boom"}}
     events.append(
-        {
-            "type": "response.completed",
-            "response": {**response, "status": "completed", "output": output, "usage": usage},
-        }
+        {"type": "response.failed", "response": failed}
+        if said.broken
+        else {"type": "response.completed", "response": completed}
     )
     return (_event({**event, "sequence_number": number}) for number, event in enumerate(events))
 
 
-def _codex_text(text: str, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _codex_text(text: str, output: list[dict[str, Any]], *, refused: bool = False) -> list[dict[str, Any]]:
     index = len(output)
+    if refused:
+        return _codex_refusal(text, output)
     part = {"type": "output_text", "text": text, "annotations": []}
     item = {"type": "message", "id": "msg_up", "role": "assistant", "status": "completed", "content": [part]}
     place = {"item_id": "msg_up", "output_index": index, "content_index": 0}
@@ -342,19 +362,34 @@ def _codex_text(text: str, output: list[dict[str, Any]]) -> list[dict[str, Any]]
     ]
 
 
-def _codex_call(name: str, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _codex_refusal(text: str, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    index, part = len(output), {"type": "refusal", "refusal": text}
+    item = {"type": "message", "id": "msg_up", "role": "assistant", "status": "completed", "content": [part]}
+    output.append(item)
+    place = {"item_id": "msg_up", "output_index": index, "content_index": 0}
+    return [
+        {"type": "response.output_item.added", "output_index": index, "item": {**item, "content": []}},
+        {"type": "response.content_part.added", **place, "part": {**part, "refusal": ""}},
+        *({"type": "response.refusal.delta", **place, "delta": piece} for piece in pieces(text)),
+        {"type": "response.refusal.done", **place, "refusal": text},
+        {"type": "response.content_part.done", **place, "part": part},
+        {"type": "response.output_item.done", "output_index": index, "item": item},
+    ]
+
+
+def _codex_call(name: str, at: int, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
     index = len(output)
     arguments = orjson.dumps(ARGUMENTS).decode()
     item = {
         "type": "function_call",
-        "id": "fc_up",
-        "call_id": "call_up1",
+        "id": f"fc_up{at}",
+        "call_id": f"call_up{at}",
         "name": name,
         "arguments": arguments,
         "status": "completed",
     }
     output.append(item)
-    place = {"item_id": "fc_up", "output_index": index}
+    place = {"item_id": item["id"], "output_index": index}
     added = {**item, "arguments": "", "status": "in_progress"}
     return [
         {"type": "response.output_item.added", "output_index": index, "item": added},

@@ -6,8 +6,9 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from renewing import IdentityProvider, Renewing, auth_file, serve
@@ -15,9 +16,14 @@ from structlog.testing import capture_logs
 
 import cpa.exchange.renewal
 from cpa.accounts.files import AuthDirectory
+from cpa.accounts.login.stored import merged_login, place
 from cpa.accounts.refresh import RefreshSchedule
 from cpa.errors import AuthFileExists, UpstreamError
+from cpa.importing.candidates import Candidate
+from cpa.importing.plan import plan
 from cpa.plugins.oauth import time_text
+from cpa_codex.login import file_names
+from cpa_codex.oauth import CodexIdentity
 
 PAST = "2020-01-01T00:00:00Z"
 HOUR = 3600.0
@@ -240,6 +246,30 @@ async def test_lesson_89_what_the_user_wrote_survives_a_refresh(
     assert {name: data[name] for name in own} == own
 
 
+def test_lesson_89_a_new_login_keeps_what_the_user_wrote() -> None:
+    old = {"type": "codex", "access_token": "1", "id_token": "i", "proxy_url": "direct", "weight": 3, "own": [1]}
+    new = {"type": "codex", "access_token": "2", "refresh_token": "3"}
+    assert merged_login(old, new) == {**new, "proxy_url": "direct", "weight": 3, "own": [1]}
+
+
+def test_lesson_90_a_second_team_of_an_address_gets_a_file_of_its_own(tmp_path: Path) -> None:
+    directory = AuthDirectory(tmp_path)
+
+    def identity(data: Mapping[str, Any]) -> Mapping[str, str]:
+        return {name: str(data.get(name, "")) for name in ("email", "account_id")}
+
+    written = []
+    for team in ("one", "two", "one"):
+        for plan_name in ("team", "plus"):
+            who = CodexIdentity(email="u@example.com", account_id=team + plan_name, plan=plan_name)
+            name, spare = file_names(who)
+            data = {"type": "codex", "email": who.email, "account_id": who.account_id}
+            written.append(place(name, spare, data, identity, list(directory.scan())))
+            directory.put(written[-1], data)
+    assert len(set(written)) == 4
+    assert written[:2] == written[4:], "who logs in again has his file already"
+
+
 async def test_lesson_90_one_address_in_two_teams_is_two_accounts(
     provider: tuple[IdentityProvider, str], renewing: Renewing
 ) -> None:
@@ -287,3 +317,19 @@ async def test_lesson_92_a_new_login_overwrites_no_other(tmp_path: Path) -> None
     directory.create("v.json", {"type": "claude", "refresh_token": "third"})
     tokens = [json.loads((tmp_path / name).read_bytes())["refresh_token"] for name in ("u.json", "v.json")]
     assert tokens == ["first", "third"]
+
+
+async def test_lesson_92_an_import_of_one_login_touches_no_other(tmp_path: Path) -> None:
+    """Neither logins of others under the same name, nor one that is not known by name, nor all of a kind."""
+    directory = AuthDirectory(tmp_path)
+    for name in ("a", "b", "c"):
+        data = {"type": "claude", "email": name, "refresh_token": f"old {name}", "expired": "2026-01-01T00:00:00Z"}
+        directory.create(f"{name}.json", data)
+    new = {"type": "claude", "email": "b", "refresh_token": "new b", "expired": "2027-01-01T00:00:00Z"}
+    nobody = {"type": "claude", "refresh_token": "new", "expired": "2027-01-01T00:00:00Z"}
+    found = [
+        Candidate(origin=tmp_path, program="x", name="a.json", data=data, label="x") for data in (new, nobody, {**new})
+    ]
+    steps = plan(found, directory, lambda data: {"email": str(data.get("email", ""))})
+    assert [(step.action, step.name) for step in steps[::2]] == [("renew", "b.json"), ("keep", "b.json")]
+    assert steps[1].action == "keep" or steps[1].name not in ("a.json", "b.json", "c.json")

@@ -350,3 +350,12 @@ def test_the_whole_directory_can_be_read_at_once(house: House, tmp_path: Path) -
     house.directory.delete("a.json")
     house.roster.sync(config)
     assert set(house.catalog.offers("big")) == {"b.json"}
+
+
+def test_an_exclusion_moves_its_own_channel_only(house: House) -> None:
+    house.put("a.json", access_token="1")
+    before = house.catalog.version("big")
+    house.roster.apply_config(Config.model_validate({"oauth-excluded-models": {"somebody": ["big"]}}))
+    assert house.catalog.version("big") is before
+    house.roster.apply_config(Config.model_validate({"oauth-excluded-models": {"files": ["big"]}}))
+    assert "big" not in names(house)

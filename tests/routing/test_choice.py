@@ -249,3 +249,21 @@ async def test_daemons_in_one_process_share_nothing(world: World, tmp_path: Any)
     await other.start("a")
     assert [(await each.ask()).status for each in (world, other, world)] == [429, 200, 429]
     await other.stop()
+
+
+async def test_another_alias_of_a_model_is_another_offer_at_once(world: World) -> None:
+    await world.start("a", "b")
+    assert world.daemon is not None
+    path = world.daemon.store.path
+    path.write_text(path.read_text().replace("alias: m", "alias: other", 1))
+    assert world.daemon.store.reload()
+    assert await world.served_by(2) == ["b", "b"]
+    assert await world.served_by(2, model="other") == ["a", "a"]
+
+
+async def test_keys_of_the_configuration_are_never_written_to_the_auth_directory(world: World) -> None:
+    world.scripts["a"] = [Script(429), Script(500), Script(401)]
+    await world.start(world.account("a", **{"disable-cooling": True}), "b")
+    await world.served_by(6)
+    await world.stop()
+    assert [path.name for path in (world.folder / "auth").iterdir() if path.suffix == ".json"] == []

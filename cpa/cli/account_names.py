@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,19 @@ def find_account(entries: Iterable[Entry], name: str) -> dict[str, Any]:
     wanted = name.strip().lower()
     for matches in _RANKS:
         found = [entry for entry in known if wanted and any(matches(own, wanted) for own in names_of(entry))]
-        if len(found) > 1:
-            found = [entry for entry in found if not entry.get("projects")] if len(found) == 2 else found
-        if len(found) == 1:
-            return found[0]
+        whole = [entry for entry in found if entry.get("projects") and _is_all(entry, found)]
+        if len(found) == 1 or whole:
+            return (whole or found)[0]
         if found:
             rows = (f"  {entry['id']}  ({entry['provider']}, {entry['label']})" for entry in found[:10])
             listed = "\n".join(map(printable, rows))
             raise click.UsageError(f"{name!r} may be any of {len(found)} accounts; say which:\n{listed}")
     raise click.UsageError(f"there is no account {name!r}: cpa accounts list shows what there is")
+
+
+def _is_all(entry: Entry, found: list[dict[str, Any]]) -> bool:
+    """Whether everything that was found is this login with its projects."""
+    return all(other is entry or other.get("parent") == entry["id"] for other in found)
 
 
 def names_of(entry: Entry) -> list[str]:
@@ -60,10 +65,10 @@ def complete_account(context: click.Context, parameter: click.Parameter, incompl
         entries = open_accounts(Path(path) if path else find_config()).entries()
     except (CpaError, OSError):
         return []
-    labels = [entry["label"] for entry in entries]
+    labels = Counter(entry["label"] for entry in entries)
     items = []
     for entry in entries:
-        name = entry["label"] if labels.count(entry["label"]) == 1 else f"{entry['provider']}/{entry['label']}"
+        name = entry["label"] if labels[entry["label"]] == 1 else f"{entry['provider']}/{entry['label']}"
         if name.lower().startswith(incomplete.lower()):
             items.append(CompletionItem(name, help=f"{entry['provider']} {entry['id']}"))
     return items

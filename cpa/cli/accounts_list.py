@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def list_accounts(config_path: Path, provider: str, mask: bool, as_json: bool) -
 def _print_table(entries: list[dict[str, Any]], now: float, mask: bool) -> None:
     from cpa.cli.screen import print_rows
 
-    labels = [(entry["provider"], entry["label"]) for entry in entries]
+    labels = Counter((entry["provider"], entry["label"]) for entry in entries)
     rows = [
         (
             _name(entry, labels, mask),
@@ -61,8 +62,8 @@ def _print_table(entries: list[dict[str, Any]], now: float, mask: bool) -> None:
     print_rows(("ACCOUNT", "PROVIDER", "STATE", "PRIO", "QUOTA USED", "TOKEN"), rows, keep=(1, 3, 5))
 
 
-def _name(entry: dict[str, Any], labels: list[tuple[str, str]], mask: bool) -> str:
-    name = entry["label"] if labels.count((entry["provider"], entry["label"])) == 1 else entry["id"]
+def _name(entry: dict[str, Any], labels: Counter[tuple[str, str]], mask: bool) -> str:
+    name = entry["label"] if labels[entry["provider"], entry["label"]] == 1 else entry["id"]
     return words.masked(name) if mask else name
 
 

@@ -40,7 +40,7 @@ def test(names: tuple[str, ...], everything: bool, model: str, config_path: Path
         raise click.UsageError("say which account, or --all")
     source = open_accounts(config_path)
     entries = source.entries()
-    wanted = [find_account(entries, name) for name in names]
+    wanted = [one for name in names for one in _projects_of(find_account(entries, name), entries)]
     if everything:
         wanted += [entry for entry in entries if not entry["disabled"] and entry["id"] not in {w["id"] for w in wanted}]
     trials = []
@@ -54,6 +54,11 @@ def test(names: tuple[str, ...], everything: bool, model: str, config_path: Path
 
         print_json(trials)
     sys.exit(0 if all(trial["ok"] for trial in trials) else 1)
+
+
+def _projects_of(entry: dict[str, Any], entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The accounts of a login's projects; the account itself when it has none."""
+    return [other for other in entries if other.get("parent") == entry["id"]] or [entry]
 
 
 def _print(trial: dict[str, Any]) -> None:

@@ -24,18 +24,31 @@ def console() -> Console:
 
 def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str | Words]], *, keep: Sequence[int] = ()) -> None:
     """A table without lines. Columns that hold nothing are left out; those in ``keep`` are never broken."""
-    cells = [[_cell(cell) for cell in row] for row in rows]
-    shown = [number for number in range(len(headings)) if number == 0 or any(row[number].plain for row in cells)]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(headings))
-    for number in shown:
-        table.add_column(headings[number], no_wrap=number in keep, overflow="fold")
-    for row in cells:
-        table.add_row(*(row[number] for number in shown))
+    words = [[cell if isinstance(cell, Words) else Words(cell) for cell in row] for row in rows]
+    shown = [number for number in range(len(headings)) if number == 0 or any(row[number].text for row in words)]
+    heads = [headings[number] for number in shown]
+    kept = [[row[number] for number in shown] for row in words]
+    if not sys.stdout.isatty():
+        _print_plainly(heads, [[printable(cell.text) for cell in row] for row in kept])
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(heads))
+    for number, heading in zip(shown, heads, strict=True):
+        table.add_column(heading, no_wrap=number in keep, overflow="fold")
+    for row in kept:
+        table.add_row(*map(_cell, row))
     screen = console()
     with screen.capture() as captured:
         screen.print(table)
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
+
+
+def _print_plainly(headings: list[str], rows: list[list[str]]) -> None:
+    """For files and pipes: one line a row, however long."""
+    lines = [headings, *rows] if any(headings) else rows
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _cell(cell: str | Words) -> Text:

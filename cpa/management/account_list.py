@@ -38,6 +38,7 @@ def _shown(
 ) -> dict[str, Any]:
     place = place_in_config(account)
     shown = shown_account(account, pool, file=file, login=login_of(account))
+    del shown["recent_requests"]  # half of what there is to send, and told by ``/auth-files``
     shown |= {
         "kind": account.kind,
         "label": own_label(account) or account.label,

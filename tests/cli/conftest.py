@@ -40,6 +40,13 @@ CODEX = {
 Run = Callable[..., Result]
 
 
+def printed_json(output: str) -> Any:
+    """The JSON document of an output; the log of a daemon in this process may stand before it."""
+    lines = output.splitlines(keepends=True)
+    begin = next(number for number, line in enumerate(lines) if line[0] in "[{")
+    return json.loads("".join(lines[begin:]))
+
+
 class World:
     """``config`` names the accounts; ``run`` a command on them."""
 
@@ -77,8 +84,7 @@ class World:
 
     async def json(self, *arguments: str) -> Any:
         """What a command prints as JSON."""
-        result = await self.run(*arguments, "--json")
-        return json.loads(result.stdout)
+        return printed_json((await self.run(*arguments, "--json")).stdout)
 
 
 @pytest.fixture

@@ -165,10 +165,24 @@ async def test_a_trial_says_what_happened(world: World) -> None:
     assert "127.0.0.1" in bad.stdout
     off = await world.run("accounts", "test", "codex-anna.json")
     assert (off.exit_code, "nothing was sent" in off.stdout) == (1, True)
-    result = await world.run("accounts", "test", "demo", "--json")
-    (told,) = json.loads(result.stdout[result.stdout.index("[\n") :])
+    (told,) = await world.json("accounts", "test", "demo")
     assert (told["ok"], told["status"], told["label"]) == (True, 200, "demo")
     assert (await world.run("accounts", "test")).exit_code == 2
+
+
+async def test_a_login_of_several_projects_is_one_to_change_and_several_to_try(world: World) -> None:
+    token = {"access_token": "at", "refresh_token": "rt", "expiry": "2099-01-01T00:00:00Z", "token_uri": "http://x"}
+    world.put("g.json", {"type": "gemini", "email": "gus@example.com", "project_id": "one,two", "token": token})
+    if world.daemon is not None:
+        await world.daemon.daemon.auth_files.check(["g.json"])
+    listed = (await world.run("accounts", "list", "--provider", "gemini-cli")).stdout
+    assert [line for line in listed.splitlines() if "gus@example.com" in line] == [
+        line for line in listed.splitlines() if "[one]" in line or "[two]" in line
+    ]
+    tried = await world.json("accounts", "test", "gus@example.com", "--model", "no-such-model")
+    assert [trial["account_id"] for trial in tried] == ["g.json::one", "g.json::two"]
+    assert (await world.run("accounts", "disable", "gus")).exit_code == 0
+    assert world.file("g.json")["disabled"] is True
 
 
 @pytest.mark.parametrize("command", [("accounts", "why"), ("route", "explain")])

@@ -15,7 +15,7 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.cli.conftest import LOGIN, World
+from tests.cli.conftest import LOGIN, World, printed_json
 from tests.cli.import_samples import CLAUDE_STATE, EXPIRY, GEMINI, claude, codex, id_token, jwt, put, state_of
 from tests.management.conftest import Start
 from tests.usage.test_foreign_databases import everything, foreign
@@ -66,8 +66,7 @@ async def take(world: World, *arguments: str) -> Any:
     result = await world.run("import", *arguments, "--yes", "--json")
     assert "Traceback" not in result.output
     assert "rt-dora" not in result.output
-    assert "{\n" in result.stdout, result.output
-    return json.loads(result.stdout[result.stdout.index("{\n") :])
+    return printed_json(result.stdout)
 
 
 # -- Codex CLI -------------------------------------------------------------------------------------------------------

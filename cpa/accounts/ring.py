@@ -20,6 +20,8 @@ Place: TypeAlias = tuple[float, int]
 ROUND_ROBIN, FILL_FIRST, WEIGHTED, QUOTA_AWARE = "round-robin", "fill-first", "weighted-round-robin", "quota-aware"
 WOKEN_AT_ONCE = 32
 """However many come back at the same moment, no single choice pays for all of them."""
+RANK_SLACK = 1.0
+"""Seconds by which the moment when a rank ends may waver, as the two clocks do, without being noted again."""
 ASIDE_SECONDS = 1.0
 """How long a candidate to be probed stands aside for a request that has probed another one."""
 _LAST = 1 << 62
@@ -53,7 +55,7 @@ class Ring:
         elif self.strategy == QUOTA_AWARE:
             for position, account_id in enumerate(self.ids):
                 self._keys[position], until = pool.rank(account_id)
-                self._return(position, until)
+                self._return(position, until, RANK_SLACK)
         included = (position for position in range(len(self.ids)) if self._shares[position] < math.inf)
         self._ready = sorted((self._keys[position], position) for position in included)
 
@@ -104,9 +106,9 @@ class Ring:
                 del self._due[position]
             self._admit(position, pool)
 
-    def _return(self, position: int, when: float) -> None:
-        """Look at a candidate again at that time."""
-        if when < self._due.get(position, math.inf):
+    def _return(self, position: int, when: float, slack: float = 0.0) -> None:
+        """Look at a candidate again at that time, or up to ``slack`` seconds later if that is planned already."""
+        if when < self._due.get(position, math.inf) - slack:
             self._due[position] = when
             heappush(self._returns, (when, position))
 
@@ -120,7 +122,7 @@ class Ring:
         key = self._keys[position]
         if self.strategy == QUOTA_AWARE:
             key, until = pool.rank(self.ids[position])
-            self._return(position, until)
+            self._return(position, until, RANK_SLACK)
         elif self._shares[position] and position in self._parked and self._ready:
             key = max(key, self._ready[0][0])
         if position in self._parked:

@@ -236,6 +236,25 @@ def test_accounts_that_reset_in_the_same_minute_take_turns() -> None:
     assert bench.chosen(4) == list("abab")
 
 
+def test_clocks_that_waver_leave_nothing_behind() -> None:
+    """The wall clock is slewed against the monotonic one all the time, while limits on requests come and go."""
+    bench = Bench(*accounts("ab"), strategy="quota-aware")
+    skew = 0.0
+    bench.pool.wall = lambda: bench.now + 1e9 + skew
+    bench.pool.concurrency = 1
+    bench.quota("a", 0.5, 7200)
+    bench.quota("b", 0.5, 7200)
+    for _ in range(500):
+        skew += 1e-4
+        bench.now += 0.01
+        chosen = bench.choose()
+        assert chosen is not None
+        lease = bench.pool.lease(chosen, "m")
+        assert lease is not None
+        lease.release()
+    assert len(bench.rotation.rings[0]._returns) <= 4
+
+
 # -- cost ------------------------------------------------------------------------------------------------------------
 
 

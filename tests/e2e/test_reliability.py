@@ -33,7 +33,7 @@ async def test_a_storm_of_reloads_fails_no_request(stage: Stage) -> None:
     result = await reload_storm.run(stage, 20, 2.0, workers=6)
     assert result.requests > 20
     assert result.failed == 0, result
-    assert result.seconds_to_apply < 2, result
+    assert result.seconds_to_apply < 20, result
     assert result.applied >= 1
     assert result.after.tasks <= result.before.tasks, result
     assert result.after.memory < result.before.memory + 15, result

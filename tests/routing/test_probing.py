@@ -63,7 +63,7 @@ async def test_a_stream_that_begins_to_answer_has_proved_it(world: World) -> Non
     await started(world, 2)
     begin = time.monotonic()
     assert (await world.ask()).status == 200
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 15
     world.upstream.hold.set()
     await probe
 
@@ -73,11 +73,11 @@ async def test_a_probe_whose_client_leaves_holds_nobody_back(world: World) -> No
     await world.start("a")
     await world.ask()
     world.ahead += 61
-    world.upstream.delay = 5.0
+    world.upstream.delay = 25.0
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await world.ask()
     world.upstream.delay = 0.0
     begin = time.monotonic()
     assert (await world.ask()).by == "a"
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 15

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeAlias
 
 import orjson
+from msgspec import Struct
 from msgspec.structs import replace
 
 from cpa.accounts.account import Account
@@ -50,6 +51,17 @@ LARGEST_JITTER = 2.0
 
 
 Answering: TypeAlias = Callable[[Call, Config, ExchangeLog], Awaitable[Answer]]
+
+
+class _Run(Struct):
+    """One call under way, for all of its attempts."""
+
+    call: Call
+    config: Config
+    log: ExchangeLog
+    resolution: Resolution
+    request: ClientRequest
+    shaper: Shaper
 
 
 class Exchange:
@@ -133,14 +145,12 @@ class Exchange:
         _refuse_image_only(call, resolution)
         if log.ticket is None:
             log.ticket = self._limits.enter(call, config, lambda: _offered(resolution))
-        request = _client_request(call, resolution, config)
-        body = self._edited(request, call)
-        shaper = Shaper(self._formats, self._plugins.hook("cpa_edit_upstream_request"), call, body, resolution, config)
+        run = self._begin(call, config, log, resolution)
         candidates = Candidates(self._router, call, resolution, config)
         rounds = Rounds(call, config)
         failure: UpstreamError | None = None
         while True:
-            answer, latest = await self._round(call, config, log, request, shaper, resolution, candidates, rounds)
+            answer, latest = await self._round(run, candidates, rounds)
             if answer is not None:
                 return answer
             failure = latest or failure
@@ -158,31 +168,26 @@ class Exchange:
         if account is None or offer is None:
             message = f"account {call.account_id} does not offer model {call.model!r}"
             raise ApiError(ErrorInfo(404, message, type="invalid_request_error", code="model_not_found"))
+        return await self._attempt(self._begin(call, config, log, resolution), account, offer.models[0])
+
+    def _begin(self, call: Call, config: Config, log: ExchangeLog, resolution: Resolution) -> _Run:
         request = _client_request(call, resolution, config)
-        body = self._edited(request, call)
-        shaper = Shaper(self._formats, self._plugins.hook("cpa_edit_upstream_request"), call, body, resolution, config)
-        return await self._attempt(call, config, log, request, shaper, resolution, account, offer.models[0])
+        edit = self._plugins.hook("cpa_edit_upstream_request")
+        shaper = Shaper(self._formats, edit, call, self._edited(request, call), resolution, config)
+        return _Run(call, config, log, resolution, request, shaper)
 
     async def _round(
-        self,
-        call: Call,
-        config: Config,
-        log: ExchangeLog,
-        request: ClientRequest,
-        shaper: Shaper,
-        resolution: Resolution,
-        candidates: Candidates,
-        rounds: Rounds,
+        self, run: _Run, candidates: Candidates, rounds: Rounds
     ) -> tuple[Answer | None, UpstreamError | None]:
         """Try accounts until one answers. The last failure when none did; raises it when no other would do better."""
         failure: UpstreamError | None = None
         while (choice := candidates.next()) is not None:
             account, offer = choice
             rounds.note(account)
-            for model in self._router.models_in_turn(offer, resolution.name):
+            for model in self._router.models_in_turn(offer, run.resolution.name):
                 lease = self._pool.lease(account.id, model.upstream or model.id)
                 try:
-                    answer = await self._attempt(call, config, log, request, shaper, resolution, account, model)
+                    answer = await self._attempt(run, account, model)
                 except UpstreamError as fault:
                     failure = fault
                     if not fault.retryable or rounds.same_again(fault):
@@ -199,23 +204,13 @@ class Exchange:
             candidates.failed(account.id)
         return None, failure
 
-    async def _attempt(
-        self,
-        call: Call,
-        config: Config,
-        log: ExchangeLog,
-        request: ClientRequest,
-        shaper: Shaper,
-        resolution: Resolution,
-        account: Account,
-        model: Model,
-    ) -> Answer:
+    async def _attempt(self, run: _Run, account: Account, model: Model) -> Answer:
         """An attempt with an account; a second one with a new token when its login's token is refused."""
         if account.kind != "oauth":
-            return await self._attempt_once(call, config, log, request, shaper, resolution, account, model)
+            return await self._attempt_once(run, account, model)
         try:
             account = await self._renewals.ready(account)
-            return await self._attempt_once(call, config, log, request, shaper, resolution, account, model, True)
+            return await self._attempt_once(run, account, model, True)
         except UpstreamError as failure:
             if failure.reason != "unauthorized":
                 raise
@@ -223,24 +218,14 @@ class Exchange:
             if renewed is None:
                 self._renewals.blame(self._pool, account, model.upstream or model.id, failure)
                 raise
-        return await self._attempt_once(call, config, log, request, shaper, resolution, renewed, model)
+        return await self._attempt_once(run, renewed, model)
 
-    async def _attempt_once(
-        self,
-        call: Call,
-        config: Config,
-        log: ExchangeLog,
-        request: ClientRequest,
-        shaper: Shaper,
-        resolution: Resolution,
-        account: Account,
-        model: Model,
-        may_be_renewed: bool = False,
-    ) -> Answer:
+    async def _attempt_once(self, run: _Run, account: Account, model: Model, may_be_renewed: bool = False) -> Answer:
+        call, log = run.call, run.log
         provider = self._plugins.provider_of(account)
         _refuse_unsupported(call, provider, account)
         try:
-            shaped = shaper.shape(provider, account, model)
+            shaped = run.shaper.shape(provider, account, model)
         except ApiError:
             raise
         except Exception as fault:
@@ -265,13 +250,13 @@ class Exchange:
             provider=provider,
             call=call,
             shaped=shaped,
-            context=reply_context(call, resolution, model, shaped),
+            context=reply_context(call, run.resolution, model, shaped),
             record=record,
             log=log,
             logger=self._log,
-            edit_reply=self._reply_editor(request),
-            observe=self._observer(request),
-            passthrough_headers=config.passthrough_headers,
+            edit_reply=self._reply_editor(run.request),
+            observe=self._observer(run.request),
+            passthrough_headers=run.config.passthrough_headers,
             may_be_renewed=may_be_renewed,
         )
         answer = await attempt.run()

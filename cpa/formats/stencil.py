@@ -50,28 +50,35 @@ class Stencil:
             return False
         return chunk.count(b"\n", 0, end) == (chunk.count(self._joint, 0, end) + 1) * self._lines
 
-    def shown(self, run: bytes) -> bytes:
-        """What the client gets for a run of frames that ``reach`` found."""
+    def shown(self, chunk: bytes, used: int) -> bytes:
+        """What the client gets for the frames at the beginning of a chunk that ``reach`` found."""
         if self._joint == self._shown_joint and self._before == self._shown_before:
-            return run
-        inner = run[len(self._before) : len(run) - len(self._after)]
+            return chunk[:used]
+        inner = chunk[len(self._before) : used - len(self._after)]
         old, new = self._changed
         if inner.count(old) != inner.count(self._joint):
             old, new = self._joint, self._shown_joint
-        return self._shown_before + inner.replace(old, new) + self._shown_after
+        return b"".join((self._shown_before, inner.replace(old, new), self._shown_after))
 
 
 def _changed_piece(joint: bytes, shown: bytes) -> tuple[bytes, bytes]:
     """The end of what differs between two joints and some bytes before it, in both: short needles are found fast."""
-    tail = 0
-    while tail < min(len(joint), len(shown)) and joint[-1 - tail] == shown[-1 - tail]:
-        tail += 1
+    tail = _common(joint[::-1], shown[::-1])
     old, new = joint[: len(joint) - tail], shown[: len(shown) - tail]
-    head = 0
-    while head < min(len(old), len(new)) and old[head] == new[head]:
-        head += 1
-    begin = min(head, max(0, len(old) - LONGEST_NEEDLE))
+    begin = min(_common(old, new), max(0, len(old) - LONGEST_NEEDLE))
     return old[begin:], new[begin:]
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """How many bytes two texts have in common at their beginning."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[:middle] == other[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def learn(raw: bytes, shown: bytes, lead: bytes, part: bytes) -> Stencil | None:

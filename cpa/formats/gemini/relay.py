@@ -101,7 +101,7 @@ class GeminiNativeRelay:
         if stencil is None or self._ended or self.error is not None:
             return b"", 0
         used = stencil.reach(chunk)
-        return (stencil.shown(chunk[:used]), used) if used else (b"", 0)
+        return (stencil.shown(chunk, used), used) if used else (b"", 0)
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

@@ -119,7 +119,7 @@ class ChatNativeRelay:
         if stencil is None or self.complete or self.error is not None or self._held is not None:
             return b"", 0
         used = stencil.reach(chunk)
-        return (stencil.shown(chunk[:used]), used) if used else (b"", 0)
+        return (stencil.shown(chunk, used), used) if used else (b"", 0)
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

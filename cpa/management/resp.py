@@ -6,6 +6,7 @@ https://redis.io/docs/latest/develop/reference/protocol-spec/ (version 2). Only 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ STRANGER_SECONDS = 60.0
 CLOSE_SECONDS = 5.0
 """What was answered last may take so long to get through."""
 NULL = b"$-1\r\n"
+_LENGTH = re.compile(rb"-?[0-9]{1,9}")
 OK = b"+OK\r\n"
 
 
@@ -275,7 +277,6 @@ async def _number(reader: asyncio.StreamReader, mark: bytes) -> int:
         line = await reader.readuntil(b"\r\n")
     except asyncio.LimitOverrunError:
         raise ProtocolError("line too long") from None
-    digits = line[1:-2]
-    if line[:1] != mark or not digits.lstrip(b"-").isdigit() or len(digits) > 9:
+    if line[:1] != mark or not _LENGTH.fullmatch(line, 1, len(line) - 2):
         raise ProtocolError("no length")
-    return int(digits)
+    return int(line[1:-2])

@@ -445,3 +445,16 @@ async def test_after_a_sleep_of_eight_hours_each_login_is_refreshed_once(
     await asyncio.gather(task, return_exceptions=True)
     assert sorted(provider[0].granted) == sorted(f"u{number}" for number in range(12))
     assert provider[0].most_at_once <= 3
+
+
+async def test_refreshes_are_counted_by_how_they_ended(
+    provider: tuple[IdentityProvider, str], renewing: Renewing
+) -> None:
+    login = provider[0].login("claude", "u")
+    renewing.write("u.json", auth_file(login))
+    await renewing.files.load()
+    assert await renewing.renewals.renew(renewing.account("u.json")) is not None
+    assert renewing.renewals.results == {("claude", "success"): 1}
+    login.revoked = True
+    assert await renewing.renewals.renew(renewing.account("u.json")) is None
+    assert renewing.renewals.results == {("claude", "success"): 1, ("claude", "login_again"): 1}

@@ -198,6 +198,8 @@ class Daemon:
         folder = self.store.path.absolute().parent
         self._listener = Listener(self._application(exchange), config, self.log, folder, self._resp.protocol)
         self._follow_recording(config)
+        live = self.histories.live = exchange.observers.live
+        live.mask = self.secrets.mask_text
         await self._listener.start()
         if self._control is not None:
             await self._control.start()
@@ -231,6 +233,8 @@ class Daemon:
             await self._control.stop()
         self._collectors.stop()
         await self._resp.close()
+        if self.histories.live is not None:
+            self.histories.live.close()
         if self._listener is not None:
             await self._listener.stop()
         await self.logins.close()
@@ -343,6 +347,7 @@ class Daemon:
             log=get_logger("cpa.management"),
             renewals=self.renewals,
             exchange=self._exchange,
+            histories=self.histories,
             quota_queries=self.quota_queries,
         )
         routes = all_routes(management)

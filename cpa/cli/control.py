@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,33 @@ def ask_daemon(
     if answer.status >= 400:
         raise DaemonRefused(str(told.get("message") or told.get("error") or answer.status))
     return told
+
+
+def follow_daemon(
+    config_path: Path, path: str, tick: float, environ: Mapping[str, str] = os.environ
+) -> Iterator[bytes]:
+    """The lines of a route that does not end; an empty one whenever ``tick`` seconds were silent.
+
+    Ends with the daemon. Raises DaemonUnreachable and DaemonRefused.
+    """
+    connection = _Connection(control_socket(config_path, environ), SECONDS)
+    try:
+        connection.request("GET", f"/v0/management{path}")
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise DaemonRefused(f"the daemon answered {answer.status}: is it another version of cpa? restart it")
+        rest = b""
+        while True:
+            readable, _, _ = select.select([connection.sock], [], [], tick)
+            if not readable:
+                yield b""
+                continue
+            piece = answer.read1(65536)
+            if not piece:
+                return
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+    except (OSError, http.client.HTTPException) as fault:
+        raise DaemonUnreachable(f"no running daemon serves {config_path} ({fault})") from None
+    finally:
+        connection.close()

@@ -21,6 +21,8 @@ COMMANDS = {
     "route": ("cpa.cli.route", "route", "Say which account a model's requests go to, and why."),
     "models": ("cpa.cli.models", "models", "List the models that can be asked for."),
     "usage": ("cpa.cli.usage", "usage", "Show requests, tokens and cost."),
+    "requests": ("cpa.cli.requests", "requests", "Show what was asked and answered, also as it happens."),
+    "logs": ("cpa.cli.logs", "logs", "Show the log files, and what comes."),
     "config": ("cpa.cli.config", "config", "Check, show and change the configuration."),
     "env": ("cpa.cli.env", "env", "Print what points a tool at this daemon."),
     "completion": ("cpa.cli.completion", "completion", "Print a shell's completion script."),

@@ -5,7 +5,6 @@ Reads the database file itself, so that it works whether or not the daemon runs;
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cpa.cli.database import reading_database
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
 from cpa.cli.usage_table import usage_table
-from cpa.config import load_config
-from cpa.errors import ConfigError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,44 +45,12 @@ PIPED_WIDTH = 400
 @json_option
 def usage(config_path: Path, by: str, days: int, export_format: str | None, as_json: bool) -> None:
     """Show requests, tokens and cost by day, model, account, key or provider."""
-    import sqlite3
-
     start_ms = int(time.time() * 1000) - days * DAY_MS if days else None
-    path = _database(config_path)
-    if not path.exists():
-        raise click.ClickException(f"nothing was recorded yet: there is no {path} (usage-statistics-enabled: true?)")
-    try:
-        connection = _open(path)
-        try:
-            if export_format is not None:
-                _export(connection, export_format, start_ms)
-            else:
-                _show(connection, by, start_ms, as_json)
-        finally:
-            connection.close()
-    except sqlite3.Error as fault:
-        raise click.ClickException(f"{path} cannot be read: {fault}") from None
-
-
-def _database(config_path: Path) -> Path:
-    """The database a configuration names; relative paths begin at the folder of the configuration."""
-    try:
-        config = load_config(config_path, environ=os.environ).config
-    except ConfigError as fault:
-        raise click.ClickException(str(fault)) from None
-    return config_path.absolute().parent / Path(config.usage_database_path).expanduser()
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    from cpa.usage.schema import VERSION, open_for_reading
-
-    connection = open_for_reading(path)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
-        connection.close()
-        older = "older: start the daemon once, it takes the file over" if version < VERSION else "newer than this cpa"
-        raise click.ClickException(f"{path} has another layout, {older}")
-    return connection
+    with reading_database(config_path, "usage-statistics-enabled: true?") as connection:
+        if export_format is not None:
+            _export(connection, export_format, start_ms)
+        else:
+            _show(connection, by, start_ms, as_json)
 
 
 def _export(connection: sqlite3.Connection, name: str, start_ms: int | None) -> None:

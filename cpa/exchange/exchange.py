@@ -244,6 +244,7 @@ class Exchange:
             log.trail,
             call.recorder.attempt(shaped, log.attempts) if call.recorder is not None else None,
         )
+        log.last = record
         attempt = Attempt(
             client=self._client,
             pool=self._pool,

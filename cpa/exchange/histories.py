@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from cpa.config import Config
 from cpa.errors import CpaError
+from cpa.exchange.live import LiveFeed
 from cpa.exchange.recorder import AttemptNote, Capture, Held, Recorder
 from cpa.logs import Secrets
 from cpa.logs.history import Clipped, Headers, History, HistoryAttempt, Written, log_name, write
@@ -33,6 +34,7 @@ BATCH_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 15.0
 CLOSE_SECONDS = 10.0
 COMPRESSION = 1
+LONGEST_ERROR = 500
 
 
 class HistoriesStatus(Struct):
@@ -66,6 +68,8 @@ class Histories:
         self._written = self._dropped = 0
         self._reason = ""
         self._thread: Thread | None = None
+        self.live: LiveFeed | None = None
+        """Told of requests that were refused before they became an exchange."""
         store.upkeep.append(self._prune)
 
     def begin(
@@ -79,6 +83,8 @@ class Histories:
 
     def end(self, recorder: Recorder) -> None:
         """The request is over. Never blocks."""
+        if recorder.call is None and self.live is not None and self.live.watchers:
+            self.live.tell("finished", _refused(recorder))
         if not recorder.whole and not recorder.failed:
             recorder.release()
             return
@@ -193,6 +199,17 @@ class Histories:
         return prune_histories(connection, bounds, now_ms)
 
 
+def _refused(recorder: Recorder) -> dict[str, Any]:
+    return {
+        "request_id": recorder.request_id,
+        "path": recorder.url.partition("?")[0],
+        "status": recorder.status,
+        "attempts": 0,
+        "duration_ms": round((recorder.finished_at - recorder.begun) * 1000),
+        "error": recorder.error.message[:LONGEST_ERROR] if recorder.error is not None else "",
+    }
+
+
 def history_of(recorder: Recorder) -> History:
     """What a finished recorder has noted."""
     sent = recorder.sent
@@ -263,6 +280,8 @@ def _facts(recorder: Recorder) -> dict[str, Any]:
         facts |= {"model": call.model, "format": call.format, "operation": call.operation, "stream": call.stream}
         if call.client is not None:
             facts["client"] = call.client.id
+    if (error := recorder.error or (last.error if last is not None else None)) is not None:
+        facts["error"] = error.message[:LONGEST_ERROR]
     if last is not None:
         facts |= {
             "provider": last.account.provider,
@@ -271,8 +290,6 @@ def _facts(recorder: Recorder) -> dict[str, Any]:
             "upstream_format": last.upstream_format,
             "outcome": last.outcome,
         }
-        if last.error is not None:
-            facts["error"] = last.error.message[:500]
         if last.first_token is not None:
             facts["ttft_ms"] = round((last.started_at - recorder.begun + last.first_token) * 1000)
         if last.usage is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cpa.accounts.account import account_index
 from cpa.exchange.call import Call
+from cpa.exchange.live import LiveFeed
 from cpa.plugins.manager import Plugins
 from cpa.plugins.values import ExchangeRecord, UsageRecord
 
@@ -31,6 +32,8 @@ class Observers:
     def __init__(self, plugins: Plugins) -> None:
         self._plugins = plugins
         self.meter: Meter | None = None
+        self.live = LiveFeed()
+        """Tells those who watch requests as they happen."""
         self.running = 0
         """Requests that are under way."""
 

@@ -93,12 +93,16 @@ class ExchangeLog:
         self._begun = time.monotonic()
         self._done = False
         self.attempts = 0
+        self.last: AttemptRecord | None = None
+        """The attempt that was begun last."""
         self.ticket: Ticket | None = None
         """Set when the client's key has limits."""
         self.trail: UsageTrail | None = None
         """Set when usage is recorded."""
         self.failed_late: Callable[[ErrorInfo], None] | None = None
         """Told when an answer fails that has already begun."""
+        if observers.live.watchers:
+            observers.live.tell("begun", _call_fields(call))
 
     def close(self, status: int, attempt: AttemptRecord | None = None, error: ErrorInfo | None = None) -> None:
         """Write the line; later calls write nothing."""
@@ -115,26 +119,33 @@ class ExchangeLog:
             self.watch.close(status, code, answered=self.answered or status < 400)
         if error is not None and self.failed_late is not None:
             self.failed_late(error)
-        call = self._call
-        fields: dict[str, Any] = {
-            "request_id": call.request_id,
-            "path": call.path,
-            "format": call.format,
-            "model": call.model,
-            "stream": call.stream,
+        fields = _call_fields(self._call) | {
             "status": status,
             "attempts": self.attempts,
             "duration_ms": round((time.monotonic() - self._begun) * 1000),
         }
-        if call.client is not None:
-            fields["client"] = call.client.id
-        if attempt is not None:
+        if (attempt := attempt or self.last) is not None:
             fields |= _attempt_fields(attempt)
         if error is not None:
             fields["error"] = error.message
             fields["error_class"] = error.code or error.type
         level = self._log.error if status >= 500 else self._log.warning if status >= 400 else self._log.info
         level("exchange", **fields)
+        if self._observers.live.watchers:
+            self._observers.live.tell("finished", fields)
+
+
+def _call_fields(call: Call) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "request_id": call.request_id,
+        "path": call.path,
+        "format": call.format,
+        "model": call.model,
+        "stream": call.stream,
+    }
+    if call.client is not None:
+        fields["client"] = call.client.id
+    return fields
 
 
 def _attempt_fields(attempt: AttemptRecord) -> dict[str, Any]:

@@ -165,6 +165,7 @@ class Recorder:
         "body",
         "call",
         "edited",
+        "error",
         "finished_at",
         "headers",
         "limit",
@@ -200,6 +201,8 @@ class Recorder:
         self.sent: Clipped | Capture | None = None
         """None when it was not kept."""
         self.status = 0
+        self.error: ErrorInfo | None = None
+        """Why the client was given no answer."""
         self.response: Any = None
         """What the client got (an aiohttp response); None when it got nothing."""
         self.answered_at: float | None = None

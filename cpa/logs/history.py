@@ -1,6 +1,6 @@
 """A request history: one exchange as text, in the layout that tools of CLIProxyAPI read, without secrets.
 
-The text is made of sections, each below its title; :class:`Written` says where each begins, so that nobody has to look
+The text is made of sections, each below its title; :class:`Written` says where each is, so that nobody has to look
 for titles, which might stand in a body as well.
 """
 
@@ -99,10 +99,13 @@ class History(Struct, kw_only=True):
 
 
 class Written(Struct):
-    """The text, and where its parts are: ``[title, first byte of the body, byte after the last]``."""
+    """The text, and where its sections are.
+
+    Each is ``(title, first byte of its lines, first byte of its body, byte after the last)``.
+    """
 
     text: bytes
-    sections: list[tuple[str, int, int]]
+    sections: list[tuple[str, int, int, int]]
 
 
 class _Writer:
@@ -111,16 +114,18 @@ class _Writer:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._at = 0
-        self.sections: list[tuple[str, int, int]] = []
+        self.sections: list[tuple[str, int, int, int]] = []
 
     def section(self, title: str, lines: Iterable[str], body: bytes | None = None) -> None:
         """A section: its lines, and its body as it is."""
-        head = "".join(f"{line}\n" for line in (f"=== {title} ===", *lines)).encode("utf-8", "replace")
+        heading = f"=== {title} ===\n".encode()
+        head = "".join([f"{line}\n" for line in lines]).encode("utf-8", "replace")
         content, gap = (b"", GAP[1:]) if body is None else (body, GAP)
-        begin = self._at + len(head)
-        self._pieces += (head, content, gap)
-        self._at = begin + len(content) + len(gap)
-        self.sections.append((title, begin, begin + len(content)))
+        self._pieces += (heading, head, content, gap)
+        begin = self._at + len(heading)
+        end = begin + len(head) + len(content)
+        self.sections.append((title, begin, begin + len(head), end))
+        self._at = end + len(gap)
 
     def written(self) -> Written:
         return Written(b"".join(self._pieces), self.sections)

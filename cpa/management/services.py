@@ -11,6 +11,7 @@ from cpa.catalog.catalog import Catalog
 from cpa.config import Config, ConfigStore
 from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.exchange import Exchange
+from cpa.exchange.histories import Histories
 from cpa.exchange.limits import ClientLimits
 from cpa.exchange.login_sessions import LoginSessions
 from cpa.exchange.quota_query import QuotaQueries
@@ -47,6 +48,8 @@ class Management(Struct, kw_only=True):
     """How logins are kept alive; None where nothing refreshes them."""
     exchange: Exchange | None = None
     """Answers requests; None where nothing is served."""
+    histories: Histories | None = None
+    """Keeps request histories; None where none are kept."""
     quota_queries: QuotaQueries | None = None
     """Asks vendors for quota windows; None where nobody is asked."""
 

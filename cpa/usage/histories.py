@@ -207,12 +207,16 @@ def history_json(row: sqlite3.Row) -> dict[str, Any]:
     """All of a history as JSON: what is known, each attempt, and the text of each section."""
     text, detail = history_text(row), _detail(row, "")
     sections = [
-        {"title": title, "text": text[begin:end].decode("utf-8", "replace")}
-        for title, begin, end in detail.get("sections", [])
+        {"title": title, "lines": _text(text[begin:body]).splitlines(), "text": _text(text[body:end])}
+        for title, begin, body, end in detail.get("sections", [])
     ]
     if not sections:
-        sections = [{"title": "TEXT", "text": text.decode("utf-8", "replace")}]
+        sections = [{"title": "TEXT", "lines": [], "text": _text(text)}]
     return summary(row) | {"attempts": detail.get("attempts", []), "sections": sections}
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
 
 
 def _detail(row: sqlite3.Row, member: str) -> dict[str, Any]:

@@ -130,6 +130,8 @@ async def guarded(request: web.Request, codec: Codec, handler: Callable[[], Any]
         response: web.StreamResponse = await handler()
         return response
     except ApiError as failure:
+        if (recorder := request.get(RECORDER)) is not None:
+            recorder.error = failure.error
         return error_response(failure.error, codec, request[REQUEST_ID])
     except (web.HTTPException, ConnectionError):
         raise

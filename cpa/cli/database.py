@@ -1,0 +1,56 @@
+"""The usage database, read by commands without the daemon; nothing in it is changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cpa.config import load_config
+from cpa.errors import ConfigError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+def database_path(config_path: Path) -> Path:
+    """The database a configuration names; relative paths begin at the folder of the configuration."""
+    try:
+        config = load_config(config_path, environ=os.environ).config
+    except ConfigError as fault:
+        raise click.ClickException(str(fault)) from None
+    return config_path.absolute().parent / Path(config.usage_database_path).expanduser()
+
+
+@contextmanager
+def reading_database(config_path: Path, advice: str) -> Iterator[sqlite3.Connection]:
+    """A connection that reads. ``advice`` says what to do when nothing was ever recorded."""
+    import sqlite3
+
+    path = database_path(config_path)
+    if not path.exists():
+        raise click.ClickException(f"nothing was recorded yet: there is no {path} ({advice})")
+    try:
+        connection = _open(path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as fault:
+        raise click.ClickException(f"{path} cannot be read: {fault}") from None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    from cpa.usage.schema import VERSION, open_for_reading
+
+    connection = open_for_reading(path)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        connection.close()
+        older = "older: start the daemon once, it takes the file over" if version < VERSION else "newer than this cpa"
+        raise click.ClickException(f"{path} has another layout, {older}")
+    return connection

@@ -1,0 +1,73 @@
+"""Requests as lines of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from cpa.cli.account_words import DULL, Words
+from cpa.cli.screen import print_rows
+
+HEADINGS = ("TIME", "ID", "STATUS", "MODEL", "ACCOUNT", "TRIES", "FIRST", "TOOK", "IN", "OUT", "COST", "")
+LONGEST_ERROR = 60
+BAD, WARN, GOOD = "red", "yellow", "green"
+
+
+def print_requests(rows: Sequence[dict[str, Any]]) -> None:
+    """A table, one request on a line."""
+    print_rows(HEADINGS, [cells(row) for row in rows], keep=(0, 1, 2))
+
+
+def cells(row: dict[str, Any]) -> tuple[str | Words, ...]:
+    """What a line shows of a request."""
+    return (
+        clock(row["started_ms"]),
+        row["request_id"],
+        Words(str(row["status"]), style(row["status"])),
+        model_name(row),
+        row.get("account") or "",
+        str(row["attempts"]) if row["attempts"] != 1 else "",
+        seconds(row.get("ttft_ms")),
+        seconds(row["duration_ms"]),
+        count(row.get("input_tokens")),
+        count(row.get("output_tokens")),
+        "" if row.get("cost_usd") is None else f"${row['cost_usd']:.4f}",
+        Words(shortened(row.get("error") or ""), DULL),
+    )
+
+
+def style(status: int) -> str:
+    """The colour of a status."""
+    return BAD if status >= 500 else WARN if status >= 400 else GOOD
+
+
+def model_name(row: dict[str, Any]) -> str:
+    """The model asked for, and the one that served it where that is another."""
+    asked, served = row.get("model") or row.get("path") or row.get("endpoint") or "", row.get("upstream_model") or ""
+    return f"{asked} > {served}" if served and served != asked else asked
+
+
+def clock(ms: int) -> str:
+    """Local time, with the day when it is not today."""
+    moment = datetime.fromtimestamp(ms / 1000)
+    today = moment.date() == datetime.now().date()
+    return f"{moment:%H:%M:%S}" if today else f"{moment:%m-%d %H:%M:%S}"
+
+
+def seconds(ms: int | None) -> str:
+    """A duration."""
+    if ms is None:
+        return ""
+    return f"{ms} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
+
+
+def count(tokens: int | None) -> str:
+    """A number of tokens; nothing for none."""
+    return f"{tokens:,}" if tokens else ""
+
+
+def shortened(text: str) -> str:
+    """One line, not too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_ERROR else f"{line[: LONGEST_ERROR - 1]}…"

@@ -35,6 +35,8 @@ class Call(Struct, kw_only=True):
     client: ClientIdentity | None = None
     """None when no client key is configured."""
     request_id: str = ""
+    peer: str = ""
+    """The client's address."""
     alt: str = ""
     """``json`` for a Gemini JSON-array stream, ``completions`` for the legacy completions route."""
     account_id: str = ""

@@ -64,7 +64,9 @@ class Histories:
         """Made, but not stored yet."""
         self._wake = Event()
         self._idle = Condition()
-        self._busy = self._hurry = self._closing = False
+        self._hurry = Event()
+        """Somebody waits for it."""
+        self._busy = self._closing = False
         self._written = self._dropped = 0
         self._reason = ""
         self._thread: Thread | None = None
@@ -111,7 +113,7 @@ class Histories:
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Wait until every finished request is stored; False when it is not after ``timeout`` seconds. Blocks."""
-        self._hurry = True
+        self._hurry.set()
         self._wake.set()
         with self._idle:
             return self._idle.wait_for(lambda: not (self._waiting or self._rows or self._busy), timeout)
@@ -119,6 +121,7 @@ class Histories:
     def close(self) -> None:
         """Store what is waiting, and end. Blocks."""
         self._closing = True
+        self._hurry.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(CLOSE_SECONDS)
@@ -130,10 +133,9 @@ class Histories:
         while True:
             if not self._rows:
                 self._wake.wait()
-            if not (self._closing or self._hurry):
-                time.sleep(min(BATCH_SECONDS * 2**failures, LONGEST_RETRY_SECONDS))
+            self._hurry.wait(min(BATCH_SECONDS * 2**failures, LONGEST_RETRY_SECONDS))
+            self._hurry.clear()
             self._wake.clear()
-            self._hurry = False
             self._busy = True
             self._make_rows()
             failures = 0 if self._store_rows() else min(failures + 1, 8)

@@ -142,6 +142,7 @@ def _call_fields(call: Call) -> dict[str, Any]:
         "format": call.format,
         "model": call.model,
         "stream": call.stream,
+        "peer": call.peer,
     }
     if call.client is not None:
         fields["client"] = call.client.id

@@ -11,7 +11,7 @@ from typing import Any
 
 NO_REQUEST = "--------"
 _PLACED = frozenset({"event", "level", "ts", "logger", "request_id", "exception"})
-_IN_ACCESS_LINE = frozenset({"status", "duration_ms", "path", "method", "client", "error"})
+_IN_ACCESS_LINE = frozenset({"status", "duration_ms", "path", "method", "peer", "error"})
 _ACCESS = frozenset({"exchange", "request"})
 
 
@@ -42,7 +42,7 @@ def _access(event: Mapping[str, Any]) -> str:
     columns = [
         f"{event['status']:>3}",
         f"{took:>13}",
-        f"{event.get('client', '-')!s:>15}",
+        f"{event.get('peer') or '-'!s:>15}",
         f'{event.get("method", "POST"):<7} "{event.get("path", "")}"',
     ]
     if pairs := _pairs(event, _PLACED | _IN_ACCESS_LINE):

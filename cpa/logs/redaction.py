@@ -35,8 +35,8 @@ MASK = "***"
 
 _PLAIN_NAMES = frozenset(
     (
-        "logger", "request_id", "path", "format", "model", "client", "provider", "account", "upstream_model", "error",
-        "error_class", "event", "level", "ts", "method", "reason", "plugin", "version",
+        "logger", "request_id", "path", "format", "model", "client", "peer", "provider", "account", "upstream_model",
+        "error", "error_class", "event", "level", "ts", "method", "reason", "plugin", "version",
     )
 )  # fmt: skip
 """Field names known to say nothing secret by themselves; their texts are searched all the same."""

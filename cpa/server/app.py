@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from cpa.config import Config
 from cpa.exchange.recorder import CLIENT_GONE, Recorder
 from cpa.server.bodies import RECORDER
-from cpa.server.clients import Doorkeeper, host_allowed
+from cpa.server.clients import Doorkeeper, host_allowed, peer_address
 from cpa.server.connections import connection_of
 from cpa.server.headers import MANAGEMENT, allowed_origin, common_headers
 from cpa.server.keys import CONFIG, REQUEST_ID
@@ -72,9 +72,13 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
         if services.count_answer is not None:
             services.count_answer(_route(request), status)
         if not request.get(EXCHANGED):
-            services.log.info(
+            level = (
+                services.log.error if status >= 500 else services.log.warning if status >= 400 else services.log.info
+            )
+            level(
                 "request",
                 request_id=request[REQUEST_ID],
+                peer=peer_address(request, config),
                 method=request.method,
                 path=_SECRET_QUERY.sub(r"\1***", request.path_qs),
                 status=status,

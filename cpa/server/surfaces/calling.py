@@ -14,7 +14,7 @@ from cpa.formats.codec import Codec, JsonObject, Operation
 from cpa.plugins.values import ClientIdentity
 from cpa.server.answers import error_response, send_answer, with_newlines
 from cpa.server.bodies import RECORDER, model_of, read_json, wants_stream
-from cpa.server.clients import Doorkeeper
+from cpa.server.clients import Doorkeeper, peer_address
 from cpa.server.keys import CONFIG, REQUEST_ID
 from cpa.server.services import SERVICES, Services
 
@@ -93,6 +93,7 @@ def make_call(
         address=request.remote or "",
         client=client,
         request_id=request[REQUEST_ID],
+        peer=peer_address(request, request[CONFIG]),
         alt=alt,
         recorder=recorder,
     )

@@ -46,7 +46,7 @@ YARDSTICK_PATHS = {
 }
 
 
-def configuration(upstream: str, port: int, directory: Path, *, usage: bool = True) -> Path:
+def configuration(upstream: str, port: int, directory: Path, *, usage: bool = True, histories: bool = False) -> Path:
     """A configuration file whose providers point at the scripted upstream. It forwards ``X-Bench``."""
     forward = {"X-Bench": "$X-Bench"}
 
@@ -64,6 +64,7 @@ def configuration(upstream: str, port: int, directory: Path, *, usage: bool = Tr
         "auth-dir": str(directory / "auth"),
         "api-keys": ["bench-key"],
         "usage-statistics-enabled": usage,
+        "request-log": histories,
         "usage-database-path": str(directory / "data" / "usage.sqlite"),
         "disable-image-generation": True,
         "claude-api-key": [entry("claude")],

@@ -1,10 +1,12 @@
 """Measure what recording usage costs: CPU of a daemon that records and of one that does not, in turn.
 
     python -m bench.usage_cost [--pairs openai:openai,claude:openai] [--requests 1000] [--rounds 15]
+    python -m bench.usage_cost --histories [--mode burst]
 
-For each pair of client and upstream format both daemons answer the same requests, not streamed, on 16 connections; the
-thread that writes is counted, and has written everything before a round is over. Prints the CPU time of an answer with
-and without, the lowest of all rounds (other programs only ever add to it), and the difference.
+For each pair of client and upstream format both daemons answer the same requests on 16 connections (4 for streams);
+the threads that write are counted, and have written everything before a round is over. Prints the CPU time of an answer
+with and without, the lowest of all rounds (other programs only ever add to it), and the difference. With
+``--histories`` both record usage, and one of them keeps the history of every request besides (``request-log``).
 """
 
 from __future__ import annotations
@@ -19,15 +21,16 @@ from bench.fixtures import request_body
 from bench.measure import Process, free_port
 from bench.run import ROOT, UPSTREAMS, configuration
 
-CONNECTIONS = 16
+CONNECTIONS = {"whole": 16, "burst": 4}
 WRITTEN_SECONDS = 1.0
 """Within this time everything that was recorded is written."""
 
 
 class Pair:
-    """A daemon that records usage, one that does not, and their upstream."""
+    """A daemon that records, one that does not, and their upstream."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, histories: bool) -> None:
+        self._histories = histories
         port = free_port()
         self.upstream = Process(["-m", "bench.upstream", str(port)], port, cwd=ROOT)
         self.with_usage, self.without = (self._daemon(folder / str(usage), usage) for usage in (True, False))
@@ -35,7 +38,8 @@ class Pair:
     def _daemon(self, folder: Path, usage: bool) -> Process:
         folder.mkdir()
         port = free_port()
-        path = configuration(self.upstream.url, port, folder, usage=usage)
+        more = {"histories": usage} if self._histories else {"usage": usage}
+        path = configuration(self.upstream.url, port, folder, **more)
         return Process(["-m", "cpa", "serve", "--config", str(path)], port, cwd=ROOT)
 
     async def ready(self) -> None:
@@ -49,10 +53,10 @@ class Pair:
             process.stop()
 
 
-async def cost(process: Process, path: str, body: bytes, requests: int) -> float:
+async def cost(process: Process, path: str, body: bytes, requests: int, mode: str) -> float:
     """CPU seconds of an answer."""
     before = process.cpu()
-    await load.run(load.Work(process.url + path, body, "whole", requests, CONNECTIONS))
+    await load.run(load.Work(process.url + path, body, mode, requests, CONNECTIONS[mode]))
     await asyncio.sleep(WRITTEN_SECONDS)
     return (process.cpu() - before) / requests
 
@@ -63,18 +67,20 @@ async def main() -> None:
     parser.add_argument("--pairs", default="openai:openai,claude:claude,claude:openai")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--histories", action="store_true", help="what request-log costs, instead")
+    parser.add_argument("--mode", choices=list(CONNECTIONS), default="whole")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pair = Pair(Path(folder))
+        pair = Pair(Path(folder), histories=given.histories)
         try:
             await pair.ready()
             for names in given.pairs.split(","):
                 client, _, upstream = names.partition(":")
-                path, body = request_body(client, f"bench-{UPSTREAMS[upstream]}", stream=False)
+                path, body = request_body(client, f"bench-{UPSTREAMS[upstream]}", stream=given.mode != "whole")
                 on, off = [], []
                 for number in range(given.rounds + 1):
-                    one = await cost(pair.without, path, body, given.requests)
-                    other = await cost(pair.with_usage, path, body, given.requests)
+                    one = await cost(pair.without, path, body, given.requests, given.mode)
+                    other = await cost(pair.with_usage, path, body, given.requests, given.mode)
                     if number:
                         off.append(one)
                         on.append(other)

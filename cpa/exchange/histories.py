@@ -181,18 +181,20 @@ class Histories:
         forced = not recorder.whole
         history = history_of(recorder)
         written = write(history, self._masker)
-        path = recorder.url.partition("?")[0]
+        url, detail = mask_query(recorder.url), _detail(history, written)
+        if not written.clean:
+            url, detail = self._masker.text(url), self._masker.body(detail)
         return HistoryRow(
             request_id=recorder.request_id,
-            log_name=log_name(path, recorder.begun, recorder.request_id, forced=forced),
-            url=self._masker.text(mask_query(recorder.url)),
+            log_name=log_name(url.partition("?")[0], recorder.begun, recorder.request_id, forced=forced),
+            url=url,
             method=recorder.method,
             status=history.status,
             forced=forced,
             begun_ms=int(recorder.begun * 1000),
             answered_ms=_answered_ms(recorder),
             text=zlib.compress(written.text, COMPRESSION, 31),
-            detail=self._masker.body(_detail(history, written)),
+            detail=detail,
         )
 
     def _prune(self, connection: sqlite3.Connection, now_ms: int) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 
 from cpa import __version__
-from cpa.logs.masking import Masker, cut_ends, mask_query, mask_value
+from cpa.logs.masking import ByName, Masker, cut_ends, mask_header, mask_query, mask_value
 
 HISTORY_BYTES = 32 * 1024 * 1024
 """Of all bodies of a history together."""
@@ -106,6 +107,8 @@ class Written(Struct):
 
     text: bytes
     sections: list[tuple[str, int, int, int]]
+    clean: bool = True
+    """Whether no secret value was found anywhere in the history."""
 
 
 class _Writer:
@@ -113,6 +116,8 @@ class _Writer:
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
+        self._heads: list[bytes] = []
+        self._bodies: list[bytes] = []
         self._at = 0
         self.sections: list[tuple[str, int, int, int]] = []
 
@@ -122,10 +127,15 @@ class _Writer:
         head = "".join([f"{line}\n" for line in lines]).encode("utf-8", "replace")
         content, gap = (b"", GAP[1:]) if body is None else (body, GAP)
         self._pieces += (heading, head, content, gap)
+        self._heads.append(head)
+        self._bodies.append(content)
         begin = self._at + len(heading)
         end = begin + len(head) + len(content)
         self.sections.append((title, begin, begin + len(head), end))
         self._at = end + len(gap)
+
+    def is_clean(self, masker: Masker) -> bool:
+        return masker.clean(b"".join(self._heads), b"\n".join(self._bodies))
 
     def written(self) -> Written:
         return Written(b"".join(self._pieces), self.sections)
@@ -133,6 +143,15 @@ class _Writer:
 
 def write(history: History, masker: Masker) -> Written:
     """The text of a history. Takes a while for a large one: call it in a thread."""
+    writer = _write(history, ByName())
+    if writer.is_clean(masker):
+        return writer.written()
+    written = _write(history, masker).written()
+    written.clean = False
+    return written
+
+
+def _write(history: History, masker: Masker | ByName) -> _Writer:
     share = HISTORY_BYTES // (2 * len(history.attempts) + 3)
     writer = _Writer()
     writer.section("REQUEST INFO", _info(history, masker))
@@ -150,10 +169,10 @@ def write(history: History, masker: Masker) -> Written:
         sent = b"[NOT KEPT: request-log is off]"
     status = (f"Status: {history.status}", *_header_lines(history.response_headers, masker), "")
     writer.section("RESPONSE", status, sent)
-    return writer.written()
+    return writer
 
 
-def _info(history: History, masker: Masker) -> Iterable[str]:
+def _info(history: History, masker: Masker | ByName) -> Iterable[str]:
     return (
         f"Version: {__version__}",
         f"URL: {masker.text(mask_query(history.url))}",
@@ -165,7 +184,7 @@ def _info(history: History, masker: Masker) -> Iterable[str]:
 
 
 def _write_attempt(
-    writer: _Writer, attempt: HistoryAttempt, share: int, masker: Masker, received: dict[bytes, bytes]
+    writer: _Writer, attempt: HistoryAttempt, share: int, masker: Masker | ByName, received: dict[bytes, bytes]
 ) -> None:
     kind = f"type=api_key value={mask_value(attempt.secret)}" if attempt.kind == "apikey" else f"type={attempt.kind}"
     writer.section(
@@ -211,11 +230,11 @@ def _again(sent: Clipped | None, received: dict[bytes, bytes]) -> bytes | None:
     return received.get(sent.head) if sent is not None and not sent.omitted else None
 
 
-def _header_lines(headers: Headers, masker: Masker) -> list[str]:
-    return [f"{name}: {value}" for name, value in masker.headers(headers)]
+def _header_lines(headers: Headers, masker: Masker | ByName) -> list[str]:
+    return [masker.text(f"{name}: {mask_header(name, value)}") for name, value in headers]
 
 
-def _body(body: Clipped | None, share: int, masker: Masker) -> bytes:
+def _body(body: Clipped | None, share: int, masker: Masker | ByName) -> bytes:
     if body is None:
         return b""
     if not body.omitted and len(body.head) > share:
@@ -241,6 +260,10 @@ _UNSAFE = re.compile(r'[/:<>"|?*\\\s\x00-\x1f]+')
 
 def log_name(path: str, begun: float, request_id: str, *, forced: bool) -> str:
     """The file name under which a history is downloaded."""
-    safe = re.sub(r"-+", "-", _UNSAFE.sub("-", path.lstrip("/"))).strip("-")[:120] or "root"
     local = datetime.fromtimestamp(begun)
-    return f"{'error-' if forced else ''}{safe}-{local:%Y-%m-%dT%H%M%S}-{request_id}.log"
+    return f"{'error-' if forced else ''}{_safe(path)}-{local:%Y-%m-%dT%H%M%S}-{request_id}.log"
+
+
+@lru_cache(maxsize=256)
+def _safe(path: str) -> str:
+    return re.sub(r"-+", "-", _UNSAFE.sub("-", path.lstrip("/"))).strip("-")[:120] or "root"

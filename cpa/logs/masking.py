@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -52,13 +51,21 @@ def mask_value(value: str) -> str:
     return f"{value[:1]}...{value[-1:]}" if len(value) > 2 else "**"
 
 
-def mask_header(name: str, value: str) -> str | None:
-    """The masked value of a header that holds a secret by its name; None for any other."""
-    lower = name.lower()
-    if "authorization" in lower:
+def mask_header(name: str, value: str) -> str:
+    """The value of a header, masked when it is a secret by the name of the header."""
+    kind = _header_kind(name)
+    if kind == "scheme":
         scheme, space, rest = value.partition(" ")
         return f"{scheme} {mask_value(rest.strip())}" if space and rest.strip() else mask_value(value)
-    return mask_value(value) if any(word in lower for word in _HEADER_WORDS) else None
+    return mask_value(value) if kind else value
+
+
+@lru_cache(maxsize=4096)
+def _header_kind(name: str) -> str:
+    lower = name.lower()
+    if "authorization" in lower:
+        return "scheme"
+    return "secret" if any(word in lower for word in _HEADER_WORDS) else ""
 
 
 def mask_query(url: str) -> str:
@@ -88,6 +95,18 @@ def variants(secret: str) -> set[str]:
     return found
 
 
+class ByName:
+    """Masks nothing but what is masked by its name."""
+
+    def body(self, content: bytes) -> bytes:
+        """As it is."""
+        return content
+
+    def text(self, text: str) -> str:
+        """As it is."""
+        return text
+
+
 class Masker:
     """Masks texts; knows the secret values in use. Used by one thread at a time."""
 
@@ -102,7 +121,7 @@ class Masker:
     def body(self, content: bytes) -> bytes:
         """A body without secrets."""
         self._build()
-        return self._without_words(self._body.sub(_replace, content) if self._body.search(content) else content)
+        return self._without_words(self._body.sub(_replace, content))
 
     def text(self, text: str) -> str:
         """A line without secret values; what is masked by its name already stays readable."""
@@ -110,14 +129,13 @@ class Masker:
         content = text.encode("utf-8", "surrogateescape")
         return self._without_words(self._plain.sub(MASK.encode(), content)).decode("utf-8", "replace")
 
-    def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Headers with the values of those masked that hold secrets."""
-        shown = []
-        for name, value in headers:
-            masked = mask_header(name, value)
-            shown.append((name, masked if masked is not None else value))
-        values = self.text("\n".join(value.replace("\n", " ").replace("\r", " ") for _, value in shown)).split("\n")
-        return [(name, value) for (name, _), value in zip(shown, values, strict=True)]
+    def clean(self, lines: bytes, bodies: bytes) -> bool:
+        """Whether there is nothing to mask: most histories need not be looked through piece by piece."""
+        self._build()
+        if self._plain.search(lines) is not None or self._body.search(bodies) is not None:
+            return False
+        known = self._known
+        return not known or not any(word in known for word in self._words.findall(lines + bodies))
 
     def _without_words(self, content: bytes) -> bytes:
         known = self._known

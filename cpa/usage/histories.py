@@ -20,7 +20,7 @@ _COLUMNS = (
     "request_id", "log_name", "url", "method", "status_code", "force", "request_timestamp", "api_response_timestamp",
     "log_text_gzip", "created_at", "detail",
 )  # fmt: skip
-_INSERT = f"INSERT INTO request_histories ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_INSERT = f"INSERT OR IGNORE INTO request_histories ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 _SUMMARY = (
     "id, request_id, log_name, url, method, status_code, force, request_timestamp, api_response_timestamp, "
     "length(log_text_gzip) AS size, created_at, detail"
@@ -60,23 +60,8 @@ def insert_histories(connection: sqlite3.Connection, rows: list[HistoryRow], err
     """
     created = timestamp(now_ms)
     for row in rows:
-        suffix = _free_suffix(connection, row.request_id)
-        connection.execute(
-            _INSERT,
-            (
-                row.request_id + suffix,
-                row.log_name.removesuffix(".log") + suffix + ".log",
-                row.url,
-                row.method,
-                row.status,
-                int(row.forced),
-                timestamp(row.begun_ms),
-                None if row.answered_ms is None else timestamp(row.answered_ms),
-                row.text,
-                created,
-                row.detail.decode(),
-            ),
-        )
+        if not _insert(connection, row, "", created):
+            _insert(connection, row, _free_suffix(connection, row.request_id), created)
     if errors and any(row.forced for row in rows):
         _delete(
             connection,
@@ -85,8 +70,26 @@ def insert_histories(connection: sqlite3.Connection, rows: list[HistoryRow], err
         )
 
 
+def _insert(connection: sqlite3.Connection, row: HistoryRow, suffix: str, created: str) -> bool:
+    """Whether the request's id and name, with ``suffix``, were free."""
+    values = (
+        row.request_id + suffix,
+        row.log_name.removesuffix(".log") + suffix + ".log" if suffix else row.log_name,
+        row.url,
+        row.method,
+        row.status,
+        int(row.forced),
+        timestamp(row.begun_ms),
+        None if row.answered_ms is None else timestamp(row.answered_ms),
+        row.text,
+        created,
+        row.detail.decode(),
+    )
+    return connection.execute(_INSERT, values).rowcount > 0
+
+
 def _free_suffix(connection: sqlite3.Connection, request_id: str) -> str:
-    number, suffix = 1, ""
+    number, suffix = 2, ".2"
     while _exists(connection, request_id + suffix):
         number = number * 2 if number >= 8 else number + 1
         suffix = f".{number}"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 from cpa import __version__
 from cpa.accounts.account import Account, tokens_of
@@ -37,6 +38,7 @@ from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
 from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, setup_logging
+from cpa.logs.masking import mask_header
 from cpa.management.access import Gate
 from cpa.management.control import ControlSocket
 from cpa.management.hashing import hash_key_in_file, is_plain
@@ -309,6 +311,8 @@ class Daemon:
 
     def _record(self, event: Event, call: Call) -> None:
         """Take an attempt into the durable record and the queue of collectors."""
+        if event.fail_body:
+            event.fail_body = self.secrets.mask_text(event.fail_body)
         event.reasoning_effort = self._collectors.effort(call)
         self.usage.record(event)
         self._collectors.take(event, call)
@@ -432,11 +436,22 @@ def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:
     for account in pool:
         if account.kind != "oauth":
             yield account.secret
+        yield from (value for name, value in account.headers.items() if mask_header(name, value) != value)
+        yield _password(account.proxy_url)
+    yield _password(config.proxy_url)
     for key in config.api_keys:
         yield key if isinstance(key, str) else key.key
     yield from client_secrets(config.plugins.configs)
     yield config.metrics.key
     yield config.remote_management.secret_key
+
+
+def _password(url: str) -> str:
+    """The password in a URL; nothing when there is none, or the URL is none."""
+    try:
+        return unquote(urlsplit(url).password or "")
+    except ValueError:
+        return ""
 
 
 async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ, *, local_password: str = "") -> int:

@@ -5,13 +5,11 @@ Works on bytes, with RE2: the time it takes grows with the text only, and other 
 
 from __future__ import annotations
 
-import base64
 import re
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus
 
-from cpa.logs.redaction import MASK, SHORTEST, Secrets
+from cpa.logs.redaction import MASK, SHORTEST, Secrets, variants
 
 _HEADER_WORDS = ("api-key", "apikey", "token", "secret", "cookie", "password")
 _QUERY_WORDS = ("api-key", "apikey", "api_key", "token", "secret", "password")
@@ -81,18 +79,6 @@ def _masked_parameter(pair: str) -> str:
     plain = name.lower().removesuffix("[]").removesuffix("%5b%5d")
     secret = plain == "key" or any(word in plain for word in _QUERY_WORDS)
     return f"{name}={mask_value(value)}" if equals and value and secret else pair
-
-
-def variants(secret: str) -> set[str]:
-    """How a secret may be written: as it is, percent-encoded, escaped in JSON, inside of Base64."""
-    found = {secret, quote(secret, safe=""), quote_plus(secret), secret.replace("/", "\\/")}
-    if len(secret) >= 8:
-        content = secret.encode("utf-8", "surrogateescape")
-        for before in range(3):
-            encoded = base64.b64encode(b"\0" * before + content).decode()
-            begin, end = (0, 2, 3)[before], len(content) + before
-            found.add(encoded[begin + (before > 0) : end * 8 // 6])
-    return found
 
 
 class ByName:

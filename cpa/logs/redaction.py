@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from cpa.logs.token_words import TokenWords
 
@@ -51,12 +53,30 @@ def _plain_names(names: tuple[str, ...]) -> bool:
     return not any(name not in _PLAIN_NAMES and name not in _COUNTS and _NAMES.search(name) for name in names)
 
 
+_FOREIGN = frozenset(("error", "exception", "reason"))
+"""Fields with texts of others, who may write a secret in any form."""
+
+
+def variants(secret: str) -> set[str]:
+    """How a secret may be written: as it is, percent-encoded, escaped in JSON, inside of Base64."""
+    found = {secret, quote(secret, safe=""), quote_plus(secret), secret.replace("/", "\\/")}
+    if len(secret) >= 8:
+        content = secret.encode("utf-8", "surrogateescape")
+        for before in range(3):
+            encoded = base64.b64encode(b"\0" * before + content).decode()
+            begin, end = (0, 2, 3)[before], len(content) + before
+            found.add(encoded[begin + (before > 0) : end * 8 // 6])
+    return found
+
+
 class Secrets:
     """The secret values in use, so that they are masked wherever they turn up."""
 
     def __init__(self) -> None:
         self._values: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
+        """The values as they are: what every line is searched for."""
+        self._in_every_form: re.Pattern[str] | None = None
         self.tokens = TokenWords()
         """Tokens of logins, of which there may be thousands."""
 
@@ -71,13 +91,13 @@ class Secrets:
         if kept == self._values:
             return
         self._values = kept
-        longest_first = sorted(kept, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if kept else None
+        self._pattern = _any_of(kept)
+        self._in_every_form = _any_of(form for value in kept for form in variants(value) if len(form) >= SHORTEST)
 
     def mask_text(self, text: str) -> str:
         """The text without secret values and without what looks like one."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
+        if self._in_every_form is not None:
+            text = self._in_every_form.sub(MASK, text)
         text = self.tokens.mask(text, MASK)
         return _SHAPES.sub(_keep_name, text)
 
@@ -91,7 +111,9 @@ class Secrets:
         if not _plain_names(tuple(event)) or not _SIMPLE.issuperset(map(type, event.values())):
             return False
         joined = "\x00".join([value for value in event.values() if type(value) is str])
-        if self._pattern is not None and self._pattern.search(joined):
+        foreign = "%" in joined or not _FOREIGN.isdisjoint(event)
+        pattern = self._in_every_form if foreign else self._pattern
+        if pattern is not None and pattern.search(joined):
             return False
         lowered = joined.lower()
         for mark in _MARKS:
@@ -112,6 +134,11 @@ class Secrets:
         if isinstance(value, int | float | bool | type(None)):
             return value
         return self.mask_text(str(value))
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
+    longest_first = sorted(set(texts), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
 
 def _keep_name(found: re.Match[str]) -> str:

@@ -41,9 +41,16 @@ class Refusal(CpaError):
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer."""
-    response = web.Response(body=orjson.dumps(value), status=status, headers=headers)
+    response = web.Response(body=_dumped(value), status=status, headers=headers)
     response.headers["Content-Type"] = _JSON
     return response
+
+
+def _dumped(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a whole number of more than 64 bits, which YAML and Python have
+        return json.dumps(value, ensure_ascii=False).encode()
 
 
 def ok(**more: Any) -> web.Response:

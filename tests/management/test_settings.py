@@ -237,3 +237,11 @@ async def test_yaml_that_grows_is_refused_quickly(managed: Managed) -> None:
     for content in ("\n".join(levels).encode(), loop, b"[" * 100_000):
         answer = await managed.call("PUT", "/config.yaml", data=content)
         assert answer.status in (400, 422), answer
+
+
+async def test_numbers_beyond_64_bits_are_shown(managed: Managed) -> None:
+    text = managed.path.read_text() + "\nplugins:\n  configs:\n    mine:\n      number: 1180591620717411303424\n"
+    assert (await managed.call("PUT", "/config.yaml", data=text.encode())).status == 200
+    answer = await managed.call("GET", "/config")
+    assert answer.status == 200
+    assert b"1180591620717411303424" in answer.body

@@ -430,6 +430,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
+    gc.enable()
 
 
 def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:

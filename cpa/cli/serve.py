@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from cpa.errors import ConfigError
 @click.option("--password", default=None, hidden=True, help="Local management password.")
 def serve(config_path: Path, host: str | None, port: int | None, password: str | None) -> None:
     """Run the daemon in the foreground until it is told to stop."""
+    gc.disable()  # what a start makes stays; the daemon turns it on again once it serves
     from cpa.daemon import run_daemon
 
     overrides = {"host": host, "port": port}

@@ -12,7 +12,6 @@ from datetime import date, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-import re2
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 
@@ -163,6 +162,8 @@ class TimeoutsSection(Section):
 @lru_cache(maxsize=256)
 def compiled_pattern(pattern: str) -> Any:
     """An RE2 expression: linear time, whatever the text. Raises ValueError."""
+    import re2  # two megabytes that most configurations do not need
+
     options = re2.Options()
     options.log_errors = False
     try:

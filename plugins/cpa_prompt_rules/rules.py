@@ -6,13 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import re2
-
 PROTOCOLS = frozenset({"", "openai", "openai-response", "claude", "gemini", "gemini-cli", "interactions"})
 LONGEST_PATTERN = 1024
 LONGEST_CONTENT = 256 * 1024
-_OPTIONS = re2.Options()
-_OPTIONS.log_errors = False
 
 
 class Rule:
@@ -90,8 +86,12 @@ class Rule:
 
 def compile_pattern(pattern: str) -> Any:
     """An RE2 expression: linear time, whatever the text. Raises ValueError."""
+    import re2  # two megabytes that nobody without such a rule needs
+
+    options = re2.Options()
+    options.log_errors = False
     try:
-        return re2.compile(pattern, _OPTIONS)
+        return re2.compile(pattern, options)
     except re2.error as fault:
         reason = fault.args[0] if fault.args else fault
         raise ValueError(f"invalid regex: {reason.decode() if isinstance(reason, bytes) else reason}") from None

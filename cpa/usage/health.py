@@ -27,6 +27,8 @@ class Health:
         self._log = log
         self._warned_at = float("-inf")
         self._warned_of = 0
+        self._unsettled = False
+        """Whether a warning was said and not taken back yet."""
 
     def failed(self, fault: BaseException, waiting: int) -> None:
         """A write failed."""
@@ -39,17 +41,17 @@ class Health:
     def well(self, waiting: int) -> None:
         """A write succeeded."""
         self.failed_in_turn = 0
-        if self.reason:
+        self.reason, self.failing_since = "", None
+        if self._unsettled:
+            self._unsettled = False
             self._log.info("usage is recorded again", path=str(self._path), waiting=waiting)
-            self.reason, self.failing_since = "", None
-            self._warned_at = float("-inf")
 
     def warn(self, waiting: int) -> None:
         """Say, at most once a minute, that usage is not recorded and what that has cost."""
         now, lost = time.monotonic(), self.dropped - self._warned_of
         if (not self.reason and not lost) or now - self._warned_at < WARN_SECONDS:
             return
-        self._warned_at, self._warned_of = now, self.dropped
+        self._warned_at, self._warned_of, self._unsettled = now, self.dropped, True
         self._log.warning(
             "usage cannot be recorded, it waits in memory",
             path=str(self._path),

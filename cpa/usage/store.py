@@ -30,7 +30,7 @@ BATCH = 500
 BATCH_SECONDS = 0.25
 RETRY_SECONDS = 0.25
 """Wait after the first failure; doubled after each further one."""
-LONGEST_RETRY_SECONDS = 15.0
+LONGEST_RETRY_SECONDS = 5.0
 MOST_WAITING = 100_000
 """Events that wait for a disk that fails; more are dropped and counted."""
 UPKEEP_SECONDS = 600.0

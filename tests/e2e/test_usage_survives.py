@@ -103,6 +103,11 @@ class Client:
         assert answer.status == 200, found
         return found
 
+    def write(self) -> None:
+        """Have everything written at once, as every question about usage does."""
+        self._connection.request("GET", "/v0/management/usage/events?limit=1", headers={"X-Management-Key": MANAGEMENT})
+        self._connection.getresponse().read()
+
     def wait_for(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 25.0) -> dict[str, Any]:
         """Wait for a state of the record."""
         end = time.monotonic() + seconds
@@ -186,11 +191,14 @@ def test_writes_that_fail_are_made_up_for_while_requests_go_on(
     database = tmp_path / "usage.sqlite"
     daemon = start(database, disk.environ)
     client = Client(daemon, "f")
+    client.ask()
+    client.write()
     for nth in range(1, FAULTS + 1):
         disk.fail(nth)
         while not disk.has_failed:
             client.ask(stream=nth % 2 == 0)
-    status = client.wait_for(lambda found: found["healthy"] and not found["waiting"])
+            client.write()
+        status = client.wait_for(lambda found: found["healthy"] and not found["waiting"])
     assert status["written"] == len(client.answered)
     assert status["failures"] > FAULTS // 2
     assert (status["dropped"], status["rejected"], status["put_aside"]) == (0, 0, [])

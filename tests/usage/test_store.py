@@ -18,6 +18,7 @@ import pytest
 from cpa.usage import insert as inserting
 from cpa.usage import store as storing
 from cpa.usage.event import bucket, parse_timestamp, timestamp
+from cpa.usage.health import Health
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import open_database, open_for_reading, transaction
 from tests.usage.conftest import NOON, MakeStore, event
@@ -111,6 +112,28 @@ def test_what_cannot_be_written_at_the_end_is_written_at_the_next_start(
     assert again.flush()
     assert count(again.path) == 2
     assert not letter.exists()
+
+
+def test_a_disk_that_fails_over_and_over_is_told_of_once_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    class Log:
+        def warning(self, text: str, **_: Any) -> None:
+            said.append(text)
+
+        info = warning
+
+    now = 1000.0
+    monkeypatch.setattr("cpa.usage.health.time.monotonic", lambda: now)
+    health = Health(tmp_path, Log())
+    for _ in range(120):
+        health.failed(OSError("no"), 1)
+        health.well(0)
+        now += 1.0
+    assert said == ["usage cannot be recorded, it waits in memory", "usage is recorded again"] * 2
+    assert (health.failures, health.reason, health.failing_since) == (120, "", None)
 
 
 class Failing:

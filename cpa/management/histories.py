@@ -22,7 +22,7 @@ from cpa.usage.histories import (
     history_text,
 )
 from cpa.usage.requests import RequestFilter, describe_request, list_requests
-from cpa.usage.schema import DatabaseTooNew
+from cpa.usage.schema import DatabaseTooNew, empty_log
 from cpa.usage.store import NotReady, StoreClosed
 
 _TAG = "Requests"
@@ -160,7 +160,9 @@ class RequestHistories:
                 histories.flush(2.0)
             if not self._store.path.exists():
                 return 0
-            return self._store.run(lambda connection: delete_histories(connection, identity))
+            deleted = self._store.run(lambda connection: delete_histories(connection, identity))
+            empty_log(self._store.path)
+            return deleted
 
         try:
             return await asyncio.to_thread(write)

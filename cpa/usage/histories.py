@@ -10,10 +10,8 @@ import orjson
 from msgspec import Struct
 
 from cpa.usage.event import DAY_MS, parse_timestamp, timestamp
-from cpa.usage.retention import PAGES, give_back
+from cpa.usage.retention import INCREMENTAL, PAGES, give_back
 
-INCREMENTAL = 2
-"""``PRAGMA auto_vacuum`` of a database that can give pages back."""
 CHUNK = 100
 """Histories deleted in one go."""
 _COLUMNS = (
@@ -146,7 +144,7 @@ def delete_histories(connection: sqlite3.Connection, request_id: str | None) -> 
         deleted = _delete(connection, "SELECT id FROM request_histories WHERE id > ?", 0)
     else:
         deleted = _delete(connection, "SELECT id FROM request_histories WHERE request_id = ?", request_id)
-    give_back(connection)
+    give_back(connection, None)
     return deleted
 
 

@@ -7,6 +7,8 @@ import sqlite3
 from cpa.usage.event import DAY_MS, timestamp
 
 CHUNK = 1000
+INCREMENTAL = 2
+"""``PRAGMA auto_vacuum`` of a database that can give pages back."""
 PAGES = 500
 """Free pages given back to the disk after a chunk."""
 KEY_DAYS = 30
@@ -35,6 +37,13 @@ def prune_events(connection: sqlite3.Connection, days: int, now_ms: int) -> bool
     return False
 
 
-def give_back(connection: sqlite3.Connection) -> None:
-    """Return some free pages of the file to the disk (databases of CLIProxyAPI keep theirs)."""
-    connection.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+def give_back(connection: sqlite3.Connection, pages: int | None = PAGES) -> None:
+    """Return free pages of the file to the disk, all with None (databases of CLIProxyAPI keep theirs).
+
+    One by one: of this statement, which has rows without columns, Python's sqlite3 takes one step only.
+    """
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:
+        return
+    for _ in range(free if pages is None else min(free, pages)):
+        connection.execute("PRAGMA incremental_vacuum(1)").fetchall()

@@ -17,6 +17,8 @@ VERSION = 103
 LAST_FOREIGN = 4
 """The newest version of CLIProxyAPI's own numbering that is understood."""
 BUSY_SECONDS = 5.0
+LARGEST_LOG = 16 * 1024 * 1024
+"""Bytes that the write-ahead log keeps after a large change."""
 
 
 _FILL_COLUMNS = """
@@ -72,6 +74,19 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def empty_log(path: Path) -> bool:
+    """Move what stands in the write-ahead log into the file, so that nothing that was deleted can be read there.
+
+    Whether it could be done: somebody who reads for a long time is waited for a while only. Blocks. Raises
+    sqlite3.Error.
+    """
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        connection.close()
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """All or nothing of what is written inside."""
@@ -98,6 +113,7 @@ def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA journal_size_limit={LARGEST_LOG}").fetchall()
     connection.execute("PRAGMA foreign_keys=ON")
 
 

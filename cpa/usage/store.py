@@ -257,9 +257,7 @@ class UsageStore:
         while self._waiting and self._write_batch():
             self._do_jobs()
         if not self._health.reason and time.monotonic() >= self._upkeep_at and not self._closing:
-            self._keys = count(randbits(63))
-        """Later events get greater keys, which a database adds at the end of its index; no two processes share any."""
-        self._upkeep_at = time.monotonic() + (0.05 if self._do_upkeep() else UPKEEP_SECONDS)
+            self._upkeep_at = time.monotonic() + (0.05 if self._do_upkeep() else UPKEEP_SECONDS)
 
     def _sleep(self) -> None:
         """Until there is something to do; then a little longer, to write more than one event at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,11 @@ class Kept:
         return body.decode()
 
 
-async def keep(folder: Path, upstream: TestServer, model: FakeModel, settings: dict[str, Any]) -> Daemon:
+Keep = Callable[..., Awaitable[Kept]]
+"""Starts a daemon with these settings (``request_log=True``)."""
+
+
+async def keeping(folder: Path, upstream: TestServer, model: FakeModel, settings: dict[str, Any]) -> Daemon:
     """A daemon with these settings, not started yet."""
     document = base_config(str(upstream.make_url("")).rstrip("/"), folder, 0)
     document |= {"remote-management": {"secret-key": MANAGEMENT_KEY}, **settings}

@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
-from aiohttp.test_utils import TestServer
-from fake_model import FakeModel
-from histories import CHAT, HI, Kept, keep
+from histories import CHAT, HI, Keep
 from running import KEY
 
-Keep = Callable[..., Awaitable[Kept]]
 GEMINI_BODY = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
 
 
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Keep]:
-    async with AsyncExitStack() as stack:
-
-        async def begin(delay: float = 0.0, **settings: Any) -> Kept:
-            model = FakeModel(delay)
-            upstream = TestServer(model.app, host="127.0.0.1")
-            await upstream.start_server()
-            stack.push_async_callback(upstream.close)
-            named = {name.replace("_", "-"): value for name, value in settings.items()}
-            daemon = await stack.enter_async_context(await keep(tmp_path, upstream, model, named))
-            return Kept(daemon, await stack.enter_async_context(aiohttp.ClientSession()), model)
-
-        yield begin
-
-
-async def test_a_history_is_laid_out_as_tools_expect_it(start: Keep) -> None:
-    kept = await start(request_log=True)
+async def test_a_history_is_laid_out_as_tools_expect_it(keep: Keep) -> None:
+    kept = await keep(request_log=True)
     await kept.ask("/v1/chat/completions?key=AIzaSyD-0123456789", CHAT, X_Request_Id="one")
     status, body, headers = await kept.manage("/request-log-by-id/one")
     text = body.decode()
@@ -60,8 +37,8 @@ async def test_a_history_is_laid_out_as_tools_expect_it(start: Keep) -> None:
 
 @pytest.mark.parametrize("model", ["oc", "claude"])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_everything_that_passed_is_kept_byte_for_byte(start: Keep, model: str, stream: bool) -> None:
-    kept = await start(request_log=True)
+async def test_everything_that_passed_is_kept_byte_for_byte(keep: Keep, model: str, stream: bool) -> None:
+    kept = await keep(request_log=True)
     body = orjson.dumps({"model": model, "max_tokens": 9, "messages": HI, "stream": stream})
     _, answer = await kept.ask("/v1/messages", body, X_Request_Id="one")
     sections = await kept.history("one")
@@ -85,8 +62,8 @@ async def test_everything_that_passed_is_kept_byte_for_byte(start: Keep, model: 
         ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "a cat"}),
     ],
 )
-async def test_every_kind_of_request_has_a_history(start: Keep, path: str, body: dict[str, Any]) -> None:
-    kept = await start(request_log=True)
+async def test_every_kind_of_request_has_a_history(keep: Keep, path: str, body: dict[str, Any]) -> None:
+    kept = await keep(request_log=True)
     status, answer = await kept.ask(path, body, X_Request_Id="one")
     sections = await kept.history("one")
     assert f"Status: {status}\n" in sections["RESPONSE"]
@@ -94,9 +71,9 @@ async def test_every_kind_of_request_has_a_history(start: Keep, path: str, body:
     assert orjson.loads(sections["REQUEST BODY"]) == body
 
 
-async def test_the_body_after_rules_is_kept_beside_the_one_that_came(start: Keep) -> None:
+async def test_the_body_after_rules_is_kept_beside_the_one_that_came(keep: Keep) -> None:
     rule = {"name": "polite", "enabled": True, "target": "system", "action": "inject", "content": "Be polite."}
-    kept = await start(request_log=True, prompt_rules=[rule])
+    kept = await keep(request_log=True, prompt_rules=[rule])
     await kept.ask("/v1/chat/completions", CHAT, X_Request_Id="one")
     sections = await kept.history("one")
     assert "Be polite." not in sections["REQUEST BODY"]
@@ -114,9 +91,9 @@ async def test_the_body_after_rules_is_kept_beside_the_one_that_came(start: Keep
     ],
 )
 async def test_failures_are_kept_while_requests_are_not(
-    start: Keep, body: bytes, headers: dict[str, str], status: int, told: str
+    keep: Keep, body: bytes, headers: dict[str, str], status: int, told: str
 ) -> None:
-    kept = await start()
+    kept = await keep()
     assert (await kept.ask("/v1/chat/completions", CHAT, X_Request_Id="fine"))[0] == 200
     assert (await kept.ask("/v1/chat/completions", body, X_Request_Id="bad", **headers))[0] >= status
     assert (await kept.manage("/request-log-by-id/fine"))[0] == 404
@@ -129,8 +106,8 @@ async def test_failures_are_kept_while_requests_are_not(
     assert told in text.decode()
 
 
-async def test_an_attempt_that_failed_is_kept_with_what_was_sent(start: Keep) -> None:
-    kept = await start()
+async def test_an_attempt_that_failed_is_kept_with_what_was_sent(keep: Keep) -> None:
+    kept = await keep()
     boom = {"model": "claude", "messages": [{"role": "user", "content": "boom"}]}
     await kept.ask("/v1/chat/completions", boom, X_Request_Id="bad")
     sections = await kept.history("bad")
@@ -139,31 +116,31 @@ async def test_an_attempt_that_failed_is_kept_with_what_was_sent(start: Keep) ->
     assert "Status: " in sections["API RESPONSE 1"]
 
 
-async def test_of_many_failures_the_newest_are_kept(start: Keep) -> None:
+async def test_of_many_failures_the_newest_are_kept(keep: Keep) -> None:
     """What is listed is also bounded: 11 failures with a bound of 10 leave ten."""
-    kept = await start()
+    kept = await keep()
     for number in range(11):
         await kept.ask("/v1/chat/completions", b"{", X_Request_Id=f"bad-{number}")
     names = [file["name"] for file in (await kept.json("/request-error-logs"))["files"]]
     assert [name.rpartition("bad-")[2] for name in names] == [f"{number}.log" for number in range(10, 0, -1)]
 
 
-async def test_nothing_is_kept_when_failures_are_not_wanted(start: Keep) -> None:
-    kept = await start(request_log_errors=False)
+async def test_nothing_is_kept_when_failures_are_not_wanted(keep: Keep) -> None:
+    kept = await keep(request_log_errors=False)
     await kept.ask("/v1/chat/completions", b"{", X_Request_Id="bad")
     assert (await kept.manage("/request-log-by-id/bad"))[0] == 404
     assert not (kept.daemon.store.path.parent / "usage.sqlite").exists()
 
 
-async def test_error_files_are_not_listed_while_every_request_is_kept(start: Keep) -> None:
-    kept = await start(request_log=True)
+async def test_error_files_are_not_listed_while_every_request_is_kept(keep: Keep) -> None:
+    kept = await keep(request_log=True)
     await kept.ask("/v1/chat/completions", b"{", X_Request_Id="bad")
     assert await kept.json("/request-error-logs") == {"files": []}
     assert "not valid JSON" in await kept.text("bad")
 
 
-async def test_a_client_that_goes_away_leaves_what_it_got(start: Keep) -> None:
-    kept = await start(0.05, request_log=True)
+async def test_a_client_that_goes_away_leaves_what_it_got(keep: Keep) -> None:
+    kept = await keep(0.05, request_log=True)
     body = orjson.dumps({**CHAT, "stream": True, "messages": [{"role": "user", "content": "word " * 200}]})
     headers = {"Authorization": f"Bearer {KEY}", "X-Request-Id": "gone"}
     async with kept.session.post(f"{kept.url}/v1/chat/completions", data=body, headers=headers) as answer:
@@ -178,8 +155,8 @@ async def test_a_client_that_goes_away_leaves_what_it_got(start: Keep) -> None:
     assert b"data: " in text.partition(b"=== RESPONSE ===")[2]
 
 
-async def test_the_switch_takes_effect_at_once(start: Keep) -> None:
-    kept = await start()
+async def test_the_switch_takes_effect_at_once(keep: Keep) -> None:
+    kept = await keep()
     path = kept.daemon.store.path
     await kept.ask("/v1/chat/completions", CHAT, X_Request_Id="before")
     path.write_text(path.read_text() + "request-log: true\n")
@@ -202,16 +179,18 @@ async def test_the_switch_takes_effect_at_once(start: Keep) -> None:
         ("/request-histories/nothing", 404, "request history not found for the given request ID"),
     ],
 )
-async def test_what_is_not_there_is_refused(start: Keep, path: str, status: int, error: str) -> None:
-    kept = await start()
+async def test_what_is_not_there_is_refused(keep: Keep, path: str, status: int, error: str) -> None:
+    kept = await keep()
     code, body, _ = await kept.manage(path)
     assert (code, orjson.loads(body)["error"]) == (status, error)
 
 
-async def test_requests_are_listed_with_what_is_known_of_them(start: Keep) -> None:
-    kept = await start(request_log=True, usage_statistics_enabled=True)
+async def test_requests_are_listed_with_what_is_known_of_them(keep: Keep) -> None:
+    kept = await keep(request_log=True, usage_statistics_enabled=True)
     await kept.ask("/v1/chat/completions", CHAT, X_Request_Id="one")
+    await asyncio.sleep(0.002)  # moments are told to the millisecond
     await kept.ask("/v1/messages", {"model": "claude", "messages": HI, "max_tokens": 3}, X_Request_Id="two")
+    await asyncio.sleep(0.002)
     await kept.ask("/v1/chat/completions", b"{", X_Request_Id="three")
     rows = (await kept.json("/request-histories"))["requests"]
     assert [(row["request_id"], row["status"], row["history"]) for row in rows] == [
@@ -234,8 +213,8 @@ async def test_requests_are_listed_with_what_is_known_of_them(start: Keep) -> No
         assert [row["request_id"] for row in found] == ids, query
 
 
-async def test_one_section_is_shown_and_histories_are_deleted(start: Keep) -> None:
-    kept = await start(request_log=True)
+async def test_one_section_is_shown_and_histories_are_deleted(keep: Keep) -> None:
+    kept = await keep(request_log=True)
     for name in ("one", "two"):
         await kept.ask("/v1/chat/completions", CHAT, X_Request_Id=name)
     section = await kept.json("/request-histories/one?section=request%20body")
@@ -249,8 +228,8 @@ async def test_one_section_is_shown_and_histories_are_deleted(start: Keep) -> No
     assert b"v1-chat-completions" not in content
 
 
-async def test_requests_are_told_as_they_happen(start: Keep) -> None:
-    kept = await start()
+async def test_requests_are_told_as_they_happen(keep: Keep) -> None:
+    kept = await keep()
     headers = {"Authorization": "Bearer management-key-for-histories"}
     async with kept.session.get(f"{kept.url}/v0/management/request-feed", headers=headers) as feed:
         assert orjson.loads(await feed.content.readline()) == {"what": "watching", "running": 0}
@@ -266,8 +245,8 @@ async def test_requests_are_told_as_they_happen(start: Keep) -> None:
     assert (told[2]["status"], told[2]["error"]) == (400, "the body is not valid JSON at byte 1")
 
 
-async def test_a_watcher_does_not_hold_up_the_end_of_the_daemon(start: Keep) -> None:
-    kept = await start()
+async def test_a_watcher_does_not_hold_up_the_end_of_the_daemon(keep: Keep) -> None:
+    kept = await keep()
     headers = {"Authorization": "Bearer management-key-for-histories"}
     async with kept.session.get(f"{kept.url}/v0/management/request-feed", headers=headers) as feed:
         await feed.content.readline()

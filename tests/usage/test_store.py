@@ -226,6 +226,16 @@ def test_a_killed_process_loses_at_most_the_last_second(tmp_path: Path) -> None:
 # -- retention -----------------------------------------------------------------------------------------------------
 
 
+def test_tidying_up_is_for_now_and_then_not_for_every_write(make_store: MakeStore) -> None:
+    store = make_store()
+    tidied = []
+    store.upkeep.append(lambda connection, now_ms: bool(tidied.append(now_ms)))
+    for number in range(5):
+        store.record(event(request_id=f"r{number}"))
+        assert store.flush()
+    assert len(tidied) == 1
+
+
 def test_old_events_go_and_their_sums_stay(tmp_path: Path) -> None:
     connection = open_database(tmp_path / "u.sqlite")
     day = 86_400_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cpa.config import load_config
+from cpa.config import Config, load_config
 from cpa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +23,20 @@ def database_path(config_path: Path) -> Path:
         config = load_config(config_path, environ=os.environ).config
     except ConfigError as fault:
         raise click.ClickException(str(fault)) from None
+    return database_of(config, config_path)
+
+
+def database_of(config: Config, config_path: Path) -> Path:
+    """The database of a configuration that has been read from ``config_path``."""
     return config_path.absolute().parent / Path(config.usage_database_path).expanduser()
+
+
+def unreadable(path: Path, fault: sqlite3.Error) -> str:
+    """Why the database at ``path`` cannot be read, and what becomes of it when it is damaged."""
+    from cpa.usage.quarantine import is_damage
+
+    advice = "; the daemon puts it aside and begins a new one when it starts" if is_damage(fault, path) else ""
+    return f"{path} cannot be read: {fault}{advice}"
 
 
 @contextmanager
@@ -41,7 +54,7 @@ def reading_database(config_path: Path, advice: str) -> Iterator[sqlite3.Connect
         finally:
             connection.close()
     except sqlite3.Error as fault:
-        raise click.ClickException(f"{path} cannot be read: {fault}") from None
+        raise click.ClickException(unreadable(path, fault)) from None
 
 
 def _open(path: Path) -> sqlite3.Connection:

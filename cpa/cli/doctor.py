@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-from msgspec import Struct
 
+from cpa.cli.account_source import RunningAccounts
+from cpa.cli.account_words import printable, state
+from cpa.cli.control import daemon_listens
+from cpa.cli.database import database_of
+from cpa.cli.doctor_places import (
+    Finding,
+    look_at_auth_directory,
+    look_at_port,
+    look_at_usage_database,
+    unreadable_folder,
+)
 from cpa.cli.inspection import Inspection, inspect_config
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_finding, print_json
 from cpa.config import Config
-from cpa.errors import ConfigError
+from cpa.errors import ConfigError, CpaError
+from cpa.management.account_list import shown_accounts
 from cpa.upstream.timeouts import Timeouts, timeouts_from
 
 CONNECT_SECONDS = 5.0
-
-
-class Finding(Struct):
-    """One thing that was looked at."""
-
-    level: str
-    """``ok``, ``warning``, ``problem`` or ``info``."""
-    text: str
 
 
 def look_at_configuration(inspection: Inspection) -> Iterator[Finding]:
@@ -45,12 +48,19 @@ def look_at_configuration(inspection: Inspection) -> Iterator[Finding]:
     for account in inspection.pool:
         if unserved := account.settings.get("unserved"):
             yield Finding("warning", f"auth file {account.id} serves nothing: {unserved}")
-    accounts = [account for account in inspection.pool if not account.disabled and not account.settings.get("unserved")]
-    providers = sorted({account.provider for account in accounts})
-    if [provider for provider in providers if provider != "demo"]:
-        yield Finding("ok", f"{len(accounts)} accounts of {', '.join(providers)}")
+    accounts = [
+        account
+        for account in inspection.pool
+        if not account.disabled and not account.settings.get("unserved") and account.provider != "demo"
+    ]
+    if accounts:
+        providers = sorted({account.provider for account in accounts})
+        number = "1 account" if len(accounts) == 1 else f"{len(accounts)} accounts"
+        yield Finding("ok", f"{number} of {', '.join(providers)}")
     else:
-        yield Finding("warning", "no account is configured: only the demo models answer")
+        demo = any(account.provider == "demo" for account in inspection.pool)
+        served = "only the demo models answer" if demo else "nothing can be asked for"
+        yield Finding("warning", f"no account yet, {served}: cpa login, cpa import, or a key in the configuration")
         yield from look_for_logins(inspection)
     yield Finding("ok", f"{len(inspection.catalog.list_models())} models can be asked for (cpa models)")
 
@@ -93,14 +103,22 @@ def inspectable_secrets(config: Config) -> bool:
     return any(lists) or any(entry.api_key_entries for entry in config.openai_compatibility)
 
 
-def look_at_port(config: Config) -> Finding:
-    """Whether the port is free, or a daemon answers there."""
-    host = config.host or "127.0.0.1"
+def look_at_logins(inspection: Inspection, path: Path) -> Iterator[Finding]:
+    """Logins that are over: as the running daemon knows them, else by their files."""
     try:
-        with socket.create_connection((host, config.port), timeout=1):
-            return Finding("info", f"something (cpa?) answers on {host}:{config.port} already")
-    except OSError:
-        return Finding("ok", f"port {config.port} is free")
+        if daemon_listens(path):
+            entries = RunningAccounts(path).entries()
+        else:
+            entries = shown_accounts(inspection.pool, inspection.roster, inspection.catalog)
+    except CpaError as fault:
+        yield Finding("warning", f"the running daemon does not say how its accounts fare: {printable(str(fault))}")
+        return
+    now = time.time()
+    for entry in entries:
+        said = state(entry, now).text
+        if said.startswith("log in again"):
+            text = f"{entry['label']} ({entry['provider']}): {said} (cpa login {entry['provider']})"
+            yield Finding("problem", printable(text))
 
 
 def look_at_timeouts(config: Config) -> Finding:
@@ -148,10 +166,16 @@ def doctor(config_path: Path, as_json: bool, offline: bool) -> None:
         inspection = inspect_config(config_path, os.environ)
     except ConfigError as fault:
         findings.append(Finding("problem", str(fault)))
+    except OSError as fault:
+        findings.append(unreadable_folder(fault))
     else:
         findings += look_at_configuration(inspection)
         findings += look_at_safety(inspection.config, config_path)
-        findings.append(look_at_port(inspection.config))
+        findings += look_at_auth_directory(inspection.config)
+        findings += look_at_logins(inspection, config_path)
+        if inspection.config.usage_statistics_enabled or inspection.config.request_log:
+            findings += look_at_usage_database(database_of(inspection.config, config_path))
+        findings.append(look_at_port(inspection.config, config_path))
         findings.append(look_at_timeouts(inspection.config))
         if not offline:
             findings += asyncio.run(look_at_upstreams(inspection))

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
+from click.core import ParameterSource
 from msgspec import Struct
 
+from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
+from cpa.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cpa.config import Config
+
+EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104
+"""Hosts that mean every address of the machine; loopback is one of them."""
 
 
 class Recipe(Struct, frozen=True):
@@ -83,16 +96,42 @@ def shell_quote(value: str, shell: str) -> str:
     return f"'{escaped}'"
 
 
+def configuration(path: Path) -> Config:
+    """The configuration at ``path``; the defaults where nobody named a file and there is none."""
+    from cpa.config import load_config, load_text
+
+    source = click.get_current_context().get_parameter_source("config_path")
+    try:
+        if source is ParameterSource.DEFAULT and not path.exists():
+            return load_text("", environ=os.environ).config
+        return load_config(path, environ=os.environ).config
+    except ConfigError as fault:
+        raise click.ClickException(str(fault)) from None
+
+
+def address(config: Config) -> str:
+    """The URL under which programs on this machine reach the daemon."""
+    host = "127.0.0.1" if config.host in EVERY_ADDRESS else config.host
+    scheme = "https" if config.tls.enable else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.port}"
+
+
 @click.command("env")
 @click.argument("tool", type=click.Choice(sorted(RECIPES)))
-@click.option("--url", default="http://127.0.0.1:8317", show_default=True, help="Where the daemon is reached.")
-@click.option("--key", default="", help="Your client key (an entry of api-keys); any text when there are none.")
+@click.option("--url", default=None, help="Where the daemon is reached, if not where the configuration says.")
+@click.option("--key", default="", help="Your client key, when the configuration has api-keys.")
 @click.option("--model", default="demo", show_default=True, help="The model to use.")
-@click.option("--shell", type=click.Choice(["sh", "fish"]), default="sh", help="Syntax of the exports.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def env(tool: str, url: str, key: str, model: str, shell: str, as_json: bool) -> None:
+@click.option(
+    "--shell", type=click.Choice(["sh", "fish"]), default="sh", show_default=True, help="Syntax of the exports."
+)
+@config_option
+@json_option
+def env(tool: str, url: str | None, key: str, model: str, shell: str, config_path: Path, as_json: bool) -> None:
     """Print what points TOOL at this daemon: eval "$(cpa env claude)"."""
-    recipe = fill(RECIPES[tool], url.rstrip("/"), key or "cpa-local", model)
+    config = configuration(config_path)
+    if config.api_keys and not key:
+        click.echo("the configuration has api-keys: name one with --key", err=True)
+    recipe = fill(RECIPES[tool], (url or address(config)).rstrip("/"), key or "cpa-local", model)
     if as_json:
         print_json(
             {

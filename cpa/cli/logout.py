@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
 from cpa.errors import AuthFileError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--all", "every", is_flag=True, help="Delete every login that NAME fits.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
+@told
 def logout(name: str, config_path: Path, every: bool, yes: bool, as_json: bool) -> None:
     """Delete the login NAME: a file's name, an e-mail address, or a provider.
 

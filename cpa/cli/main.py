@@ -29,6 +29,13 @@ COMMANDS = {
 }
 """Command -> module, attribute, help. Modules are imported only when their command runs: start-up stays quick."""
 
+SECTIONS = {
+    "Run and set up": ("serve", "doctor", "config", "env", "completion"),
+    "Accounts": ("login", "logout", "import", "accounts", "quota"),
+    "Models and requests": ("models", "route", "requests", "usage", "logs"),
+}
+"""How ``cpa --help`` groups the commands."""
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when it is used."""
@@ -46,10 +53,14 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self._add_plugin_commands()
-        rows = [(name, entry[2]) for name, entry in COMMANDS.items()]
-        rows += [(name, command.get_short_help_str()) for name, command in sorted(self.commands.items())]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][2]) for name in names])
+        if self.commands:
+            with formatter.section("From plugins"):
+                formatter.write_dl(
+                    [(name, command.get_short_help_str()) for name, command in sorted(self.commands.items())]
+                )
 
     def _add_plugin_commands(self) -> None:
         from cpa.cli.plugin_commands import add_plugin_commands

@@ -7,22 +7,20 @@ from typing import Any
 
 import click
 
+from cpa.cli.failures import told
 from cpa.cli.inspection import inspect_config
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json, print_table
-from cpa.errors import ConfigError
 
 
 @click.command()
 @config_option
 @json_option
 @click.argument("pattern", default="")
+@told
 def models(config_path: Path, as_json: bool, pattern: str) -> None:
     """List the models that can be asked for, with who offers them; PATTERN filters by part of the name."""
-    try:
-        inspection = inspect_config(config_path)
-    except ConfigError as fault:
-        raise click.ClickException(str(fault)) from None
+    inspection = inspect_config(config_path)
     rows: list[dict[str, Any]] = []
     for model in inspection.catalog.list_models():
         if pattern.lower() not in model.id.lower():

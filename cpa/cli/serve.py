@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import sys
@@ -14,6 +15,8 @@ import click
 
 from cpa.cli.options import config_option
 from cpa.errors import ConfigError
+
+PORT_TAKEN = "another program has the port, perhaps a cpa that runs already: stop it, or take another one with --port"
 
 
 @click.command()
@@ -36,7 +39,8 @@ def serve(config_path: Path, host: str | None, port: int | None, password: str |
     except ConfigError as fault:
         raise click.ClickException(str(fault)) from None
     except OSError as fault:
-        raise click.ClickException(f"cannot start: {fault}") from None
+        advice = f"; {PORT_TAKEN}" if fault.errno == errno.EADDRINUSE else ""
+        raise click.ClickException(f"cannot start: {fault}{advice}") from None
     sys.exit(status)
 
 

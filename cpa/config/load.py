@@ -43,6 +43,11 @@ def read_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             return stream.read(LARGEST_FILE * 4 + 1)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"cannot read {path}: there is no such file; name yours with --config, "
+            "or begin with a copy of config/config.example.yaml"
+        ) from None
     except OSError as fault:
         raise ConfigError(f"cannot read {path}: {fault.strerror or fault}") from None
 

@@ -1,0 +1,59 @@
+"""``cpa env`` points tools at the daemon of the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cpa.cli.main import cli
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("CPA_PORT", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("port: 9000\n", "http://127.0.0.1:9000"),
+        ("host: 0.0.0.0\nport: 9000\n", "http://127.0.0.1:9000"),
+        ("host: '::1'\nport: 9000\n", "http://[::1]:9000"),
+        ("host: box.example\nport: 9000\ntls: {enable: true, cert: a.pem, key: b.pem}\n", "https://box.example:9000"),
+    ],
+)
+def test_the_address_is_that_of_the_configuration(text: str, url: str) -> None:
+    Path("config.yaml").write_text(text)
+    result = CliRunner().invoke(cli, ["env", "openai"])
+    assert f"export OPENAI_BASE_URL='{url}/v1'\n" in result.stdout
+
+
+def test_an_address_that_is_given_counts_more() -> None:
+    Path("config.yaml").write_text("port: 9000\n")
+    result = CliRunner().invoke(cli, ["env", "openai", "--url", "http://other:1/"])
+    assert "'http://other:1/v1'" in result.stdout
+
+
+def test_without_a_configuration_it_is_the_usual_one() -> None:
+    assert "'http://127.0.0.1:8317/v1'" in CliRunner().invoke(cli, ["env", "openai"]).stdout
+
+
+def test_a_key_that_is_missing_is_said_without_spoiling_what_the_shell_reads() -> None:
+    Path("config.yaml").write_text("api-keys: [planted-key]\n")
+    result = CliRunner().invoke(cli, ["env", "openai"])
+    assert "--key" in result.stderr
+    assert "--key" not in result.stdout
+    assert "planted-key" not in result.output
+    assert CliRunner().invoke(cli, ["env", "openai", "--key", "mine"]).stderr == ""
+
+
+def test_a_wrong_configuration_is_an_error() -> None:
+    Path("config.yaml").write_text("port: x\n")
+    result = CliRunner().invoke(cli, ["env", "openai"])
+    assert result.exit_code == 1
+    assert "port" in result.output

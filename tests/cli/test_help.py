@@ -1,0 +1,52 @@
+"""Every command and option says what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cpa.cli.main import COMMANDS, SECTIONS, cli
+
+
+def commands(group: click.Group, path: str = "cpa") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{path} {name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+
+
+ALL = dict(commands(cli))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_it_has_help_and_so_have_its_options(name: str) -> None:
+    command = ALL[name]
+    assert command.help
+    assert command.help[0].isupper()
+    shown = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    assert [option.opts for option in shown if not option.help] == []
+
+
+def test_every_command_stands_in_one_section() -> None:
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(COMMANDS)
+    shown = CliRunner().invoke(cli, ["--help"]).output
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_there_is_completion_for_the_shell(shell: str) -> None:
+    result = CliRunner().invoke(cli, ["completion", shell])
+    assert result.exit_code == 0
+    assert "_CPA_COMPLETE" in result.output
+
+
+def test_completion_knows_commands_and_options() -> None:
+    environ = {"_CPA_COMPLETE": "bash_complete", "COMP_WORDS": "cpa accounts ", "COMP_CWORD": "2"}
+    shown = CliRunner().invoke(cli, [], env=environ, prog_name="cpa").output
+    assert {"plain,list", "plain,why"} <= set(shown.splitlines())

@@ -1,0 +1,60 @@
+"""The documents name what there is, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from cpa.config import Config
+from cpa.config.schema import fields_of, section_in
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
+
+
+def settings(model: type[BaseModel]) -> Iterator[str]:
+    """Every key, and those one level inside its section or the sections of its list."""
+    for key, field in fields_of(model).items():
+        yield key
+        if (inner := section_in(field.annotation)) is not None:
+            separator = "[]." if str(field.annotation).startswith("tuple[") else "."
+            yield from (f"{key}{separator}{name}" for name in fields_of(inner))
+
+
+def test_the_table_of_keys_is_that_of_the_settings() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    listed = re.findall(r"^\| `([^`]+)` \|", text.partition("## All keys")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(settings(Config))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files_that_exist(document: Path) -> None:
+    missing = [target for target, _ in LINK.findall(document.read_text()) if not (document.parent / target).exists()]
+    assert missing == []
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = {target for target, _ in LINK.findall((ROOT / "docs" / "README.md").read_text())}
+    assert listed == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+
+def test_contributing_lists_every_room() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = set(re.findall(r"^\| `cpa/(\w+)/`", text, re.MULTILINE))
+    assert listed == {path.parent.name for path in (ROOT / "cpa").glob("*/__init__.py")}
+
+
+COMMAND = re.compile(r"(?:`|\$\()cpa ([a-z][a-z-]*)")
+
+
+def test_commands_that_are_named_exist() -> None:
+    from cpa.cli.main import COMMANDS
+
+    named = {name for document in DOCUMENTS for name in COMMAND.findall(document.read_text())}
+    assert "accounts" in named
+    assert named - set(COMMANDS) == set()

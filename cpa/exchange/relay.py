@@ -82,7 +82,8 @@ class PassingRelay:
             self._rest = b""
             if end == 1 or end == len(data):
                 return self._parse(data)
-            return self._parse(data[:end]) + self.feed(data[end:])
+            out = self._parse(data[:end])
+            return out if self.error is not None else out + self.feed(data[end:])
         end = data.rfind(b"\n\n") + 2
         if end == 1:
             self._rest = data
@@ -95,7 +96,7 @@ class PassingRelay:
         native = self._native
         out: list[bytes] = []
         looked_at, at = 1, 0
-        while at < len(chunk):
+        while at < len(chunk) and native.error is None:
             if native.meaningful:
                 passed, used = native.pass_chunk(chunk[at:] if at else chunk)
                 if used:
@@ -121,6 +122,8 @@ class PassingRelay:
 
     def _pass(self, frames: Iterable[SseFrame]) -> bytes:
         native = self._native
+        if native.error is not None:
+            return b""
         feed = native.feed
         out = b"".join([feed(frame) for frame in frames])
         if native.error is not None and native.meaningful:

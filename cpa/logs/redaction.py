@@ -115,6 +115,8 @@ class Secrets:
         pattern = self._in_every_form if foreign else self._pattern
         if pattern is not None and pattern.search(joined):
             return False
+        if not joined.isascii():
+            return False  # letters of other scripts may count as the same in another case
         lowered = joined.lower()
         for mark in _MARKS:
             if mark in lowered:

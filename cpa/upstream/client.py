@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from cpa.errors import UpstreamError
 from cpa.upstream.address import Origin, split_url
 from cpa.upstream.connection import NEVER, Connection, Limits
-from cpa.upstream.decoding import ACCEPTED, decoders, unpack
+from cpa.upstream.decoding import ACCEPTED, check_ends, decoders, unpack
 from cpa.upstream.faults import WireFault, badly_packed, network_fault
 from cpa.upstream.pool import ConnectionPool
 from cpa.upstream.proxied import ProxiedSessions
@@ -18,8 +18,8 @@ from cpa.upstream.proxies import choose_proxy
 from cpa.upstream.timeouts import Timeouts
 
 LARGEST_BODY = 512 * 1024 * 1024
-_UNASKED = frozenset({"disconnected", "connection_lost"})
-"""Faults of a kept connection that was closed before it carried the request."""
+_UNASKED = "disconnected"
+"""The fault of a kept connection that was closed before it carried the request: not a byte of an answer came."""
 
 
 class UpstreamResponse(Protocol):
@@ -51,14 +51,18 @@ class DirectResponse:
         if connection is None:
             return
         encoding = self.headers.get("Content-Encoding")
-        chain = decoders(encoding) if encoding else None
         try:
+            chain = decoders(encoding) if encoding else None
             while piece := await connection.read():
                 if not chain:
                     yield piece
-                    continue
-                for unpacked in unpack(chain, piece):
-                    yield unpacked
+                else:
+                    for unpacked in unpack(chain, piece):
+                        yield unpacked
+                if self._connection is None:
+                    return  # closed meanwhile: the connection may serve another request
+            if chain:
+                check_ends(chain)
         except (WireFault, TimeoutError) as fault:
             raise network_fault(fault, host) from fault
         except ValueError as fault:
@@ -123,7 +127,7 @@ class UpstreamClient:
                 await kept.send(request, limits, headless=headless)
                 return kept
             except WireFault as fault:
-                if fault.code not in _UNASKED or kept.status:
+                if fault.code != _UNASKED:
                     raise
         connection = await self._pool.open(origin, timeouts.connect)
         await connection.send(request, limits, headless=headless)

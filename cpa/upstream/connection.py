@@ -8,6 +8,7 @@ anything may be overdue, and armed again only when it fires.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ HEAD_LIMIT = 64 * 1024
 """Bytes of one header line, and of a status line."""
 HEADERS_LIMIT = 256 * 1024
 """Bytes of all header lines together."""
+INTERIM_LIMIT = 1000
+"""Heads of the kind ``100 Continue`` before the answer."""
 READ_AHEAD = 256 * 1024
 """Bytes of a body that wait for their reader before the server is asked to pause."""
 NEVER = float("inf")
@@ -67,6 +70,8 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0
         self._head_bytes = 0
+        """Bytes of the head, or after it since the last piece of the body: chunk extensions, trailers."""
+        self._interim = 0
         self._has_head = False
         self._complete = False
         self._until_close = False
@@ -91,6 +96,8 @@ class Connection(asyncio.Protocol):
         ``headless`` says that the answer has no body whatever its headers say (to HEAD). Raises WireFault or
         TimeoutError; then the connection is closed.
         """
+        if self._fault is not None:
+            raise self._fault
         self._clear()
         self._headless = headless
         self._limits = limits
@@ -114,32 +121,34 @@ class Connection(asyncio.Protocol):
         pieces = self._pieces
         self._pieces = []
         self._waiting_bytes = 0
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        self._read_on()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def finish(self) -> bool:
         """The answer is of no more interest; whether the connection can carry another request. Closes it if not."""
-        if self._kept_alive and self._fault is None:
-            self._reading = False
-            self._pieces = []
-            self._limits = Limits(NEVER, NEVER, NEVER)
-            if self._paused:
-                self._paused = False
-                self._transport.resume_reading()
-            return not self._transport.is_closing()
+        transport = self._transport
+        if self._kept_alive and self._fault is None and not transport.is_closing():
+            if transport.get_write_buffer_size() == 0:
+                self._reading = False
+                self._pieces = []
+                self._limits = Limits(NEVER, NEVER, NEVER)
+                self._read_on()
+                return True
         self.close()
         return False
 
     def close(self) -> None:
         """Drop it at once."""
         self._fault = self._fault or cut_off(self._host)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self._transport is not None:
             self._transport.abort()
+
+    def _read_on(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self._fault is None:
+                self._transport.resume_reading()
 
     # -- waiting and time ------------------------------------------------------------------------------------------
 
@@ -167,6 +176,11 @@ class Connection(asyncio.Protocol):
                 self._timer.cancel()
             self._timer_at = when
             self._timer = self._loop.call_at(when, self._look)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _look(self) -> None:
         """Time is up for something, or would be had nothing come since."""
@@ -205,15 +219,14 @@ class Connection(asyncio.Protocol):
             self._fail(not_http(self._host))
             self._lost(self)
             return
-        if not self._has_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, WireFault) as fault:
             context = fault.__context__
             self._fail(context if isinstance(context, WireFault) else not_http(self._host))
             return
-        if not self._has_head and self._head_bytes > HEADERS_LIMIT:
+        if self._head_bytes > HEADERS_LIMIT and not (self._complete or self._headless):
             self._fail(not_http(self._host))
             return
         if self._waiting_bytes > READ_AHEAD and not self._paused:
@@ -222,22 +235,21 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> None:
-        self._ended()
+        self._ended(said=_says_the_end(self._transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._reading:
             self._fault = self._fault or closed_early(self._host)
+            self._stop_timer()
             self._lost(self)
-        elif exc is None:
-            self._ended()
-        elif not self._complete:
-            self._fail(cut_off(self._host) if self._has_head or self._head_bytes else closed_early(self._host))
+        else:
+            self._ended(said=False)
 
-    def _ended(self) -> None:
-        """The server has said all it will say."""
+    def _ended(self, *, said: bool) -> None:
+        """Nothing more comes; ``said`` when the server itself said so."""
         if self._complete or self._fault is not None:
             return
-        if self._until_close:
+        if self._until_close and said:
             self._complete = True
             self._wake()
         else:
@@ -260,7 +272,10 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:
             self.headers.clear()
-            self._head_bytes = 0
+            self._interim += 1
+            if self._interim > INTERIM_LIMIT:
+                raise not_http(self._host)
+            self._head_bytes = 1  # the next head may be as long; but an answer has begun
             return
         self.status = status
         self._has_head = True
@@ -268,15 +283,32 @@ class Connection(asyncio.Protocol):
             self._complete = True
             return
         headers = self.headers
-        chunked = headers.get("Transfer-Encoding", "").rpartition(",")[2].strip().lower() == "chunked"
-        self._until_close = not chunked and "Content-Length" not in headers
+        coding = headers.getall("Transfer-Encoding", None)
+        if coding is None:
+            self._until_close = "Content-Length" not in headers
+        else:
+            self._until_close = coding[-1].rpartition(",")[2].strip().lower() != "chunked"
 
     def on_body(self, body: bytes) -> None:
         if not self._complete:
             self._pieces.append(body)
             self._waiting_bytes += len(body)
+            self._head_bytes = 0
 
     def on_message_complete(self) -> None:
         if self._has_head:
             self._complete = True
             self._kept_alive = self._parser.should_keep_alive()
+
+
+def _says_the_end(transport: asyncio.Transport) -> bool:
+    """Whether an end comes from the server: over TLS anybody in between can end the connection, but not say goodbye."""
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        return bool(tls.read(1) == b"")
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False

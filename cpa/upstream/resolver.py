@@ -42,7 +42,11 @@ class Resolver:
         future = self._running[key] = loop.create_future()
         future.add_done_callback(_note)
         thread = threading.Thread(target=self._look_up, args=(loop, key), name="cpa-resolver", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            del self._running[key]
+            raise socket.gaierror(socket.EAI_AGAIN, "no thread to look names up") from None
         return future
 
     def _look_up(self, loop: asyncio.AbstractEventLoop, key: tuple[str, int]) -> None:

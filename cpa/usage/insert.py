@@ -51,6 +51,8 @@ IMPOSSIBLE = (
 )
 """What is raised for a value that no database takes, whatever the disk."""
 
+_TOO_MUCH = "integer overflow"
+"""What SQLite says of a sum that is no 64-bit number; the disk has nothing to do with it."""
 _SUMS = f"""
 SELECT ts_ms / 900000, {", ".join(PLACE)}, count(*), sum(max(latency_ms, 0)), sum(latency_ms > 0), sum(input_tokens),
     sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(cache_read_tokens),
@@ -89,7 +91,9 @@ def insert_possible(connection: sqlite3.Connection, events: Sequence[Event], now
     """
     try:
         insert(connection, events, now_ms, old=old)
-    except IMPOSSIBLE:
+    except (*IMPOSSIBLE, sqlite3.OperationalError) as fault:
+        if isinstance(fault, sqlite3.OperationalError) and str(fault) != _TOO_MUCH:
+            raise
         if len(events) == 1:
             return 1
         return sum(insert_possible(connection, [event], now_ms, old=old) for event in events)

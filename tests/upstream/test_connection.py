@@ -28,6 +28,12 @@ class Upstream:
         self.connections = 0
         self.requests: list[bytes] = []
         self.url = ""
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def hang_up(self) -> None:
+        """Close every connection."""
+        for writer in self._writers:
+            writer.close()
 
     async def start(self) -> str:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -36,6 +42,7 @@ class Upstream:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.append(writer)
         try:
             while self.scripts:
                 head = await reader.readuntil(b"\r\n\r\n")

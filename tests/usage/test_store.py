@@ -17,8 +17,9 @@ import pytest
 
 from cpa.usage import insert as inserting
 from cpa.usage import store as storing
-from cpa.usage.event import bucket, parse_timestamp, timestamp
+from cpa.usage.event import Tokens, bucket, parse_timestamp, timestamp
 from cpa.usage.health import Health
+from cpa.usage.insert import insert
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import open_database, open_for_reading, transaction
 from tests.usage.conftest import NOON, MakeStore, event
@@ -301,3 +302,38 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, make_store: MakeStore, monkey
         store.close()
     finally:
         subprocess.run(["umount", "-l", disk], check=False)
+
+
+def test_old_rows_are_looked_for_now_and_then_and_not_at_every_write(make_store: MakeStore) -> None:
+    store = make_store()
+    tidied: list[int] = []
+    store.upkeep.append(lambda connection, now_ms: bool(tidied.append(now_ms)))
+    for number in range(5):
+        store.record(event(request_id=f"r{number}"))
+        assert store.flush()
+    store.close()
+    assert len(tidied) == 1
+
+
+@pytest.mark.parametrize("number", [2**53, 2**62, 2**63 - 1])
+def test_sums_that_no_database_takes_hold_nothing_up(make_store: MakeStore, number: int) -> None:
+    store = make_store()
+    for index in range(3):
+        tokens = Tokens(input=number, total=number)
+        store.record(event(key=f"big{index}", tokens=tokens))
+    store.record(event(key="good"))
+    assert store.flush(5)
+    store.record(event(key="later"))
+    assert store.flush(5)
+    assert store.status().healthy
+
+
+@pytest.mark.parametrize("size", [1, 9, 10, 11, 99, 100, 101, 333, 500])
+def test_duplicates_within_a_batch_count_once(tmp_path: Path, size: int) -> None:
+    connection = open_database(tmp_path / "u.sqlite")
+    keys = [f"k{number * 7 % (size // 2 + 1)}" for number in range(size)]
+    assert insert(connection, [event(key=key) for key in keys], 1_700_000_000_000) == len(set(keys))
+    assert insert(connection, [event(key=key) for key in keys], 1_700_000_000_000) == 0
+    sums = connection.execute("SELECT sum(total_tokens) FROM usage_days").fetchone()[0]
+    assert sums == connection.execute("SELECT sum(total_tokens) FROM usage_events").fetchone()[0]
+    connection.close()

@@ -15,13 +15,25 @@ LONGEST_NEEDLE = 20
 class Stencil:
     """``before`` + part + ``after`` is one frame, its closing empty line included; shown with other bytes around."""
 
-    __slots__ = ("_after", "_before", "_changed", "_joint", "_lines", "_shown_after", "_shown_before", "_shown_joint")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_changed",
+        "_joint",
+        "_marks",
+        "_shown_after",
+        "_shown_before",
+        "_shown_joint",
+        "_text",
+    )
 
     def __init__(self, before: bytes, after: bytes, shown_before: bytes, shown_after: bytes) -> None:
         self._before = before
         self._after = after
         self._joint = after + before
-        self._lines = self._joint.count(b"\n")
+        self._text = before.endswith(b'"') and after.startswith(b'"')
+        """Whether the varying part is the inside of a string."""
+        self._marks = self._joint.count(b'"' if self._text else b"\n")
         self._shown_before = shown_before
         self._shown_after = shown_after
         self._shown_joint = shown_after + shown_before
@@ -31,7 +43,8 @@ class Stencil:
         """How many bytes at the beginning of a chunk of complete frames are frames of this kind; 0 for none.
 
         A frame is told from the next by its line ends, which JSON text does not hold: where their number is not
-        that of the joints, another kind of frame lies between, and the answer is 0 or less than there is.
+        that of the joints, another kind of frame lies between, and the answer is 0 or less than there is. Where a
+        string varies, its quotes tell the same, and also that no other member stands in one of the frames.
         """
         if not chunk.startswith(self._before):
             return 0
@@ -48,7 +61,11 @@ class Stencil:
         """Whether the chunk up to ``end``, where a frame ends, holds nothing but frames of this kind."""
         if not chunk.endswith(self._after, 0, end):
             return False
-        return chunk.count(b"\n", 0, end) == (chunk.count(self._joint, 0, end) + 1) * self._lines
+        expected = (chunk.count(self._joint, 0, end) + 1) * self._marks
+        if not self._text:
+            return chunk.count(b"\n", 0, end) == expected
+        quotes = chunk.count(b'"', 0, end)
+        return quotes == expected or (quotes > expected and quotes - chunk.count(b'\\"', 0, end) == expected)
 
     def shown(self, chunk: bytes, used: int) -> bytes:
         """What the client gets for the frames at the beginning of a chunk that ``reach`` found."""

@@ -127,15 +127,15 @@ class Connection(asyncio.Protocol):
     def finish(self) -> bool:
         """The answer is of no more interest; whether the connection can carry another request. Closes it if not."""
         transport = self._transport
-        if self._kept_alive and self._fault is None and not transport.is_closing():
-            if transport.get_write_buffer_size() == 0:
-                self._reading = False
-                self._pieces = []
-                self._limits = Limits(NEVER, NEVER, NEVER)
-                self._read_on()
-                return True
-        self.close()
-        return False
+        whole = self._kept_alive and self._fault is None
+        if not whole or transport.is_closing() or transport.get_write_buffer_size():
+            self.close()
+            return False
+        self._reading = False
+        self._pieces = []
+        self._limits = Limits(NEVER, NEVER, NEVER)
+        self._read_on()
+        return True
 
     def close(self) -> None:
         """Drop it at once."""

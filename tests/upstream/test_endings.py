@@ -1,4 +1,4 @@
-"""Answers that end where they should not, and what must never happen to a request because of it; on both event loops."""
+"""Answers that end where they should not, and what must not happen to a request then; on both event loops."""
 
 from __future__ import annotations
 

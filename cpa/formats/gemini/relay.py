@@ -101,7 +101,9 @@ class GeminiNativeRelay:
         if stencil is None or self._ended or self.error is not None:
             return b"", 0
         used = stencil.reach(chunk)
-        return (stencil.shown(chunk, used), used) if used else (b"", 0)
+        if not used or chunk.find(b'"finishReason"', 0, used) >= 0:
+            return b"", 0
+        return stencil.shown(chunk, used), used
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

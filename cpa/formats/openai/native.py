@@ -67,6 +67,10 @@ def _untidy(data: bytes) -> bool:
     )
 
 
+_GOING_ON = (b'"finish_reason":null', b'"finish_reason": null')
+"""What every choice of a chunk says that ends none, without and with a space."""
+
+
 class _Choice(msgspec.Struct):
     delta: dict[str, msgspec.Raw]
 
@@ -135,10 +139,10 @@ class ChatNativeRelay:
             and (not self._rename or self._old_model)
             and data[:1] == b"{"
             and data[-1:] == b"}"
-            and (b'"finish_reason":null' in data or b'"finish_reason": null' in data or b"finish_reason" not in data)
+            and data.count(b"finish_reason") == data.count(_GOING_ON[b'"finish_reason": null' in data])
             and b'"error"' not in data
             and (b'"usage"' not in data or b'"usage":null' in data or b'"usage": null' in data)
-            and b'"choices":[]' not in data
+            and (b'"choices":[{' in data or b'"choices": [{' in data)
             and not _untidy(data)
         ):
             shown = self._renamed(frame) if self._rename else frame.raw

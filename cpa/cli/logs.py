@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cpa.cli.control import DaemonUnreachable, ask_daemon
+from cpa.cli.control import DaemonRefused, DaemonUnreachable, ask_daemon
 from cpa.cli.failures import told
 from cpa.cli.options import config_option
 from cpa.config import load_config
@@ -18,6 +18,10 @@ from cpa.errors import ConfigError
 
 TICK = 0.5
 MOST = 10_000
+OFF = (
+    "no log files are written: cpa config set logging-to-file true; "
+    "what a service says is in its journal (journalctl --user -u cpa)"
+)
 
 
 @click.command()
@@ -30,6 +34,8 @@ def logs(limit: int, follow: bool, grep: str, config_path: Path) -> None:
     """Show the newest lines of the log files (logging-to-file: true)."""
     try:
         tail = ask_daemon(config_path, "GET", f"/logs?limit={limit}")
+    except DaemonRefused as fault:
+        raise click.ClickException(OFF if "logging to file disabled" in str(fault) else str(fault)) from None
     except DaemonUnreachable:
         tail = _read_files(config_path, limit)
         if follow:
@@ -56,7 +62,7 @@ def _read_files(config_path: Path, limit: int) -> dict[str, Any]:
     except ConfigError as fault:
         raise click.ClickException(str(fault)) from None
     if not config.logging_to_file:
-        raise click.ClickException("logging to file disabled (logging-to-file: true); see journalctl --user -u cpa")
+        raise click.ClickException(OFF)
     folder = log_folder(environ, Path(config.auth_dir))
     if not folder.is_dir():
         raise click.ClickException(f"there are no log files in {folder}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -10,13 +13,32 @@ from cpa.cli.account_words import DULL, Words
 from cpa.cli.screen import print_rows
 
 HEADINGS = ("TIME", "ID", "STATUS", "MODEL", "ACCOUNT", "TRIES", "FIRST", "TOOK", "IN", "OUT", "COST", "")
+UNBROKEN = (0, 1, 2, 5, 6, 7, 8, 9, 10)
+"""Columns whose cells are numbers and names that nobody can read in two pieces."""
+ERROR = 11
+SPARED = (5, 6, 8, 9)
+"""Columns that a narrow terminal does without; the text of errors too, where not every request failed."""
+NARROW = 120
+OUR_ID = re.compile(r"^([0-9a-f]{8})[0-9a-f]{8}$")
+"""An id that cpa gave; its beginning is enough to name a request."""
 LONGEST_ERROR = 60
 BAD, WARN, GOOD = "red", "yellow", "green"
 
 
 def print_requests(rows: Sequence[dict[str, Any]]) -> None:
     """A table, one request on a line."""
-    print_rows(HEADINGS, [cells(row) for row in rows], keep=(0, 1, 2))
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else NARROW
+    print_rows(HEADINGS, [fitting(row, columns, rows) for row in rows], keep=UNBROKEN)
+
+
+def fitting(row: dict[str, Any], columns: int, rows: Sequence[dict[str, Any]]) -> tuple[str | Words, ...]:
+    """The cells of a request in a terminal of so many columns: a narrow one shows less, and nothing in pieces."""
+    shown = cells(row)
+    if columns >= NARROW:
+        return shown
+    spared = SPARED if all(other.get("error") for other in rows) else (*SPARED, ERROR)
+    shown = tuple("" if number in spared else cell for number, cell in enumerate(shown))
+    return (shown[0], OUR_ID.sub(r"\1", row["request_id"]), *shown[2:])
 
 
 def cells(row: dict[str, Any]) -> tuple[str | Words, ...]:

@@ -200,8 +200,11 @@ def summary(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def history_text(row: sqlite3.Row) -> bytes:
-    """The text of a history. Takes a while for a large one."""
-    return zlib.decompress(row["log_text_gzip"], wbits=47)
+    """The text of a history, or that it is damaged. Takes a while for a large one."""
+    try:
+        return zlib.decompress(row["log_text_gzip"], wbits=47)
+    except zlib.error as fault:
+        return f"[DAMAGED: it cannot be unpacked: {fault}]\n".encode()
 
 
 def history_json(row: sqlite3.Row) -> dict[str, Any]:

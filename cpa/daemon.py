@@ -298,6 +298,7 @@ class Daemon:
             store=self.store,
             usage=self.usage,
             usage_queue=self.usage_queue,
+            histories=self.histories.count,
             running=lambda: self._exchange.observers.running if self._exchange is not None else 0,
             login_again=lambda account: (state := self.renewals.state(account)) is not None and state.login_again,
             refreshes=lambda: self.renewals.results,

@@ -103,10 +103,10 @@ def show(request_id: str, section: str, as_text: bool, config_path: Path, as_jso
 
 def _rows(config_path: Path, wanted: dict[str, Any]) -> list[dict[str, Any]]:
     try:
-        told: list[dict[str, Any]] = ask_daemon(config_path, "GET", f"/request-histories?{urlencode(wanted)}")[
-            "requests"
-        ]
-        return told
+        told: dict[str, Any] = ask_daemon(config_path, "GET", f"/request-histories?{urlencode(wanted)}")
+        _warn(told.get("histories") or {})
+        rows: list[dict[str, Any]] = told["requests"]
+        return rows
     except DaemonUnreachable:
         pass
     from cpa.usage.requests import RequestFilter, list_requests
@@ -123,6 +123,15 @@ def _rows(config_path: Path, wanted: dict[str, Any]) -> list[dict[str, Any]]:
     )
     with reading_database(config_path, ADVICE) as connection:
         return list_requests(connection, chosen)
+
+
+def _warn(histories: dict[str, Any]) -> None:
+    """Say what is missing from the list, and why."""
+    if reason := histories.get("reason"):
+        waiting = histories["waiting"]
+        click.echo(f"request histories cannot be stored now: {reason}; {waiting} wait in memory", err=True)
+    if lost := histories.get("dropped"):
+        click.echo(f"{lost} request histories were lost since the daemon started: too many waited", err=True)
 
 
 def _show(config_path: Path, request_id: str) -> dict[str, Any]:

@@ -111,6 +111,10 @@ class Histories:
         """How they fare right now."""
         return HistoriesStatus(len(self._waiting) + len(self._rows), self._written, self._dropped, self._reason)
 
+    def count(self) -> tuple[int, int]:
+        """How many wait, and how many were lost."""
+        return len(self._waiting) + len(self._rows), self._dropped
+
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Wait until every finished request is stored; False when it is not after ``timeout`` seconds. Blocks."""
         self._hurry.set()
@@ -172,6 +176,8 @@ class Histories:
             self._reason = str(fault)
             self._dropped += len(rows)
         else:
+            if self._reason:
+                self._log.info("request histories are stored again", waiting=len(self._waiting))
             self._reason = ""
             self._written += len(rows)
         self._rows = []

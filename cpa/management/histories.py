@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
+from msgspec import to_builtins
 
 from cpa.management.answers import Refusal, answer
 from cpa.management.route import Query, Route
@@ -58,7 +59,10 @@ class RequestHistories:
             failed=wanted.failed,
             status=wanted.status,
         )
-        return answer({"requests": await self._read(lambda connection: list_requests(connection, chosen), [])})
+        empty: list[dict[str, Any]] = []
+        rows = await self._read(lambda connection: list_requests(connection, chosen), empty)
+        histories = self._management.histories
+        return answer({"requests": rows, "histories": None if histories is None else to_builtins(histories.status())})
 
     async def show(self, request: web.Request) -> web.Response:
         """One request: what is known, its attempts, and the sections of its history."""
@@ -145,14 +149,20 @@ class RequestHistories:
 
     async def _read(self, query: Callable[[sqlite3.Connection], T], empty: T) -> T:
         def read() -> T:
-            if (histories := self._management.histories) is not None:
+            if (histories := self._management.histories) is not None and not histories.status().reason:
                 histories.flush(2.0)
             return self._store.ask(query, empty)
 
         try:
             return await asyncio.to_thread(read)
         except (sqlite3.Error, NotReady, OSError) as fault:
-            raise Refusal(503, UNAVAILABLE, str(fault)) from None
+            raise Refusal(503, UNAVAILABLE, self._why(fault)) from None
+
+    def _why(self, fault: Exception) -> str:
+        """Why histories cannot be read, and what waits meanwhile."""
+        histories = self._management.histories
+        waiting = histories.status().waiting if histories is not None else 0
+        return f"request histories cannot be read now: {fault}" + (f"; {waiting} wait in memory" if waiting else "")
 
     async def _write(self, identity: str | None) -> int:
         def write() -> int:
@@ -194,7 +204,10 @@ def routes(management: Management) -> list[Route]:
     histories = RequestHistories(management)
     listed = {
         "type": "object",
-        "properties": {"requests": {"type": "array", "items": {"type": "object"}}},
+        "properties": {
+            "requests": {"type": "array", "items": {"type": "object"}},
+            "histories": {"type": ["object", "null"]},
+        },
         "required": ["requests"],
     }
     files = {

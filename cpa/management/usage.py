@@ -36,6 +36,7 @@ class UsageResource:
     def __init__(self, management: Management) -> None:
         self._management = management
         self._store = management.usage
+        self._histories = management.histories
 
     async def overview(self, request: web.Request) -> web.Response:
         """Totals by client and model, by day and hour."""
@@ -72,7 +73,11 @@ class UsageResource:
 
     async def status(self, request: web.Request) -> web.Response:
         """How the record itself fares."""
-        return answer(to_builtins(self._store.status()))
+        histories = self._histories
+        return answer(
+            to_builtins(self._store.status())
+            | {"histories": None if histories is None else to_builtins(histories.status())}
+        )
 
     async def export(self, request: web.Request) -> web.StreamResponse:
         """Every attempt, as JSON, JSON lines or CSV."""

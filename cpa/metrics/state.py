@@ -41,6 +41,8 @@ class Sources(Struct, kw_only=True):
     store: ConfigStore
     usage: UsageStore
     usage_queue: UsageQueue
+    histories: Callable[[], tuple[int, int]]
+    """Request histories that wait, and how many were lost since the start."""
     running: Callable[[], int]
     """Model requests that are under way."""
     connections: Callable[[], ConnectionCounts]
@@ -161,7 +163,7 @@ class StateCollector(Collector):
         usage, queue = self._sources.usage.status(), self._sources.usage_queue
         depth = GaugeMetricFamily(
             "cpa_usage_queue_depth",
-            "Usage records that wait: for the database to write them, or for collectors to take them.",
+            "Usage records that wait: for the database to write them, or for collectors to take them; and histories.",
             labels=("queue",),
         )
         dropped = CounterMetricFamily(
@@ -170,6 +172,7 @@ class StateCollector(Collector):
         for name, waiting, lost in (
             ("database", usage.waiting, usage.dropped),
             ("collectors", len(queue), queue.dropped),
+            ("histories", *self._sources.histories()),
         ):
             depth.add_metric((name,), waiting)
             dropped.add_metric((name,), lost)

@@ -27,6 +27,7 @@ async def test_the_documentation_names_every_metric() -> None:
         store=store,
         usage=usage,
         usage_queue=UsageQueue(lambda: 0.0),
+        histories=lambda: (0, 0),
         running=lambda: 0,
         connections=lambda: ConnectionCounts(0, 0, 0),
         login_again=lambda account: False,

@@ -135,7 +135,7 @@ class Histories:
     def _work(self) -> None:
         failures = 0
         while True:
-            if not self._rows:
+            if not (self._rows or self._waiting):
                 self._wake.wait()
             self._hurry.wait(min(BATCH_SECONDS * 2**failures, LONGEST_RETRY_SECONDS))
             self._hurry.clear()

@@ -25,7 +25,8 @@ _SHAPES = (
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\w+/=\\\s-]*",
 )
 _NAMED = (
-    r'((?i:"(?:' + _MEMBERS + r')\\*"\s*:\s*\\*"))(?:[^"\\]|\\[^"])+',
+    r'((?i:"(?:' + _MEMBERS + r')"\s*:\s*"))(?:[^"\\]|(?s:\\.))+',
+    r'((?i:"(?:' + _MEMBERS + r')\\+"\s*:\s*\\+"))(?:[^"\\]|\\[^"])+',
     r"(\b(?i:bearer|basic)\s+)[\w\-.~+/=]{6,}",
     r"((?i:[?&](?:key|auth_token|api[-_]?key|token|secret|access_token|client_secret|refresh_token)=))"
     r"[^&\s\"'\\]+",
@@ -163,7 +164,7 @@ def _replace(found: Any) -> bytes:
     return kept + MASK.encode()
 
 
-_KEPT = (1, 2, 3)
+_KEPT = (1, 2, 3, 4)
 """Groups of what stands before a secret and says what it is."""
 
 

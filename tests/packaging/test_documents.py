@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
-
-from cpa.config import Config
-from cpa.config.schema import fields_of, section_in
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
-
-
-def settings(model: type[BaseModel]) -> Iterator[str]:
-    """Every key, and those one level inside its section or the sections of its list."""
-    for key, field in fields_of(model).items():
-        yield key
-        if (inner := section_in(field.annotation)) is not None:
-            separator = "[]." if str(field.annotation).startswith("tuple[") else "."
-            yield from (f"{key}{separator}{name}" for name in fields_of(inner))
-
-
-def test_the_table_of_keys_is_that_of_the_settings() -> None:
-    text = (ROOT / "docs" / "configuration.md").read_text()
-    listed = re.findall(r"^\| `([^`]+)` \|", text.partition("## All keys")[2], re.MULTILINE)
-    assert sorted(listed) == sorted(settings(Config))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

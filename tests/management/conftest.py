@@ -15,6 +15,8 @@ from cpa.config import ConfigStore
 from cpa.daemon import Daemon
 
 KEY = "management-key-for-tests"
+ENDLESS = "/request-feed"
+"""The route whose answer goes on until the client leaves."""
 HASH = bcrypt.hashpw(KEY.encode(), b"$2b$04$abcdefghijklmnopqrstuu").decode()
 
 

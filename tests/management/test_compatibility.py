@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.management.conftest import KEY, Managed, Start
+from tests.management.conftest import ENDLESS, KEY, Managed, Start
 
 SCALARS = (
     *("debug", "logging-to-file", "logs-max-total-size-mb", "error-logs-max-files", "usage-statistics-enabled"),
@@ -84,7 +84,7 @@ async def test_the_management_key_is_in_no_answer_and_no_line(start: Start, caps
     document = (await daemon.call("GET", "/openapi.json")).json
     for path, operations in document["paths"].items():
         for method in operations:
-            if not path.endswith("-auth-url"):
+            if not path.endswith(("-auth-url", ENDLESS)):
                 answer = await daemon.call(method.upper(), path.replace("{channel}", "x"), data=b"{")
                 assert KEY.encode() not in answer.body, (method, path)
                 assert all(KEY not in value for value in answer.headers.values())

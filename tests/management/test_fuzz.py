@@ -27,14 +27,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.management.conftest import Managed, Start
+from tests.management.conftest import ENDLESS, Managed, Start
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
 from consenting import Consenting, login_settings
 
 EXAMPLES = int(os.environ.get("CPA_FUZZ_EXAMPLES", "2"))
-ENDLESS = "/request-feed"
-"""Goes on until the client leaves."""
 PASSWORD = "local-password"
 HEADERS = {"Authorization": f"Bearer {PASSWORD}"}
 CHECKS = [

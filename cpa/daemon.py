@@ -231,12 +231,12 @@ class Daemon:
         self._notifier.stopping()
         if self._keep_alive is not None:
             self._keep_alive.cancel()
+        if self.histories.live is not None:
+            self.histories.live.close()
         if self._control is not None:
             await self._control.stop()
         self._collectors.stop()
         await self._resp.close()
-        if self.histories.live is not None:
-            self.histories.live.close()
         if self._listener is not None:
             await self._listener.stop()
         await self.logins.close()

@@ -100,7 +100,10 @@ def follow_daemon(
             if not readable:
                 yield b""
                 continue
-            piece = answer.read1(65536)
+            try:
+                piece = answer.read1(65536)
+            except (ConnectionError, http.client.IncompleteRead):
+                return
             if not piece:
                 return
             *lines, rest = (rest + piece).split(b"\n")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
+from cpa.cli.account_words import printable
 from cpa.cli.requests_list import clock, count, model_name, seconds, style
 from cpa.cli.screen import print_rows
 
@@ -26,7 +28,7 @@ def print_section(shown: dict[str, Any], title: str) -> None:
     sections = shown.get("sections", [])
     for section in sections:
         if section["title"] == title.upper():
-            click.echo(section["text"])
+            click.echo(_shown(section["text"]))
             return
     known = ", ".join(section["title"] for section in sections) or "none: no history was kept"
     raise click.ClickException(f"there is no section {title!r}; there are: {known}")
@@ -35,9 +37,14 @@ def print_section(shown: dict[str, Any], title: str) -> None:
 def _print_section(section: dict[str, Any]) -> None:
     click.secho(f"\n=== {section['title']} ===", bold=True)
     for line in section.get("lines", []):
-        click.echo(line)
+        click.echo(_shown(line))
     if section["text"]:
-        click.echo(section["text"].rstrip("\n"))
+        click.echo(_shown(section["text"].rstrip("\n")))
+
+
+def _shown(text: str) -> str:
+    """As it is; on a terminal without what would steer it: anybody may have written it."""
+    return "\t".join(map(printable, text.split("\t"))) if sys.stdout.isatty() else text
 
 
 def _print_summary(shown: dict[str, Any]) -> None:
@@ -58,7 +65,7 @@ def _print_summary(shown: dict[str, Any]) -> None:
     ]
     for name, value in pairs:
         if value and value != " out":
-            click.echo(f"{name + ':':18} {value}")
+            click.echo(f"{name + ':':18} {value if name == 'status' else printable(value)}")
     attempts = shown.get("attempts") or [_attempt(row) for row in shown.get("recorded", [])]
     if attempts:
         click.echo()

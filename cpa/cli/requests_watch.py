@@ -11,10 +11,13 @@ from typing import Any
 import click
 import orjson
 
+from cpa.cli.account_words import printable
 from cpa.cli.control import follow_daemon
 from cpa.cli.requests_list import clock, count, model_name, seconds, shortened, style
 
 TICK = 1.0
+SHORT_ID = 8
+"""Characters of an id where there is little room: `cpa requests show` is content with them."""
 Wanted = tuple[str, str, str, int | None, bool]
 
 
@@ -78,7 +81,7 @@ class _Screen:
         self._running.pop(event["request_id"], None)
         self.clear()
         if shown:
-            click.echo(_line(event))
+            click.echo(_line(event, _width() if self._live else None))
             sys.stdout.flush()
         self.draw()
 
@@ -97,7 +100,7 @@ class _Screen:
         more = len(self._running) - len(under_way)
         text = f"… {', '.join(under_way)}{f' and {more} more' if more > 0 else ''}"
         width = _width()
-        click.echo(click.style(text[: width - 1], dim=True), nl=False)
+        click.echo(click.style(printable(text)[: width - 1], dim=True), nl=False)
         sys.stdout.flush()
         self._drawn = True
 
@@ -114,20 +117,33 @@ def _width() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _line(event: dict[str, Any]) -> str:
+def _line(event: dict[str, Any], width: int | None = None) -> str:
+    """A finished request; on a terminal within its ``width``: the id shorter, what is told last cut."""
+    parts = _parts(event)
+    if width is not None and len("  ".join(parts)) >= width:
+        parts[1] = parts[1][:SHORT_ID]
+    text = "  ".join(parts)
+    if width is not None and len(text) >= width:
+        text = f"{text[: width - 2]}…"
+    status = parts[2]
+    begin = len(parts[0]) + len(parts[1]) + 4
+    return text[:begin] + click.style(status, fg=style(event["status"])) + text[begin + len(status) :]
+
+
+def _parts(event: dict[str, Any]) -> list[str]:
+    """What is told of a request: when, its id, its status, and more as far as it is known."""
     first = f"first {seconds(event['ttft_ms'])}" if "ttft_ms" in event else ""
     tokens = f"{count(event.get('input_tokens')) or 0} in {count(event.get('output_tokens')) or 0} out"
-    tries = f"{event['attempts']} tries" if event["attempts"] > 1 else ""
     parts = [
         clock(event["at_ms"]),
-        event["request_id"],
-        click.style(f"{event['status']:>3}", fg=style(event["status"])),
+        printable(event["request_id"]),
+        f"{event['status']:>3}",
         f"{seconds(event['duration_ms']):>8}",
-        model_name(event),
-        f"via {event['account']}" if event.get("account") else "",
+        printable(model_name(event)),
+        f"via {printable(event['account'])}" if event.get("account") else "",
         first,
         tokens if "input_tokens" in event else "",
-        tries,
-        shortened(event.get("error", "")),
+        f"{event['attempts']} tries" if event["attempts"] > 1 else "",
+        printable(shortened(event.get("error", ""))),
     ]
-    return "  ".join(part for part in parts if part)
+    return [part for part in parts if part]

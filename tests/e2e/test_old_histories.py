@@ -17,7 +17,8 @@ from cpa.usage.event import timestamp
 from cpa.usage.schema import VERSION, open_database
 from tests.usage.test_foreign_databases import foreign
 
-NOW = timestamp(int(time.time() * 1000) - 3_600_000)
+MADE = int(time.time()) - 3600
+NOW = timestamp(MADE * 1000)
 TEXT = (
     "=== REQUEST INFO ===\nVersion: 6.5.0\nURL: /v1/messages\nMethod: POST\nTimestamp: 2026-01-31T12:00:00Z\n\n"
     '=== HEADERS ===\nAuthorization: Bearer sk-a...wxyz\n\n=== REQUEST BODY ===\n{"of": "before"}\n\n'
@@ -69,7 +70,7 @@ async def test_old_files_of_failed_requests_are_listed(keep: Keep, tmp_path: Pat
     await _taken_over(kept)
     (file,) = (await kept.json("/request-error-logs"))["files"]
     assert file["name"] == "error-v1-messages-failed-before.log"
-    assert abs(file["modified"] - time.time() + 3600) < 60
+    assert abs(file["modified"] - MADE) < 60
     assert (await kept.manage(f"/request-error-logs/{file['name']}"))[1].decode() == TEXT
 
 

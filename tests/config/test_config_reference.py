@@ -20,7 +20,10 @@ BEGIN, END = "<!-- keys -->\n", "<!-- end of keys -->\n"
 HEAD = ("| key | type | default |", "| --- | --- | --- |")
 PLAIN = {str: "text", int: "whole number", float: "number", bool: "true/false", Path: "path", type(None): "nothing"}
 SHARED = {
-    "HeaderDefaults": ("Header defaults", "`user-agent` counts for Claude, Codex and Kimi; the rest is read for the sake of old files."),
+    "HeaderDefaults": (
+        "Header defaults",
+        "`user-agent` counts for Claude, Codex and Kimi; the rest is read for the sake of old files.",
+    ),
     "KeyEntry": ("An account with a key", "One entry of `claude-api-key` and its sisters."),
     "ModelEntry": ("A model", "One entry of `models` of an account."),
     "ErrorRule": ("A rule for errors", "See [routing](routing.md#when-an-attempt-fails)."),

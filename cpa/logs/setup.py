@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -143,7 +144,10 @@ class _Json:
         self._journal = journal
 
     def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> bytes:
-        line = orjson.dumps(event, default=str)
+        try:
+            line = orjson.dumps(event, default=str)
+        except TypeError:  # half a character, or a number of more than 64 bits
+            line = json.dumps(event, default=str).encode()
         return b"<%d>%b" % (_PRIORITIES.get(method, 6), line) if self._journal else line
 
 

@@ -25,6 +25,8 @@ else:
     from backports import zstd
 
 PARSE_OFF_LOOP = 4 * 1024 * 1024
+PIECE = 256 * 1024
+"""Bytes that are unpacked at a time, lest a small body swell beyond the limit at once."""
 RECORDER: web.RequestKey[Recorder] = web.RequestKey("recorder", Recorder)
 """What notes the request for its history; absent when none is kept."""
 CODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity")
@@ -117,13 +119,14 @@ def _zstd(content: bytes, limit: int) -> bytes:
 
 def _brotli(content: bytes, limit: int) -> bytes:
     decoder = brotli.Decompressor()
+    piece = decoder.process(content, output_buffer_limit=PIECE)
     pieces, size = [], 0
-    for at in range(0, len(content), 16 * 1024):
-        piece = decoder.process(content[at : at + 16 * 1024])
+    while piece:
         size += len(piece)
         if size > limit:
             raise too_large(limit)
         pieces.append(piece)
+        piece = b"" if decoder.is_finished() else decoder.process(b"", output_buffer_limit=PIECE)
     if not decoder.is_finished():
         raise ValueError("cut off")
     return b"".join(pieces)

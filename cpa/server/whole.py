@@ -17,6 +17,9 @@ from cpa.server.headers import common_headers
 DRAINED_FROM = 64 * 1024
 """A body of so many bytes waits until the client has taken it."""
 
+_TOLD = frozenset({"content-type", "content-length", "transfer-encoding", "connection", "date"})
+"""Headers that every answer has of its own; an upstream's are left out."""
+
 
 def whole_answer(request: web.Request, answer: Answer) -> web.StreamResponse:
     """The response for an answer with a body. Raises ValueError for a header that would break out of its line."""
@@ -40,12 +43,15 @@ class WholeAnswer(web.StreamResponse):
             f"Content-Length: {len(self.body)}",
             f"Date: {_date(int(time.time()))}",
         ]
-        lines += [f"{name}: {value}" for name, value in common_headers(request).items()]
-        lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+        common = common_headers(request)
+        lines += [f"{name}: {value}" for name, value in common.items()]
+        if answer.headers:
+            told = _TOLD.union(map(str.lower, common))
+            lines += [f"{name}: {value}" for name, value in answer.headers.items() if name.lower() not in told]
         if not self._kept:
             lines.append("Connection: close")
         head = "\r\n".join(lines)
-        if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+        if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
             raise ValueError("a header holds a line break")
         self._head = head.encode("utf-8", "surrogateescape")
 

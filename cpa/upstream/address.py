@@ -40,6 +40,8 @@ def split_url(url: str) -> tuple[Origin, str]:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if not host.isascii():
+        host = host.encode("idna").decode()
     if parts.scheme not in _PORTS or not _HOST.fullmatch(host):
         raise ValueError("not an http or https URL")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -12,6 +13,8 @@ import brotli
 import orjson
 import pytest
 
+from cpa.errors import ApiError
+from cpa.server import bodies
 from tests.server.conftest import ROUTES, Serve, Served
 
 if sys.version_info >= (3, 14):
@@ -119,3 +122,16 @@ async def test_a_form_with_a_broken_part_is_refused(served: Served, head: str) -
     part = b"--edge\r\nContent-Disposition: " + head.encode("latin-1") + b"\r\n\r\nx\r\n--edge--\r\n"
     answer = await served.post("/v1/images/edits", data=part, Content_Type="multipart/form-data; boundary=edge")
     assert answer.status == 400, answer
+
+
+def test_a_body_that_would_swell_beyond_reason_takes_no_memory() -> None:
+    packed = brotli.compress(b"\0" * (64 * 1024 * 1024), quality=5)
+    assert len(packed) < 16 * 1024
+    tracemalloc.start()
+    try:
+        with pytest.raises(ApiError) as caught:
+            bodies._brotli(packed, 1024 * 1024)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert caught.value.error.status == 413

@@ -16,6 +16,7 @@ import pytest
 import uvloop
 
 from cpa.errors import UpstreamError
+from cpa.upstream.address import split_url
 from cpa.upstream.client import UpstreamClient, read_whole
 from cpa.upstream.connection import HEADERS_LIMIT, NEVER, Connection, Limits
 from cpa.upstream.decoding import PIECE, check_ends, decoders, unpack, zstd
@@ -261,3 +262,10 @@ async def test_a_name_can_be_looked_up_once_there_are_threads_again(monkeypatch:
         with pytest.raises(socket.gaierror):
             await resolver.addresses("localhost", 80)
     assert await asyncio.wait_for(resolver.addresses("localhost", 80), 5)
+
+
+def test_a_host_name_of_any_script_is_asked_for_as_name_servers_know_it() -> None:
+    origin, target = split_url("http://B\u00fccher.example:81/a?b")
+    assert (origin.host, origin.authority, target) == ("xn--bcher-kva.example", "xn--bcher-kva.example:81", "/a?b")
+    with pytest.raises(ValueError, match="label"):
+        split_url("http://" + "\u00fc" * 80 + ".example/")

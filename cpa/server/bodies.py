@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import io
-import sys
-import zlib
-from typing import Any
 
-import brotli  # type: ignore[import-untyped]
 import orjson
 from aiohttp import StreamReader, web
 from multidict import CIMultiDictProxy
@@ -18,15 +12,9 @@ from cpa.errors import ApiError, ErrorInfo, InvalidRequest
 from cpa.exchange.recorder import Recorder
 from cpa.formats.codec import JsonObject
 from cpa.server.connections import BODY_SECONDS
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from cpa.upstream.decoding import check_ends, decoders, unpack
 
 PARSE_OFF_LOOP = 4 * 1024 * 1024
-PIECE = 256 * 1024
-"""Bytes that are unpacked at a time, lest a small body swell beyond the limit at once."""
 RECORDER: web.RequestKey[Recorder] = web.RequestKey("recorder", Recorder)
 """What notes the request for its history; absent when none is kept."""
 CODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity")
@@ -93,52 +81,23 @@ async def _decode(content: bytes, coding: str, limit: int) -> bytes:
         message = f"Invalid request: unsupported request content encoding: {coding[:40]}"
         raise ApiError(ErrorInfo(415, message, type="invalid_request_error", code="unsupported_encoding"))
     try:
-        return await asyncio.to_thread(_DECODERS[coding], content, limit)
-    except (OSError, EOFError, zlib.error, zstd.ZstdError, brotli.error, ValueError):
+        return await asyncio.to_thread(_unpacked, content, coding, limit)
+    except ValueError:
         if content[:1] == b"{":
             return content
         raise InvalidRequest(f"the body is not valid {coding}") from None
 
 
-def _gzip(content: bytes, limit: int) -> bytes:
-    with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-        return _within(stream.read(limit + 1), limit)
-
-
-def _deflate(content: bytes, limit: int) -> bytes:
-    try:
-        return _within(zlib.decompressobj().decompress(content, limit + 1), limit)
-    except zlib.error:
-        return _within(zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, limit + 1), limit)
-
-
-def _zstd(content: bytes, limit: int) -> bytes:
-    decoder = zstd.ZstdDecompressor()
-    return _within(decoder.decompress(content, limit + 1), limit)
-
-
-def _brotli(content: bytes, limit: int) -> bytes:
-    decoder = brotli.Decompressor()
-    piece = decoder.process(content, output_buffer_limit=PIECE)
-    pieces, size = [], 0
-    while piece:
+def _unpacked(content: bytes, coding: str, limit: int) -> bytes:
+    """The content without one coding. Raises ValueError when it is not of it, ApiError when it swells too far."""
+    chain, pieces, size = decoders(coding), [], 0
+    for piece in unpack(chain, content):
         size += len(piece)
         if size > limit:
             raise too_large(limit)
         pieces.append(piece)
-        piece = b"" if decoder.is_finished() else decoder.process(b"", output_buffer_limit=PIECE)
-    if not decoder.is_finished():
-        raise ValueError("cut off")
+    check_ends(chain)
     return b"".join(pieces)
-
-
-_DECODERS: dict[str, Any] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate, "br": _brotli, "zstd": _zstd}
-
-
-def _within(content: bytes, limit: int) -> bytes:
-    if len(content) > limit:
-        raise too_large(limit)
-    return content
 
 
 def too_large(limit: int) -> ApiError:

@@ -12,6 +12,7 @@ import click
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_finding, print_json, print_table
 from cpa.config import load_config
+from cpa.config.notices import ConfigWarning
 from cpa.errors import ConfigError
 
 
@@ -60,12 +61,15 @@ def check(file: Path | None, config_path: Path, as_json: bool) -> None:
         else:
             print_finding("problem", str(fault))
         sys.exit(1)
-    warnings = [{"path": warning.path, "message": warning.message} for warning in loaded.warnings]
+    from cpa.cli.plugin_problems import plugin_problems
+
+    warnings = [*loaded.warnings, *(ConfigWarning("", problem) for problem in plugin_problems(loaded.config))]
     if as_json:
-        print_json({"ok": True, "error": None, "warnings": warnings})
+        shown = [{"path": warning.path, "message": warning.message} for warning in warnings]
+        print_json({"ok": True, "error": None, "warnings": shown})
         return
     for warning in warnings:
-        print_finding("warning", f"{warning['path']}: {warning['message']}" if warning["path"] else warning["message"])
+        print_finding("warning", str(warning))
     print_finding("ok", f"{config_path} can be used" + (f", with {len(warnings)} warnings" if warnings else ""))
 
 

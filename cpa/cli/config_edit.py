@@ -74,7 +74,7 @@ def _saved(config_path: Path, before: bytes, content: bytes) -> bool:
         print_finding("problem", f"{config_path}: {fault.strerror or fault}")
         return False
     for warning in loaded.warnings:
-        print_finding("warning", f"{warning.path}: {warning.message}" if warning.path else warning.message)
+        print_finding("warning", str(warning))
     print_finding("ok", f"{config_path} saved")
     return True
 

@@ -18,6 +18,7 @@ from cpa.config import Config, load_config
 from cpa.config.diff import changed_paths, is_secret, restart_required
 from cpa.config.file import ConfigFile, KeyPath
 from cpa.config.key_path import parse_key_path, type_at, typed_value, value_at
+from cpa.config.notices import new_warnings
 from cpa.errors import ConfigError
 
 MASK = "***"
@@ -53,7 +54,7 @@ def set(config_path: Path, key: str, value: str) -> None:
     """Set KEY to VALUE in the file; everything else in it stays as it is, comments too.
 
     VALUE is YAML: true, 5, text, [a, b], {name: x}. A position just behind a list's end appends. A running daemon takes
-    the change at once.
+    the change at once. What cannot work is refused; what may not do what you want is written, with a warning.
     """
     with _explained():
         path = parse_key_path(key)
@@ -111,13 +112,25 @@ def _data(config: Config) -> Any:
 
 
 def _write(config_path: Path, key: str, write: Callable[[ConfigFile], str]) -> None:
-    before = _config(config_path)
+    before = load_config(config_path, environ=os.environ)
     write(ConfigFile(config_path))
-    after = _config(config_path)
-    changed = builtins.set(changed_paths(before, after))
+    after = load_config(config_path, environ=os.environ)
+    changed = builtins.set(changed_paths(before.config, after.config))
     click.echo(f"{key}: {'set' if changed else 'nothing changes'}")
-    if restart_required(before, after):
+    if restart_required(before.config, after.config):
         click.echo("a running daemon takes this after a restart")
+    if changed:
+        from cpa.cli.plugin_problems import plugin_problems
+
+        known = plugin_problems(before.config)
+        for warning in new_warnings(before.warnings, after.warnings):
+            click.echo(f"warning: {warning}", err=True)
+        for problem in plugin_problems(after.config):
+            if problem not in known:
+                click.echo(f"warning: {problem}", err=True)
+    for path in after.overridden:
+        if f"{key}.".startswith(f"{path}."):
+            click.echo(f"warning: {path} comes from the environment, what the file says does not count", err=True)
 
 
 def _difference(path: str, before: Config, after: Config) -> dict[str, Any]:

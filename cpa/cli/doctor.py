@@ -39,7 +39,7 @@ def look_at_configuration(inspection: Inspection) -> Iterator[Finding]:
     """Warnings of the file, plugins left out, accounts, models."""
     yield Finding("ok", "the configuration can be used")
     for warning in inspection.loaded.warnings:
-        yield Finding("warning", f"{warning.path}: {warning.message}" if warning.path else warning.message)
+        yield Finding("warning", str(warning))
     for status in inspection.plugins.statuses:
         if status.state == "failed":
             yield Finding("problem", f"plugin {status.name} was left out: {status.reason}")

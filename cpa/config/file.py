@@ -12,7 +12,7 @@ from cpa.config.atomic import ChangedMeanwhile, locked, write_atomically
 from cpa.config.carry import defaulted, with_unknown
 from cpa.config.list_match import same
 from cpa.config.load import decoded, load_text
-from cpa.config.notices import migrate
+from cpa.config.notices import ConfigWarning, migrate, new_warnings
 from cpa.config.schema import fields_of
 from cpa.config.settings import Config
 from cpa.config.yaml_reader import parse
@@ -50,10 +50,10 @@ class ConfigFile:
         """Set one value, making missing mappings on the way; the position just behind a list's end appends.
 
         An absent key is not written when the value is its default. With ``keep_unknown``, members that cpa does not
-        know stay in items that remain.
+        know stay in items that remain. A value that can be read and yet would do nothing is refused, too.
         """
 
-        return self.edit(lambda data: assign(data, path, value, keep_unknown=keep_unknown))
+        return self.edit(lambda data: assign(data, path, value, keep_unknown=keep_unknown), useful=True)
 
     def delete(self, path: KeyPath) -> str:
         """Remove one key or item, with the comments directly above an item. Nothing happens when it is not there."""
@@ -65,24 +65,27 @@ class ConfigFile:
 
         return self.edit(change)
 
-    def edit(self, change: Callable[[dict[str, Any]], None], *, expected: str | None = None) -> str:
+    def edit(
+        self, change: Callable[[dict[str, Any]], None], *, expected: str | None = None, useful: bool = False
+    ) -> str:
         """Let ``change`` alter the file's data in place and write the differences back, all of them in one go.
 
         Keys of older releases are written under their present names on the way. ``expected`` is the SHA-256 the file
         must have, otherwise ConfigConflict is raised and nothing is written. When somebody else saves the file at the
         same moment ``change`` is called again with the newer data; ConfigBusy is raised when that happens on and on.
+        With ``useful``, ConfigError is raised for values that would do nothing, where they did not stand before.
         """
         with locked(self.path):
             for _ in range(ATTEMPTS):
                 content = self._settled()
                 _expect(expected, content)
                 try:
-                    return self._edited(content, change)
+                    return self._edited(content, change, useful)
                 except ChangedMeanwhile:
                     continue
         raise ConfigBusy(f"{self.path.name} is being changed by somebody else; try again")
 
-    def _edited(self, content: bytes, change: Callable[[dict[str, Any]], None]) -> str:
+    def _edited(self, content: bytes, change: Callable[[dict[str, Any]], None], useful: bool) -> str:
         text = decoded(content, self.path)
         data, _ = parse(text)
         wanted = _plain(data)
@@ -91,7 +94,9 @@ class ConfigFile:
         if same(wanted, data):
             return sha256(content).hexdigest()
         new = rewrite(text, _plain(migrate(wanted)[0]), _ORDER)
-        load_text(new, environ={})
+        found = load_text(new, environ={}).warnings
+        if useful and any(warning.useless for warning in found):
+            _refuse_useless(text, found)
         return self._write(content, new)
 
     def _settled(self) -> bytes:
@@ -144,7 +149,7 @@ class ConfigFile:
 
 def assign(data: dict[str, Any], path: KeyPath, value: Any, *, keep_unknown: bool = True) -> None:
     """Set one value in a file's data, as :meth:`ConfigFile.set` says. Raises ConfigError."""
-    parent = _walk(data, path[:-1], make=not defaulted(data, path, value))
+    parent = _walk(data, path[:-1], make=not defaulted(data, path, value), last=path[-1])
     if parent is None:
         return
     known = _get(parent, path[-1])
@@ -157,6 +162,17 @@ def assign(data: dict[str, Any], path: KeyPath, value: Any, *, keep_unknown: boo
 def _expect(digest: str | None, content: bytes) -> None:
     if digest is not None and sha256(content).hexdigest() != digest:
         raise ConfigConflict("the configuration file was changed meanwhile; read it again")
+
+
+def _refuse_useless(before: str, found: list[ConfigWarning]) -> None:
+    """Raises ConfigError for the first value that does nothing and was not like that in the text ``before``."""
+    try:
+        known = load_text(before, environ={}).warnings
+    except ConfigError:
+        known = []
+    for warning in new_warnings(known, found):
+        if warning.useless:
+            raise ConfigError(str(warning))
 
 
 _MISSING = object()
@@ -187,8 +203,8 @@ def _put(parent: Any, path: KeyPath, value: Any) -> None:
         parent[key] = value
 
 
-def _walk(data: Any, path: KeyPath, *, make: bool) -> Any:
-    """The mapping or list at ``path``; None when it is missing and not to be made."""
+def _walk(data: Any, path: KeyPath, *, make: bool, last: str | int = "") -> Any:
+    """The mapping or list at ``path`` that holds ``last``; None when it is missing and not to be made."""
     node = data
     for position, key in enumerate(path):
         inner = _get(node, key)
@@ -197,7 +213,7 @@ def _walk(data: Any, path: KeyPath, *, make: bool) -> Any:
                 return None
             if not isinstance(node, dict) or isinstance(key, int):
                 raise ConfigError(f"{'.'.join(map(str, path[: position + 1]))} does not exist")
-            inner = node[key] = {}
+            inner = node[key] = [] if (*path, last)[position + 1] == 0 else {}
         if not isinstance(inner, dict | list):
             raise ConfigError(f"{'.'.join(map(str, path[: position + 1]))} is a single value")
         node = inner

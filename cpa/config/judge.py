@@ -16,6 +16,13 @@ from cpa.errors import ConfigError
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 PROXY_SCHEMES = ("http://", "https://", "socks5://", "socks5h://")
 NO_PROXY = frozenset({"", "direct", "none"})
+KNOWN_STRATEGIES = ", ".join(dict.fromkeys(STRATEGIES.values()))
+DURATIONS = {
+    "session-affinity-ttl": "1h is used",
+    "conversation-stickiness": "it is off",
+    "probe-interval": "longer cooldowns are not tried",
+}
+"""Durations of ``routing``, and what counts in place of a text that is none."""
 
 
 def judge(config: Config, written: dict[str, Any]) -> list[ConfigWarning]:
@@ -55,10 +62,13 @@ def _tidied(written: dict[str, Any]) -> Iterator[ConfigWarning]:
         return
     strategy = routing.get("strategy")
     if strategy is not None and str(strategy).strip().lower() not in STRATEGIES:
-        yield ConfigWarning("routing.strategy", "unknown strategy; round-robin is used")
-    lifetime = routing.get("session-affinity-ttl")
-    if lifetime is not None and not (seconds_of(str(lifetime)) or isinstance(lifetime, int | float)):
-        yield ConfigWarning("routing.session-affinity-ttl", "not a duration such as 90m; 1h is used")
+        yield ConfigWarning(
+            "routing.strategy", f"unknown strategy, round-robin is used; known are {KNOWN_STRATEGIES}", useless=True
+        )
+    for name, instead in DURATIONS.items():
+        duration = routing.get(name)
+        if isinstance(duration, str) and duration.strip() and seconds_of(duration) is None:
+            yield ConfigWarning(f"routing.{name}", f"not a duration such as 90m; {instead}", useless=True)
 
 
 def _entries(config: Config, written: dict[str, Any]) -> Iterator[ConfigWarning]:
@@ -78,7 +88,9 @@ def _entries(config: Config, written: dict[str, Any]) -> Iterator[ConfigWarning]
         for index, raw in enumerate(entries_as_written if isinstance(entries_as_written, list) else ()):
             prefix = raw.get("prefix") if isinstance(raw, dict) else None
             if isinstance(prefix, str) and "/" in prefix.strip().strip("/"):
-                yield ConfigWarning(f"{section}[{index}].prefix", "a prefix cannot contain a slash; none is used")
+                yield ConfigWarning(
+                    f"{section}[{index}].prefix", "a prefix cannot contain a slash; none is used", useless=True
+                )
 
 
 def _proxies(config: Config) -> Iterator[ConfigWarning]:
@@ -94,7 +106,9 @@ def _proxies(config: Config) -> Iterator[ConfigWarning]:
         )
     for path, url in found:
         if url.lower() not in NO_PROXY and not url.lower().startswith(PROXY_SCHEMES):
-            yield ConfigWarning(path, "expected http://, https://, socks5:// or socks5h://, or the word direct")
+            yield ConfigWarning(
+                path, "expected http://, https://, socks5:// or socks5h://, or the word direct", useless=True
+            )
 
 
 def _payload(config: Config) -> Iterator[ConfigWarning]:
@@ -102,7 +116,9 @@ def _payload(config: Config) -> Iterator[ConfigWarning]:
         for index, rule in enumerate(rules):
             for path, raw in rule.params.items() if isinstance(rule.params, dict) else ():
                 if isinstance(raw, str) and not _is_json(raw):
-                    yield ConfigWarning(f"payload.{name}[{index}].params.{path}", "not valid JSON; it has no effect")
+                    yield ConfigWarning(
+                        f"payload.{name}[{index}].params.{path}", "not valid JSON; it has no effect", useless=True
+                    )
 
 
 def _is_json(text: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -20,7 +21,26 @@ class ConfigWarning(Struct, frozen=True):
     path: str
     """``claude-api-key[0].cloak``; '' for the file as a whole."""
     message: str
+    useless: bool = False
+    """The value cannot do what it was written for: nobody should be allowed to set it anew."""
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+def new_warnings(before: Iterable[ConfigWarning], after: Iterable[ConfigWarning]) -> list[ConfigWarning]:
+    """The warnings of ``after`` that ``before`` did not have; entries of lists may have moved meanwhile."""
+    known = Counter(_POSITION.sub("[]", str(warning)) for warning in before)
+    found = []
+    for warning in after:
+        text = _POSITION.sub("[]", str(warning))
+        known[text] -= 1
+        if known[text] < 0:
+            found.append(warning)
+    return found
+
+
+_POSITION = re.compile(r"\[\d+\]")
 
 UNSUPPORTED = re.compile(
     r"claude-api-key\[\d+\]\.(?:cloak|experimental-cch-signing|fingerprint-profile)"

@@ -95,12 +95,15 @@ def _patterns(value: Any) -> Any:
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_NUMBER = re.compile(r"\d{1,12}(?:\.\d+)?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds_of(text: str) -> float | None:
-    """Seconds in a duration such as ``1h30m``; None when it is none."""
+    """Seconds in a duration such as ``1h30m``, or in a number of seconds; None when it is none."""
     clean = text.strip()
+    if _NUMBER.fullmatch(clean):
+        return float(clean)
     found = _DURATION.findall(clean)
     if not found or "".join(number + unit for number, unit in found) != clean:
         return None

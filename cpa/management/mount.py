@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
+import orjson
 from aiohttp import hdrs, web
 
 from cpa import __version__
 from cpa.config import Config
+from cpa.config.notices import ConfigWarning
 from cpa.management.answers import Refusal, answer
 from cpa.management.problem import refused
 from cpa.management.route import CONFIGURATION, Handler, Route
 from cpa.management.services import Management
-from cpa.management.writing import etag
+from cpa.management.writing import WARNINGS, etag
 
 PREFIX = "/v0/management"
 
@@ -43,7 +45,7 @@ def guarded(management: Management, handler: Handler, admit: Admit | None = None
             return web.Response(status=404, text=text)
         try:
             await (admit or management.gate.admit)(request, config)
-            response = await handler(request)
+            response = with_warnings(await handler(request), request.get(WARNINGS))
         except Refusal as refusal:
             response = refused(refusal, request)
         except web.HTTPException:
@@ -58,6 +60,17 @@ def guarded(management: Management, handler: Handler, admit: Admit | None = None
         return response
 
     return answering
+
+
+def with_warnings(response: web.StreamResponse, warnings: list[ConfigWarning] | None) -> web.StreamResponse:
+    """The answer to a change, with ``warnings`` where something about it is doubtful; JSON objects can say so."""
+    if not warnings or not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return response
+    shown = orjson.loads(response.body)
+    if isinstance(shown, dict):
+        shown["warnings"] = [{"path": warning.path, "message": warning.message} for warning in warnings]
+        response.body = orjson.dumps(shown)
+    return response
 
 
 def _mark(response: web.StreamResponse) -> None:

@@ -67,6 +67,11 @@ _IF_MATCH = {
     "description": "The ETag of the state that the change is made for; 412 when the file has another",
     "schema": _TEXT,
 }
+_WARNINGS = {
+    "description": "What may not do what its author wants; absent where nothing is doubtful",
+    "type": "array",
+    "items": {"type": "object", "properties": {"path": _TEXT, "message": _TEXT}, "required": ["path", "message"]},
+}
 _ALWAYS = (401, 403, 404, 500)
 _OF_WRITES = (409, 412, 413)
 
@@ -129,11 +134,12 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
+    writes = route.tag == CONFIGURATION and route.method != "GET"
+    told = _with_warnings(route.answer) if writes else route.answer
     responses: dict[str, Any] = {
-        str(status): {"description": "Done", "content": {route.answer_type: {"schema": route.answer}}}
+        str(status): {"description": "Done", "content": {route.answer_type: {"schema": told}}}
         for status in route.statuses
     }
-    writes = route.tag == CONFIGURATION and route.method != "GET"
     sent = (413,) if route.body is not None else ()
     for status in sorted({*_ALWAYS, *(_OF_WRITES if writes else ()), *sent, *route.refusals}):
         content: dict[str, Any] = dict(_ERROR_CONTENT)
@@ -144,6 +150,13 @@ def _responses(route: Route) -> dict[str, Any]:
         etag = {"description": "The state of the configuration file", "schema": _TEXT}
         responses["200"]["headers"] = {"ETag": etag}
     return responses
+
+
+def _with_warnings(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an answer that may say what is doubtful about what was written."""
+    if "properties" not in schema:
+        return schema
+    return {**schema, "properties": {**schema["properties"], "warnings": _WARNINGS}}
 
 
 def _sections(paths: dict[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,16 @@ from aiohttp import hdrs, web
 
 from cpa.config import ConfigStore
 from cpa.config.file import ConfigBusy, ConfigConflict, ConfigFile
-from cpa.config.notices import migrate
+from cpa.config.notices import ConfigWarning, migrate, new_warnings
 from cpa.errors import ConfigError
 from cpa.management.answers import Refusal
 
 Change: TypeAlias = Callable[[dict[str, Any]], None]
 """Alters the file's data in place, keys as they are named today; may raise Refusal, and then nothing is written."""
+
+
+WARNINGS = web.RequestKey("warnings", list[ConfigWarning])
+"""On a request that has written: what is doubtful about what it wrote."""
 
 
 class ConfigWriter:
@@ -25,7 +29,7 @@ class ConfigWriter:
         self._store = store
         self._file = ConfigFile(store.path)
         self._lock = asyncio.Lock()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[list[ConfigWarning]]] = set()
 
     async def edit(self, request: web.Request, change: Change) -> None:
         """Apply a change; the new configuration is in force when this returns.
@@ -42,20 +46,21 @@ class ConfigWriter:
             data.clear()
             data.update(present)
 
-        await self._finish(lambda: self._file.edit(with_present_names, expected=expected))
+        await self._finish(request, lambda: self._file.edit(with_present_names, expected=expected))
 
     async def replace(self, request: web.Request, content: bytes) -> None:
         """Replace the whole file. Raises like :meth:`edit`."""
         expected = if_match(request)
-        await self._finish(lambda: self._file.replace(content, expected=expected))
+        await self._finish(request, lambda: self._file.replace(content, expected=expected))
 
-    async def _finish(self, write: Callable[[], str]) -> None:
+    async def _finish(self, request: web.Request, write: Callable[[], str]) -> None:
         task = asyncio.create_task(self._write(write))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        await asyncio.shield(task)
+        request[WARNINGS] = await asyncio.shield(task)
 
-    async def _write(self, write: Callable[[], str]) -> None:
+    async def _write(self, write: Callable[[], str]) -> list[ConfigWarning]:
+        """Write and put in force; the warnings that were not there before."""
         async with self._lock:
             try:
                 await asyncio.to_thread(write)
@@ -68,8 +73,11 @@ class ConfigWriter:
                 raise Refusal(400, "invalid_config", str(fault)) from None
             except OSError as fault:
                 raise Refusal(500, f"failed to save config: {fault.strerror or fault}") from None
-            if loaded is not None:
-                self._store.swap(loaded)
+            if loaded is None:
+                return []
+            before = self._store.loaded.warnings
+            self._store.swap(loaded)
+            return new_warnings(before, loaded.warnings)
 
     async def drain(self) -> None:
         """Wait for edits that are under way."""

@@ -95,6 +95,55 @@ def test_what_cannot_be_set_is_refused_and_changes_nothing(config: Path, key: st
     assert config.read_text() == TEXT
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("routing.strategy", "nonsense", "known are round-robin, fill-first, weighted-round-robin, quota-aware"),
+        ("routing.session-affinity-ttl", "soon", "not a duration such as 90m"),
+        ("routing.conversation-stickiness", "soon", "not a duration such as 90m; it is off"),
+        ("routing.probe-interval", "soon", "not a duration such as 90m"),
+        ("proxy-url", "ftp://user:planted@proxy", "expected http://"),
+        ("claude-api-key[0].prefix", "a/b", "a prefix cannot contain a slash"),
+    ],
+)
+def test_what_would_do_nothing_is_refused_and_changes_nothing(config: Path, key: str, value: str, reason: str) -> None:
+    result = run(config, "set", key, value)
+    assert (result.exit_code, config.read_text()) == (1, TEXT)
+    assert f"Error: {key}: " in result.stderr
+    assert reason in result.stderr
+    assert "planted" not in result.output
+
+
+def test_what_was_doubtful_before_hinders_no_change(config: Path) -> None:
+    config.write_text("routing: {strategy: nonsense}\n")
+    result = run(config, "set", "port", "9000")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "port: 9000" in config.read_text()
+
+
+def test_what_may_not_be_meant_is_written_with_a_warning(config: Path) -> None:
+    result = run(config, "set", "codex-api-key[0]", "{api-key: k, perfix: x}")
+    assert result.exit_code == 0
+    assert "perfix" in config.read_text()
+    assert result.stderr.splitlines() == [
+        "warning: codex-api-key[0].perfix: unknown key, it has no effect; did you mean prefix?",
+        "warning: codex-api-key[0]: without base-url this entry is not offered",
+    ]
+
+
+def test_what_a_plugin_would_not_use_is_told_when_it_is_written_and_checked(config: Path) -> None:
+    written = run(config, "set", "prompt-rules[0]", "{name: mine, target: nobody, action: inject, content: x}")
+    checked = run(config, "check")
+    assert (written.exit_code, checked.exit_code) == (0, 0)
+    assert 'prompt-rules[0] "mine": invalid target "nobody"' in written.stderr
+    assert 'prompt-rules[0] "mine": invalid target "nobody"' in checked.stdout
+
+
+def test_a_setting_of_the_environment_is_said_to_win(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPA_PORT", "9001")
+    assert "port comes from the environment" in run(config, "set", "port", "9000").stderr
+
+
 def test_a_setting_is_taken_out(config: Path) -> None:
     assert run(config, "unset", "routing.strategy").exit_code == 0
     assert "strategy" not in config.read_text()

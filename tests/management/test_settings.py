@@ -245,3 +245,15 @@ async def test_numbers_beyond_64_bits_are_shown(managed: Managed) -> None:
     answer = await managed.call("GET", "/config")
     assert answer.status == 200
     assert b"1180591620717411303424" in answer.body
+
+
+async def test_a_doubtful_change_says_so_and_a_second_one_says_no_more(start: Start) -> None:
+    managed = await start()
+    entry = {"api-key": "sk-upstream", "perfix": "team"}
+    first = await managed.call("PUT", "/claude-api-key", [entry])
+    assert (first.status, first.json["status"]) == (200, "ok")
+    assert [warning["path"] for warning in first.json["warnings"]] == ["claude-api-key[0].perfix"]
+    assert first.json["warnings"][0]["message"].endswith("did you mean prefix?")
+    assert (await managed.call("PUT", "/debug", {"value": True})).json == {"status": "ok"}
+    whole = await managed.call("PUT", "/config.yaml", data=f"{managed.file}routing: {{strategy: odd}}\n".encode())
+    assert [warning["path"] for warning in whole.json["warnings"]] == ["routing.strategy"]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpa.exchange.relay import PassingRelay
+from cpa.formats.gemini.relay import GeminiNativeRelay
 from cpa.formats.openai import native
 
 EXAMPLES = int(os.environ.get("CPA_STREAM_EXAMPLES", "50"))
@@ -88,6 +89,8 @@ def gemini_frames(text: str) -> list[tuple[str | None, Any]]:
         {"candidates": [candidate(text=text)], "modelVersion": "up"},
         {"candidates": [candidate(text=text)], "modelVersion": "up"},
         {"candidates": [candidate(text=text), candidate(1, text=text)], "modelVersion": "up"},
+        {"candidates": [candidate(1, text=text)], "modelVersion": "up"},
+        {"candidates": [candidate(1, "STOP", text=text)], "modelVersion": "up"},
         {"candidates": [candidate(0, "STOP", text=text), candidate(text=text)], "modelVersion": "up"},
         {"candidates": [candidate(functionCall={"name": "f", "args": {"a": text}})], "modelVersion": "up"},
         {"candidates": [candidate(text=text)], "usageMetadata": usage, "modelVersion": "up"},
@@ -204,6 +207,15 @@ def test_what_a_chat_stream_tells_is_known_as_if_every_chunk_was_parsed(frames: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "_untidy", lambda data: True)
         assert quick[1:] == outcome("openai", told, frames)[1:]
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(frames=streams("gemini"))
+def test_what_a_gemini_stream_tells_is_known_as_if_every_frame_was_parsed(frames: list[bytes]) -> None:
+    quick = outcome("gemini", {"model": None}, [b"".join(frames)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GeminiNativeRelay, "_goes_on", lambda self, data: False)
+        assert quick[1:] == outcome("gemini", {"model": None}, frames, alone=True)[1:]
 
 
 ERRORS = {

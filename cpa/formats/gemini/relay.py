@@ -6,6 +6,7 @@ member's name (or a whole string of just that): searching for it before parsing 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -28,12 +29,19 @@ _SSE_OVERHEAD = len(b"data: \n\n")
 
 _TELLING = (b'"finishReason"', b'"error"', b'"blockReason"', b'"usageMetadata"')
 """Members that make a frame one to be looked into."""
+_LATER_CANDIDATE = re.compile(rb'"index"\s*+:\s*+(?!0[\s,}])')
 LESSONS = 4
 """How many frames of a stream are looked at to know what the others look like."""
+_LEADS = (b'"text":', b'"text": ')
+_NOTHING = msgspec.Raw(b"")
+
+
+class _Part(msgspec.Struct):
+    text: msgspec.Raw = _NOTHING
 
 
 class _Content(msgspec.Struct):
-    parts: msgspec.Raw
+    parts: list[_Part] = []
 
 
 class _Candidate(msgspec.Struct):
@@ -41,7 +49,7 @@ class _Candidate(msgspec.Struct):
 
 
 class _Outline(msgspec.Struct):
-    """A frame with its parts as they are written, in the envelope of Gemini CLI's backend or without."""
+    """A frame with its texts as they are written, in the envelope of Gemini CLI's backend or without."""
 
     candidates: list[_Candidate] = []
     response: _Outline | None = None
@@ -96,14 +104,12 @@ class GeminiNativeRelay:
         self._usage, self._usage_data = value, b""
 
     def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
-        """Frames that look like one seen before, but for their parts."""
+        """Frames that look like one seen before, but for their text: they hold nothing else that it did not."""
         stencil = self._stencil
         if stencil is None or self._ended or self.error is not None:
             return b"", 0
         used = stencil.reach(chunk)
-        if not used or chunk.find(b'"finishReason"', 0, used) >= 0:
-            return b"", 0
-        return stencil.shown(chunk, used), used
+        return (stencil.shown(chunk, used), used) if used else (b"", 0)
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""
@@ -112,16 +118,24 @@ class GeminiNativeRelay:
             return b""
         if b'"usageMetadata"' in data:
             self._usage_data = data
-        if not self.meaningful or b'"finishReason"' in data or b'"error"' in data or b'"blockReason"' in data:
-            if not self._look(data):
-                return b""
-        elif data[-1] != _CLOSING_BRACE and not _is_json(data):
-            return self._broken()
+        if (
+            not self.meaningful
+            or b'"finishReason"' in data
+            or b'"error"' in data
+            or b'"blockReason"' in data
+            or data[-1] != _CLOSING_BRACE
+            or not self._goes_on(data)
+        ) and not self._look(data):
+            return b""
         shown = self._shown(frame, data)
         if self._lessons and self._sse and self.meaningful:
             self._lessons -= 1
             self._learn(frame.raw, shown)
         return shown
+
+    def _goes_on(self, data: bytes) -> bool:
+        """Whether a frame can only tell of the first candidate: no other one begins unnoticed."""
+        return 0 in self._began and data.count(b'"content"') < 2 and _LATER_CANDIDATE.search(data) is None
 
     def _shown(self, frame: SseFrame, data: bytes) -> bytes:
         if self._rebuild:
@@ -132,7 +146,7 @@ class GeminiNativeRelay:
         return self._frame(None, data if b"\n" not in data else _one_line(data))
 
     def _learn(self, raw: bytes, shown: bytes) -> None:
-        """Remember what ordinary frames of this stream look like around their parts."""
+        """Remember what ordinary frames of this stream look like around their text."""
         if any(name in raw for name in _TELLING) or not raw.startswith(b"data: {"):
             return
         try:
@@ -140,8 +154,13 @@ class GeminiNativeRelay:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return
         candidates = (outline.response or outline).candidates
-        if len(candidates) == 1 and (content := candidates[0].content) is not None:
-            self._stencil = learn(raw, shown, b'"parts":', bytes(content.parts)) or self._stencil
+        content = candidates[0].content if len(candidates) == 1 else None
+        if content is None or len(content.parts) != 1:
+            return
+        text = bytes(content.parts[0].text)
+        if text.startswith(b'"'):
+            found = (learn(raw, shown, lead, text) for lead in _LEADS)
+            self._stencil = next(filter(None, found), self._stencil)
 
     def _look(self, data: bytes) -> bool:
         """Parse a frame for what must be known; False when the client gets nothing of it."""
@@ -232,14 +251,6 @@ class GeminiNativeRelay:
             return b""
         self._ended = True
         return self._frame(None, orjson.dumps(encode_error(error))) + self._framing.abort()
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 def _one_line(data: bytes) -> bytes:

@@ -13,6 +13,7 @@ from strategies_gemini import META, STREAMS, USAGE, chunk, parse, payloads, sse
 
 from cpa.conversation.effort import KEEP, ResolvedReasoning
 from cpa.errors import ErrorInfo
+from cpa.exchange.relay import PassingRelay
 from cpa.formats.codec import NativeRelay, ReplyContext, Target
 from cpa.formats.gemini import GeminiCliCodec, GeminiCodec
 from cpa.formats.sse import JsonArrayFraming, SseParser
@@ -382,3 +383,41 @@ def test_a_candidate_without_its_finish_was_cut_off() -> None:
     _, native = relay(sse([part_of(0, "a"), part_of(1, "b", "STOP")]))
     assert not native.complete
     assert native.error.status == 502
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    "second",
+    [
+        [part_of(1, "b")],
+        [{"candidates": [part_of(index, "b")["candidates"][0] for index in (1, 0)]}],
+        [{"candidates": [{"content": {"role": "model", "parts": [{"text": word}]}} for word in "ab"]}],
+    ],
+)
+def test_a_candidate_that_begins_late_and_is_cut_off_is_noticed(second: list[Any], together: bool) -> None:
+    first = [part_of(0, word) for word in "abcdef"]
+    frames = [sse([body]) for body in (*first, *second, *first, part_of(0, "", "STOP"))]
+    shared = ReplyContext()
+    native = PassingRelay(CODEC.native_relay(shared, CODEC.framing(shared)))
+    for piece in [b"".join(frames)] if together else frames:
+        assert native.feed(piece) == piece
+    native.close()
+    assert native.error.code == "stream_cut"
+    assert not native.complete
+
+
+@pytest.mark.parametrize("space", [b"", b" "])
+def test_frames_that_differ_in_their_text_pass_in_runs(space: bytes) -> None:
+    shared = ReplyContext()
+    native = CODEC.native_relay(shared, CODEC.framing(shared))
+    frame = sse([part_of(0, "some words")]).replace(b'":', b'":' + space)
+    for piece in SseParser().feed(frame * 2):
+        native.feed(piece)
+    others = frame.replace(b"some", b"other") * 3
+    assert native.pass_chunk(others) == (others, len(others))
+
+
+def test_a_mark_for_the_end_that_other_vendors_send_is_left_out() -> None:
+    data = sse([part_of(0, "a"), part_of(0, "b", "STOP")])
+    out, native = relay(data + b"data: [DONE]\n\n")
+    assert (out, native.complete, native.error) == (data, True, None)

@@ -13,7 +13,7 @@ from cpa.accounts.projects import project_accounts, split_projects
 from cpa.accounts.quota import QuotaWindow
 from cpa.catalog.model import Model
 from cpa.plugins.described import described
-from cpa.plugins.faults import classify, retry_after_of, server_time
+from cpa.plugins.faults import classify, retry_after_of, server_time, wait_of
 from cpa.plugins.hookspecs import hookimpl
 from cpa.plugins.login import Choice, Login, LoginOffer, LoginOptions, NewLogin
 from cpa.plugins.native import NativeFiles, NativeSource
@@ -61,4 +61,5 @@ __all__ = [
     "retry_after_of",
     "server_time",
     "split_projects",
+    "wait_of",
 ]

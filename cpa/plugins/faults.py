@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 
 from cpa.errors import ErrorInfo, FaultScope, UpstreamError
+from cpa.formats.durations import spoken_wait
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -79,6 +80,11 @@ def retry_after_of(headers: Mapping[str, str], now: float | None = None) -> floa
     return _bounded(moment - (server_time(headers) if now is None else now))
 
 
+def wait_of(headers: Mapping[str, str], error: ErrorInfo) -> float | None:
+    """Seconds to wait before the next try, by what the error itself tells, its answer's headers, or its words."""
+    return _bounded(error.retry_after or 0.0) or retry_after_of(headers) or _bounded(spoken_wait(error.message) or 0.0)
+
+
 def _bounded(seconds: float) -> float | None:
     return min(seconds, LONGEST_HINT) if seconds > 0 else None
 
@@ -86,8 +92,8 @@ def _bounded(seconds: float) -> float | None:
 def classify(status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
     """The common table: status and body to scope, retry and cooldown."""
     text = body[:65536].decode("utf-8", "replace")
-    if error.retry_after is None and status in (429, 503):
-        error.retry_after = retry_after_of(headers)
+    if status in (429, 503):
+        error.retry_after = wait_of(headers, error)
     if status in (400, 422) and _UNSUPPORTED_MODEL.search(text):
         return UpstreamError(error, scope="model", cooldown=12 * HOUR, reason="model_not_supported")
     if _is_request_fault(status, text):

@@ -25,6 +25,7 @@ from cpa.plugins import (
     hookimpl,
     provider_of,
     server_time,
+    wait_of,
 )
 from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
@@ -166,10 +167,11 @@ class CodexProvider(Provider):
         message = error.message.lower()
         if error.type == "usage_limit_reached" or error.code == "usage_limit_reached":
             error.status = 429
-            error.retry_after = _resets_in(error, server_time(headers)) or error.retry_after
+            error.retry_after = _resets_in(error, server_time(headers)) or wait_of(headers, error)
             return UpstreamError(error, scope="account", cooldown=error.retry_after, reason="quota")
         if any(text in message for text in _CAPACITY):
             error.status = 429
+            error.retry_after = wait_of(headers, error)
             return UpstreamError(error, scope="model", cooldown=error.retry_after, reason="quota")
         too_long = status == 413 or error.code in ("context_length_exceeded", "context_too_large")
         if too_long or (error.type in (None, "invalid_request_error") and any(t in message for t in _CONTEXT)):

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from cpa.errors import ErrorInfo
+from cpa.formats.durations import parse_duration
 from cpa.formats.gemini.fields import Object
 from cpa.formats.gemini.history import FAMILY
 
@@ -41,10 +42,7 @@ _ERROR_INFO = "google.rpc.ErrorInfo"
 _RETRY_INFO = "google.rpc.RetryInfo"
 _MESSAGE_LIMIT = 2048
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_WHOLE_DURATION = re.compile(r"(?:(?:\d+(?:\.\d+)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
 _AFTER = re.compile(r"\b(?:after|in)\s+((?:(?:\d+(?:\.\d+)?)(?:ms|h|m|s))+)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _KEY_IN_URL = re.compile(r"([?&]key=)[^&\s\"']+")
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
@@ -120,19 +118,6 @@ def retry_delay(details: list[Any] | None, message: str) -> float | None:
                 return delay
     match = _AFTER.search(message)
     return parse_duration(match.group(1)) if match else None
-
-
-def parse_duration(value: Any) -> float | None:
-    """Seconds of a duration such as ``1h2m3.5s`` or ``373.8ms``, or of a ``{"seconds", "nanos"}`` object."""
-    if isinstance(value, dict):
-        seconds, nanos = value.get("seconds", 0), value.get("nanos", 0)
-        try:
-            return float(seconds) + float(nanos) / 1e9
-        except (TypeError, ValueError):
-            return None
-    if not isinstance(value, str) or not _WHOLE_DURATION.fullmatch(value.strip()):
-        return None
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(value))
 
 
 def encode_error(error: ErrorInfo) -> Object:

@@ -9,7 +9,6 @@ import pytest
 
 from cpa.errors import ErrorInfo
 from cpa.formats.gemini import GeminiCliCodec, GeminiCodec
-from cpa.formats.gemini.errors import parse_duration
 
 CODEC = GeminiCodec()
 
@@ -48,14 +47,6 @@ def test_the_reason_is_the_code() -> None:
     found = CODEC.decode_error(429, orjson.dumps(error(details=[INFO])))
     assert found.code == "RATE_LIMIT_EXCEEDED"
     assert found.details == [INFO]
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("1.5s", 1.5), ("2m", 120.0), ("1h1m1s", 3661.0), ("100us", 0.0001), ("soon", None), ("", None), (5, None)],
-)
-def test_durations(text: Any, seconds: float | None) -> None:
-    assert parse_duration(text) == (pytest.approx(seconds) if seconds is not None else None)
 
 
 def test_pages_are_not_shown() -> None:

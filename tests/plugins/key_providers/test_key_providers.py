@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import orjson
 import pytest
 from multidict import CIMultiDict
 
@@ -12,6 +13,7 @@ from cpa.config.load import load_text
 from cpa.errors import UpstreamError
 from cpa.formats.registry import builtin_formats
 from cpa.plugins import Provider, UpstreamRequest
+from cpa.plugins.faults import LONGEST_HINT
 from cpa_claude import ClaudeProvider
 from cpa_codex import CodexProvider
 from cpa_gemini import GeminiProvider
@@ -248,6 +250,36 @@ def test_codex_says_when_its_limit_ends() -> None:
 def test_retry_after_is_heeded(value: str, seconds: float) -> None:
     error = judged(OpenAICompatProvider(), 429, b"{}", Retry_After=value)
     assert error.cooldown == pytest.approx(seconds, abs=0.6)
+
+
+@pytest.mark.parametrize("provider", [CodexProvider(), OpenAICompatProvider(), ClaudeProvider()])
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("Rate limit reached for gpt-5. Please try again in 11.054s.", 11.054),
+        ("Please try again in 2m3s.", 123.0),
+        ("Try again in 999999999999 days.", LONGEST_HINT),
+        ("Please try again in 0s.", None),
+        ("At most 3 requests in 60s.", None),
+    ],
+)
+def test_a_wait_told_in_words_is_heeded(provider: Provider, words: str, seconds: float | None) -> None:
+    body = orjson.dumps({"error": {"type": "rate_limit_error", "code": "rate_limit_exceeded", "message": words}})
+    error = judged(provider, 429, body)
+    assert (error.cooldown, error.error.retry_after) == (seconds, seconds)
+
+
+def test_a_header_is_believed_before_words_and_words_of_other_errors_are_none() -> None:
+    body = b'{"error":{"message":"Please try again in 50s."}}'
+    assert judged(OpenAICompatProvider(), 429, body, Retry_After="7").cooldown == 7.0
+    assert judged(OpenAICompatProvider(), 400, body).error.retry_after is None
+
+
+@pytest.mark.parametrize("kind", ["usage_limit_reached", "server_busy"])
+def test_codex_words_for_limits_and_capacity_tell_a_wait_too(kind: str) -> None:
+    message = "Selected model is at capacity. Try again in 3 minutes."
+    error = judged(CodexProvider(), 429, orjson.dumps({"error": {"type": kind, "message": message}}))
+    assert (error.cooldown, error.reason) == (180.0, "quota")
 
 
 def test_a_disabled_or_keyless_compatible_provider() -> None:

@@ -7,8 +7,7 @@ config="${XDG_CONFIG_HOME:-$HOME/.config}"
 umask 077
 mkdir -p "$config/cpa" "$config/systemd/user"
 if [ ! -e "$config/cpa/config.yaml" ]; then
-    cp "$here/../config/config.example.yaml" "$config/cpa/config.yaml"
-    echo "wrote $config/cpa/config.yaml: put your accounts there"
+    "$CPA" init --config "$config/cpa/config.yaml"
 fi
 sed "s|^ExecStart=.*|ExecStart=$CPA serve --config $config/cpa/config.yaml|" \
     "$here/user/cpa.service" > "$config/systemd/user/cpa.service"

@@ -10,6 +10,7 @@ import click
 from cpa.cli.account_names import complete_account, find_account
 from cpa.cli.account_source import file_of, open_accounts
 from cpa.cli.account_words import printable
+from cpa.cli.asking import ask
 from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 
@@ -69,7 +70,7 @@ def rename(name: str, label: str | None, file: str | None, config_path: Path, as
 
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_account)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @config_option
 @json_option
 @told
@@ -84,7 +85,7 @@ def delete(names: tuple[str, ...], yes: bool, config_path: Path, as_json: bool) 
             others = [other for other in entries if other.get("parent") == file]
             more = f" with all its {len(others)} projects" if others else ""
             click.echo(printable(f"delete {entry['label']} ({entry['provider']}, {file}){more}"), err=True)
-        click.confirm("Really?", abort=True, err=True)
+    ask("Really?", yes=yes)
     for entry in files.values():
         source.delete(entry)
     _tell(as_json, list(files.values()), "deleted", {"deleted": True})

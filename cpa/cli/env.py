@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,10 +117,25 @@ def address(config: Config) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.port}"
 
 
+def client_key(config: Config) -> str:
+    """The first client key of the configuration that still counts; any text will do where there are none."""
+    from cpa.config.client_keys import expired
+
+    if not config.api_keys:
+        return "cpa-local"
+    for key in config.api_keys:
+        if isinstance(key, str):
+            return key
+        if not expired(key, time.time()):
+            return key.key
+    click.echo("every client key of the configuration has expired: name another one with --key", err=True)
+    return "cpa-local"
+
+
 @click.command("env")
 @click.argument("tool", type=click.Choice(sorted(RECIPES)))
 @click.option("--url", default=None, help="Where the daemon is reached, if not where the configuration says.")
-@click.option("--key", default="", help="Your client key, when the configuration has api-keys.")
+@click.option("--key", default="", help="The client key to send.", show_default="the first one in the configuration")
 @click.option("--model", default="demo", show_default=True, help="The model to use.")
 @click.option(
     "--shell", type=click.Choice(["sh", "fish"]), default="sh", show_default=True, help="Syntax of the exports."
@@ -129,9 +145,8 @@ def address(config: Config) -> str:
 def env(tool: str, url: str | None, key: str, model: str, shell: str, config_path: Path, as_json: bool) -> None:
     """Print what points TOOL at this daemon: eval "$(cpa env claude)"."""
     config = configuration(config_path)
-    if config.api_keys and not key:
-        click.echo("the configuration has api-keys: name one with --key", err=True)
-    recipe = fill(RECIPES[tool], (url or address(config)).rstrip("/"), key or "cpa-local", model)
+    key = key or client_key(config)
+    recipe = fill(RECIPES[tool], (url or address(config)).rstrip("/"), key, model)
     if as_json:
         print_json(
             {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cpa.cli.account_words import printable
+from cpa.cli.asking import ask
 from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("import")
 @click.argument("names", metavar="[SOURCE]...", nargs=-1)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @click.option("--email", default="", help="Whose login it is, where the source does not say (Claude Code).")
 @click.option("--offline", is_flag=True, help="Do not ask a vendor whose login it is where the source does not say.")
@@ -58,8 +59,7 @@ def import_command(
     if dry_run or not job.has_work or (as_json and not yes):
         _finish(job, as_json, done=False)
         return
-    if not yes:
-        click.confirm("\nDo this?", abort=True, err=True)
+    ask("\nDo this?", yes=yes)
     job.do()
     if not as_json:
         click.echo()

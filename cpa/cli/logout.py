@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cpa.cli.account_words import printable
+from cpa.cli.asking import ask
 from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @config_option
 @click.option("--all", "every", is_flag=True, help="Delete every login that NAME fits.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @json_option
 @told
 def logout(name: str, config_path: Path, every: bool, yes: bool, as_json: bool) -> None:
@@ -40,8 +41,7 @@ def logout(name: str, config_path: Path, every: bool, yes: bool, as_json: bool) 
         listed = "\n".join(f"  {file.name}" for file in found)
         raise click.ClickException(f"several logins fit {name!r}; name one, or use --all:\n{listed}")
     names = [file.name for file in found]
-    if not yes and not as_json and sys.stdin.isatty():
-        click.confirm(f"Delete {', '.join(names)}?", abort=True)
+    ask(f"Delete {', '.join(map(printable, names))}?", yes=yes)
     try:
         deleted = [file for file in names if room.files.directory.delete(file)]
     except (AuthFileError, OSError) as fault:

@@ -12,6 +12,7 @@ from cpa.cli.legacy import translate
 
 COMMANDS = {
     "serve": ("cpa.cli.serve", "serve", "Run the daemon in the foreground."),
+    "init": ("cpa.cli.init", "init", "Write a first configuration."),
     "doctor": ("cpa.cli.doctor", "doctor", "Check the whole set-up and say what to mend."),
     "login": ("cpa.cli.login", "login", "Log in to a provider."),
     "logout": ("cpa.cli.logout", "logout", "Delete a login."),
@@ -30,7 +31,7 @@ COMMANDS = {
 """Command -> module, attribute, help. Modules are imported only when their command runs: start-up stays quick."""
 
 SECTIONS = {
-    "Run and set up": ("serve", "doctor", "config", "env", "completion"),
+    "Run and set up": ("init", "serve", "doctor", "config", "env", "completion"),
     "Accounts": ("login", "logout", "import", "accounts", "quota"),
     "Models and requests": ("models", "route", "requests", "usage", "logs"),
 }

@@ -8,14 +8,16 @@ from pathlib import Path
 import click
 
 
-def find_config() -> Path:
-    """``config.yaml`` here; where there is none, the one of the user's service if that exists."""
-    here = Path("config.yaml")
-    if here.exists():
-        return here
+def user_config() -> Path:
+    """The configuration of the user, which their service has too; it need not be there."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    service = folder / "cpa" / "config.yaml"
-    return service if service.exists() else here
+    return folder / "cpa" / "config.yaml"
+
+
+def find_config() -> Path:
+    """``config.yaml`` here; where there is none, the one of the user if that exists."""
+    here = Path("config.yaml")
+    return here if here.exists() or not user_config().exists() else user_config()
 
 
 config_option = click.option(

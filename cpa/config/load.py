@@ -45,8 +45,7 @@ def read_bytes(path: Path) -> bytes:
             return stream.read(LARGEST_FILE * 4 + 1)
     except FileNotFoundError:
         raise ConfigError(
-            f"cannot read {path}: there is no such file; name yours with --config, "
-            "or begin with a copy of config/config.example.yaml"
+            f"cannot read {path}: there is no such file; name yours with --config, or write a first one with cpa init"
         ) from None
     except OSError as fault:
         raise ConfigError(f"cannot read {path}: {fault.strerror or fault}") from None

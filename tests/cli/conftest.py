@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from cpa.cli import asking
 from cpa.cli.main import cli
 from tests.management.conftest import Managed, Start, start
 
@@ -52,6 +53,7 @@ class World:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
+        self._monkeypatch = monkeypatch
         self.auth = folder / "auth"
         self.auth.mkdir(exist_ok=True)
         self.config = folder / "config.yaml"
@@ -77,10 +79,11 @@ class World:
         """Start a daemon of the configuration."""
         self.daemon = await start(KEYS, environ=self.environ)
 
-    async def run(self, *arguments: str, answer: str = "") -> Result:
-        """The result of ``cpa ARGUMENTS``; ``answer`` is typed."""
+    async def run(self, *arguments: str, answer: str | None = None) -> Result:
+        """The result of ``cpa ARGUMENTS``; ``answer`` is typed on a terminal, without one there is none."""
+        self._monkeypatch.setattr(asking, "has_terminal", lambda: answer is not None)
         words = [*arguments, "--config", str(self.config)]
-        return await asyncio.to_thread(CliRunner().invoke, cli, words, input=answer)
+        return await asyncio.to_thread(CliRunner().invoke, cli, words, input=answer or "")
 
     async def json(self, *arguments: str) -> Any:
         """What a command prints as JSON."""

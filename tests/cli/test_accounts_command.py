@@ -117,6 +117,8 @@ async def test_a_login_gets_a_label_and_its_file_another_name(world: World) -> N
 async def test_deleting_asks_first(world: World) -> None:
     refused = await world.run("accounts", "delete", "anna.json", answer="n\n")
     assert refused.exit_code == 1
+    unasked = await world.run("accounts", "delete", "anna.json", "--json")
+    assert (unasked.exit_code, "no terminal to ask on" in unasked.stderr) == (2, True)
     assert (world.auth / "anna.json").exists()
     agreed = await world.run("accounts", "delete", "anna.json", answer="y\n")
     assert agreed.exit_code == 0

@@ -49,7 +49,7 @@ def test_without_a_file_it_says_how_to_begin(doctor: Doctor) -> None:
     level, text = doctor.saying("there is no such file")
     assert level == "problem"
     assert "--config" in text
-    assert "config.example.yaml" in text
+    assert "cpa init" in text
 
 
 def test_without_accounts_it_says_how_to_get_one(doctor: Doctor) -> None:

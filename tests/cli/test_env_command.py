@@ -43,13 +43,27 @@ def test_without_a_configuration_it_is_the_usual_one() -> None:
     assert "'http://127.0.0.1:8317/v1'" in CliRunner().invoke(cli, ["env", "openai"]).stdout
 
 
-def test_a_key_that_is_missing_is_said_without_spoiling_what_the_shell_reads() -> None:
-    Path("config.yaml").write_text("api-keys: [planted-key]\n")
+@pytest.mark.parametrize(
+    ("keys", "arguments", "sent"),
+    [
+        ("[first, second]", [], "first"),
+        ("[{key: over, expires: '2020-01-01'}, {key: good, expires: '2999-01-01'}, third]", [], "good"),
+        ("[first]", ["--key", "mine"], "mine"),
+        ("[]", [], "cpa-local"),
+    ],
+)
+def test_the_key_is_one_that_the_daemon_takes(keys: str, arguments: list[str], sent: str) -> None:
+    Path("config.yaml").write_text(f"api-keys: {keys}\n")
+    result = CliRunner().invoke(cli, ["env", "openai", *arguments])
+    assert f"export OPENAI_API_KEY='{sent}'\n" in result.stdout
+    assert result.stderr == ""
+
+
+def test_that_no_key_is_good_is_said_without_spoiling_what_the_shell_reads() -> None:
+    Path("config.yaml").write_text("api-keys: [{key: over, expires: '2020-01-01'}]\n")
     result = CliRunner().invoke(cli, ["env", "openai"])
     assert "--key" in result.stderr
-    assert "--key" not in result.stdout
-    assert "planted-key" not in result.output
-    assert CliRunner().invoke(cli, ["env", "openai", "--key", "mine"]).stderr == ""
+    assert "over" not in result.stdout
 
 
 def test_a_wrong_configuration_is_an_error() -> None:

@@ -433,7 +433,7 @@ async def test_tokens_renewed_while_the_question_stands_are_not_lost(
     put(home / ".claude" / ".credentials.json", claude())
     put(home / ".claude.json", CLAUDE_STATE)
     monkeypatch.setattr(click, "confirm", lambda *a, **k: stopped.put("mine.json", newest))
-    result = await stopped.run("import", "claude")
+    result = await stopped.run("import", "claude", answer="y\n")
     assert "has changed meanwhile" in result.output
     assert stopped.file("mine.json") == newest
 
@@ -478,7 +478,7 @@ async def test_the_plan_comes_first_and_no_means_no(stopped: World, home: Path) 
     assert "+ dora@example.com (plan: pro) > codex-dora@example.com-pro.json" in refused.output
     assert "may be logged out" in refused.output
     silent = await stopped.run("import")
-    assert silent.exit_code == 1
+    assert (silent.exit_code, "say --yes" in silent.output) == (2, True)
     shown = await stopped.run("import", "--dry-run")
     assert (shown.exit_code, "codex-dora@example.com-pro.json" in shown.output) == (0, True)
     assert not (await stopped.json("import"))["done"]

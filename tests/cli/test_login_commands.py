@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from cpa.cli import asking
 from cpa.cli.login_terminal import has_display, tunnel
 from cpa.cli.main import cli
 
@@ -141,11 +142,23 @@ def test_a_login_is_deleted_by_file_address_or_provider(cpa: Commands) -> None:
         ("g@b.c", ["gemini-a.json"]),
     ):
         fill()
-        assert cpa.told("logout", name) == {"status": "ok", "deleted": deleted}
+        assert cpa.told("logout", name, "--yes") == {"status": "ok", "deleted": deleted}
         assert not (cpa.folder / deleted[0]).exists()
     fill()
-    assert cpa.told("logout", "a@b.c", "--all")["deleted"] == ["claude-a.json", "codex-a.json"]
-    assert cpa("logout", "../config").exit_code == 1
+    assert cpa.told("logout", "a@b.c", "--all", "--yes")["deleted"] == ["claude-a.json", "codex-a.json"]
+    assert cpa("logout", "../config", "--yes").exit_code == 1
+
+
+@pytest.mark.parametrize(("terminal", "answer", "status"), [(False, "y\n", 2), (True, "n\n", 1), (True, "y\n", 0)])
+def test_a_login_is_deleted_only_when_somebody_agrees(
+    cpa: Commands, monkeypatch: pytest.MonkeyPatch, terminal: bool, answer: str, status: int
+) -> None:
+    cpa.folder.mkdir()
+    (cpa.folder / "a.json").write_bytes(orjson.dumps({"type": "claude", "email": "a@b.c"}))
+    monkeypatch.setattr(asking, "has_terminal", lambda: terminal)
+    result = CliRunner().invoke(cli, ["logout", "a.json", "--config", str(cpa.config)], input=answer)
+    assert (result.exit_code, (cpa.folder / "a.json").exists()) == (status, status != 0)
+    assert ("say --yes" in result.stderr) == (status == 2)
 
 
 def test_nobody_needs_a_configuration_to_log_in(cpa: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import compileall
 import os
 import socket
 import subprocess
@@ -18,6 +19,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def compile_as_installed(root: Path) -> None:
+    """Leave bytecode beside the sources of a checkout, as pip does when it installs cpa.
+
+    Without it every start would parse all modules again where Python is told to write no bytecode.
+    """
+    for folder in ("cpa", "plugins"):
+        compileall.compile_dir(root / folder, quiet=1)
 
 
 class Process:

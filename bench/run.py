@@ -20,7 +20,7 @@ import yaml
 
 from bench import load
 from bench.fixtures import request_body
-from bench.measure import Process, free_port
+from bench.measure import Process, compile_as_installed, free_port
 from bench.upstream import BURST_EVENTS, PACED_EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,6 +92,7 @@ class Bench:
         self._scale = scale
         self._directory = tempfile.TemporaryDirectory()
         self.rows: list[dict[str, Any]] = []
+        compile_as_installed(ROOT)
         port = free_port()
         self.upstream = Process(["-m", "bench.upstream", str(port)], port, cwd=ROOT)
         port = free_port()

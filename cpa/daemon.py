@@ -37,7 +37,7 @@ from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
-from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, setup_logging
+from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, setup_logging, take_structlog
 from cpa.logs.masking import mask_header
 from cpa.management.access import Gate
 from cpa.management.control import ControlSocket
@@ -178,6 +178,7 @@ class Daemon:
             self.log.warning("configuration", key=warning.path, reason=warning.message)
         await self._hash_management_key()
         self.plugins.load(config)
+        take_structlog()
         self.plugins.add_formats(self.formats)
         self._take(config)
         await self.auth_watcher.prepare()

@@ -102,7 +102,7 @@ class Secrets:
         return _SHAPES.sub(_keep_name, text)
 
     def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
-        """A structlog processor. An ordinary line costs two searches over its texts together."""
+        """The event without secrets. An ordinary line costs two searches over its texts together."""
         if self._harmless(event):
             return event
         return {name: self._mask(name, value, 0) for name, value in event.items()}

@@ -1,4 +1,9 @@
-"""Set structlog up, once, for the daemon."""
+"""Where log lines go and what they look like; set up once, for the daemon.
+
+Lines of the daemon take a short way of their own (:mod:`cpa.logs.logger`). structlog is imported where it is asked for:
+to print to a terminal, and for programs and plugins that use it themselves. It draws rich and pygments in, which would
+be four megabytes of a daemon that writes JSON.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +12,76 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, TextIO
 
 import orjson
-import structlog
 
 from cpa.logs.files import LogFiles
+from cpa.logs.logger import Logger
 from cpa.logs.panel_line import panel_line
 from cpa.logs.redaction import Secrets
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "exception": 40, "critical": 50}
+_LEVEL_NAMES = {"warn": "warning", "exception": "error"}
+"""Method -> level, where the two have different names."""
 
 
-class Level:
-    """The level below which nothing is written; may change while the daemon runs."""
+class Lines:
+    """Takes the events of all loggers: drops those below the level, masks secrets, writes to a stream or the files."""
 
-    def __init__(self) -> None:
-        self.value = logging.INFO
+    def __init__(self, secrets: Secrets, files: LogFiles | None, stamp: Callable[[], str], write: _Write) -> None:
+        self.level = logging.INFO
+        self._secrets = secrets
+        self._files = files
+        self._stamp = stamp
+        self._write = write
 
-    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
-        """A structlog processor that drops what is below the level."""
-        if _LEVELS.get(method, 20) < self.value:
-            raise structlog.DropEvent
-        return event
+    def __call__(self, method: str, event: dict[str, Any]) -> None:
+        """Take one event (``event`` is its text, the other members its fields); it may be changed."""
+        if _LEVELS.get(method, logging.INFO) < self.level:
+            return
+        event["level"] = _LEVEL_NAMES.get(method, method)
+        event["ts"] = self._stamp()
+        if "exc_info" in event:
+            _tell_exception(event)
+        event = self._secrets(None, method, event)
+        if self._files is not None and self._files.active:
+            self._files.write(panel_line(event, datetime.now()))
+        else:
+            self._write(method, event)
 
 
-_level = Level()
+_Write = Callable[[str, dict[str, Any]], None]
+
+
+class _Setup:
+    """What was set up in this process; nothing until ``setup_logging``."""
+
+    lines: Lines | None = None
 
 
 def set_level(*, debug: bool) -> None:
     """Show debug lines, or not."""
-    _level.value = logging.DEBUG if debug else logging.INFO
+    if _Setup.lines is not None:
+        _Setup.lines.level = logging.DEBUG if debug else logging.INFO
     logging.getLogger().setLevel(logging.WARNING)
 
 
 def get_logger(name: str) -> Any:
-    """A logger bound to a name.
+    """A logger bound to a name, with structlog's methods.
 
-    In a program that has not set structlog up, tracebacks are written without the values of variables: those hold
-    keys.
+    In a program that has not called ``setup_logging`` it is a structlog logger. Unless that program has set structlog
+    up, tracebacks are written without the values of variables: those hold keys.
     """
+    if _Setup.lines is not None:
+        return Logger(_Setup.lines, {"logger": name})
+    import structlog
+
     if not structlog.is_configured():
         structlog.configure(
             processors=[
@@ -76,60 +107,83 @@ def setup_logging(
     While ``files`` are active, lines go there and nowhere else.
     """
     stream = stream or sys.stderr
-    readable = stream.isatty()
-    journal = not readable and bool(environ.get("JOURNAL_STREAM"))
-    set_level(debug=debug)
-    processors: list[Any] = [
-        _level,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="ts") if readable else _stamp,
-    ]
-    to_files = [_ToFiles(files)] if files is not None else []
-    if readable:
-        colors = "NO_COLOR" not in environ
-        processors += [
-            structlog.processors.format_exc_info,
-            secrets,
-            *to_files,
-            _without_name,
-            structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0, sort_keys=False),
-        ]
+    if stream.isatty():
+        write, stamp = _readable(stream, colors="NO_COLOR" not in environ), _clock
     else:
-        processors += [structlog.processors.format_exc_info, secrets, *to_files, _Json(journal)]
-    structlog.configure(
-        processors=processors,
-        logger_factory=structlog.PrintLoggerFactory(stream) if readable else _Lines(stream),
-        wrapper_class=_Logger,
-        cache_logger_on_first_use=False,
-    )
-    handler = _Routed()
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
+        write, stamp = _json_lines(stream, journal=bool(environ.get("JOURNAL_STREAM"))), _stamp
+    _Setup.lines = Lines(secrets, files, stamp, write)
+    set_level(debug=debug)
+    logging.getLogger().handlers[:] = [_Routed()]
+    if "structlog" in sys.modules:
+        _take_structlog(_Setup.lines)
 
 
-def _without_name(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
-    event.pop("logger", None)
-    return event
+def take_structlog() -> None:
+    """Let lines of code that uses structlog itself go the way of all others, unless it has set structlog up."""
+    if _Setup.lines is not None and "structlog" in sys.modules:
+        import structlog
+
+        if not structlog.is_configured():
+            _take_structlog(_Setup.lines)
 
 
-class _ToFiles:
-    """Sends lines to the log files while these are on."""
+def _take_structlog(lines: Lines) -> None:
+    import structlog
 
-    def __init__(self, files: LogFiles) -> None:
-        self._files = files
+    def hand_over(logger: Any, method: str, event: Any) -> Any:
+        lines(method, event)
+        raise structlog.DropEvent
 
-    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
-        if self._files.active:
-            self._files.write(panel_line(event, datetime.now()))
-            raise structlog.DropEvent
-        return event
+    structlog.configure(processors=[hand_over], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False)
 
 
-def _stamp(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+def reset_logging() -> None:
+    """Forget what ``setup_logging`` set up, apart from the handler of the standard logging module."""
+    _Setup.lines = None
+
+
+def _readable(stream: TextIO, *, colors: bool) -> _Write:
+    """Writes lines for people."""
+    import structlog
+
+    render = structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", pad_event_to=0, sort_keys=False)
+
+    def write(method: str, event: dict[str, Any]) -> None:
+        event.pop("logger", None)
+        print(render(None, method, event), file=stream, flush=True)
+
+    return write
+
+
+def _json_lines(stream: TextIO, *, journal: bool) -> _Write:
+    """Writes one JSON object per line, at once and whole."""
+    binary = getattr(stream, "buffer", None)
+
+    def write(method: str, event: dict[str, Any]) -> None:
+        try:
+            line = orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:  # half a character, or a number of more than 64 bits
+            line = json.dumps(event, default=str).encode() + b"\n"
+        if journal:
+            line = b"<%d>%b" % (_PRIORITIES.get(method, 6), line)
+        if binary is not None:
+            binary.write(line)
+        else:
+            stream.write(line.decode())
+        stream.flush()
+
+    return write
+
+
+def _clock() -> str:
+    """The local time of day."""
+    return time.strftime("%H:%M:%S")
+
+
+def _stamp() -> str:
     """The time, in UTC to the microsecond."""
     second, fraction = divmod(time.time_ns() // 1000, 1_000_000)
-    event["ts"] = f"{_second(second)}.{fraction:06}Z"
-    return event
+    return f"{_second(second)}.{fraction:06}Z"
 
 
 @lru_cache(maxsize=4)
@@ -137,64 +191,22 @@ def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-class _Json:
-    """Renders one JSON line."""
-
-    def __init__(self, journal: bool) -> None:
-        self._journal = journal
-
-    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> bytes:
-        try:
-            line = orjson.dumps(event, default=str)
-        except TypeError:  # half a character, or a number of more than 64 bits
-            line = json.dumps(event, default=str).encode()
-        return b"<%d>%b" % (_PRIORITIES.get(method, 6), line) if self._journal else line
-
-
-class _Logger(structlog.BoundLogger):
-    """A bound logger whose most frequent method goes the short way: one dictionary, every processor, one write."""
-
-    def info(self, event: str | None = None, *arguments: Any, **fields: Any) -> Any:
-        """See :meth:`structlog.BoundLogger.info`."""
-        if arguments:
-            return self._proxy_to_logger("info", event, *arguments, **fields)
-        line: Any = {**self._context, **fields, "event": event}
-        try:
-            for processor in self._processors:
-                line = processor(self._logger, "info", line)
-        except structlog.DropEvent:
-            return None
-        return self._logger.info(line)
-
-
-class _Lines:
-    """Makes loggers that write a line to a stream at once and whole."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __call__(self, *arguments: Any) -> Any:
-        binary = getattr(self._stream, "buffer", None)
-        return structlog.BytesLogger(binary if binary is not None else cast(BinaryIO, _Encoded(self._stream)))
-
-
-class _Encoded:
-    """The binary side of a stream that has only a text side."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.flush = stream.flush
-
-    def write(self, data: bytes) -> int:
-        """Write whole lines."""
-        return self._stream.write(data.decode())
+def _tell_exception(event: dict[str, Any]) -> None:
+    """Replace ``exc_info`` (an exception, what ``sys.exc_info`` returns, or true for the present one) by its text."""
+    told = event.pop("exc_info")
+    if isinstance(told, tuple):
+        fault = told[1]
+    else:
+        fault = told if isinstance(told, BaseException) else sys.exc_info()[1] if told else None
+    if fault is not None:
+        event["exception"] = "".join(traceback.format_exception(fault)).rstrip("\n")
 
 
 class _Routed(logging.Handler):
     """Lines of libraries that use the standard logging module."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger = structlog.get_logger().bind(logger=record.name)
+        logger = get_logger(record.name)
         write = logger.error if record.levelno >= logging.ERROR else logger.warning
         try:
             write(record.getMessage(), exc_info=record.exc_info)

@@ -114,4 +114,4 @@ class Host(Struct, kw_only=True):
     http: Any
     """A :class:`cpa.plugins.provider.HttpClient`."""
     log: Any
-    """A structlog logger bound to the plugin's name."""
+    """A logger with the methods of structlog's, bound to the plugin's name."""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpa.logs.redaction import Secrets
-from cpa.logs.setup import get_logger, setup_logging
+from cpa.logs.setup import get_logger, set_level, setup_logging
 
 TOKEN = "ya30-a_long.token~of-some-login"
 PIECES = [
@@ -56,3 +56,46 @@ def test_a_line_with_any_value_is_written(value: Any) -> None:
     get_logger("cpa").warning("odd", value=value)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["odd", "odd"]
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_lines_of_structlog_loggers_go_the_same_way() -> None:
+    stream, secrets = io.StringIO(), Secrets()
+    secrets.replace(["value-of-a-key"])
+    setup_logging(secrets, stream=stream, environ={})
+    structlog.get_logger().bind(part="theirs").error("failed", note="value-of-a-key")
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"], line["part"], line["note"]) == ("failed", "error", "theirs", "***")
+
+
+@pytest.mark.usefixtures("logging_as_before")
+@pytest.mark.parametrize("told", ["true", "the exception", "its three parts"])
+def test_a_traceback_is_written_without_values_of_variables(told: str) -> None:
+    stream = io.StringIO()
+    setup_logging(Secrets(), stream=stream, environ={})
+    try:
+        inside = "value-of-a-variable"
+        raise ValueError(f"{len(inside)} letters")
+    except ValueError as fault:
+        ways = {"true": True, "the exception": fault, "its three parts": (type(fault), fault, fault.__traceback__)}
+        get_logger("cpa").error("failed", exc_info=ways[told])
+    line = json.loads(stream.getvalue())
+    assert line["exception"].startswith("Traceback")
+    assert line["exception"].endswith("ValueError: 19 letters")
+    assert "value-of-a-variable" not in line["exception"].replace('inside = "value-of-a-variable"', "")
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_debug_lines_are_written_when_wanted() -> None:
+    stream = io.StringIO()
+    setup_logging(Secrets(), stream=stream, environ={})
+    log = get_logger("cpa").bind(part="a")
+    log.debug("unseen")
+    set_level(debug=True)
+    log.debug("%d of %d", 1, 2)
+    log.exception("no exception is being handled")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["level"], line["part"]) for line in lines] == [
+        ("1 of 2", "debug", "a"),
+        ("no exception is being handled", "error", "a"),
+    ]

@@ -34,6 +34,7 @@ from cpa.exchange.limits import ClientLimits
 from cpa.exchange.limits_file import LimitsFile
 from cpa.exchange.login_sessions import LoginSessions
 from cpa.exchange.quota_query import QuotaQueries
+from cpa.exchange.record import AttemptRecord
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
 from cpa.formats.registry import builtin_formats
@@ -311,13 +312,13 @@ class Daemon:
             record.usage, model=record.model, requested=record.requested_model, provider=record.provider
         )
 
-    def _record(self, event: Event, call: Call) -> None:
+    def _record(self, event: Event, call: Call, record: AttemptRecord | None) -> None:
         """Take an attempt into the durable record and the queue of collectors."""
         if event.fail_body:
             event.fail_body = self.secrets.mask_text(event.fail_body)
         event.reasoning_effort = self._collectors.effort(call)
         self.usage.record(event)
-        self._collectors.take(event, call)
+        self._collectors.take(event, call, record)
 
     def _priced(self, event: Event) -> Event:
         """The event with its cost. Called in the thread that writes."""

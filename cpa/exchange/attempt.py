@@ -100,6 +100,7 @@ class Attempt:
         request = self._shaped.request
         response = self._watched(await send(self._client, self._provider, self._shaped, request.config))
         handed_over = False
+        self._record.headers = response.headers
         try:
             self._note_quota(response)
             if not 200 <= response.status < 300:

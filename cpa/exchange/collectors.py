@@ -6,7 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,10 +19,14 @@ from cpa.config import Config
 from cpa.config.client_keys import key_id
 from cpa.errors import ApiError
 from cpa.exchange.call import Call
+from cpa.exchange.headers import telling_headers
 from cpa.formats.registry import FormatRegistry
 from cpa.usage.event import Event, timestamp
 from cpa.usage.queue_item import LONGEST_TEXT, QueueItem, RequestDetails
 from cpa.usage.usage_queue import UsageQueue
+
+if TYPE_CHECKING:
+    from cpa.exchange.record import AttemptRecord
 
 REFRESH_SECONDS = 0.5
 """Changes within this time are told as one."""
@@ -40,11 +46,11 @@ class Collectors:
         self._keys = _RawKeys()
         self._refresh: asyncio.TimerHandle | None = None
 
-    def take(self, event: Event, call: Call) -> None:
-        """An attempt is over; or a request that no account could be asked for (``event.attempt`` is 0)."""
+    def take(self, event: Event, call: Call, record: AttemptRecord | None) -> None:
+        """An attempt is over, or what ``event.attempt`` 0 stands for."""
         if not self._queue.enabled:
             return
-        self._queue.put(QueueItem(event, self._details(event, call)))
+        self._queue.put(QueueItem(event, self._details(event, call, record)))
         if self._queue.errors and event.failed and event.attempt:
             self._queue.errors.tell(self._failure(event))
 
@@ -67,14 +73,15 @@ class Collectors:
         self._refresh = None
         self._queue.listeners.tell(REFRESH)
 
-    def _details(self, event: Event, call: Call) -> RequestDetails:
+    def _details(self, event: Event, call: Call, record: AttemptRecord | None) -> RequestDetails:
+        login = record is not None and record.account.kind == "oauth"
         return RequestDetails(
             client_key=self._keys.shown(event.group, self._config()) if call.client is not None else "",
-            client_ip=call.address,
             forwarded_for=call.headers.get("X-Forwarded-For", "")[:LONGEST_TEXT],
             user_agent=call.headers.get("User-Agent", "")[:LONGEST_TEXT],
-            reasoning_effort=event.reasoning_effort,
-            service_tier=event.service_tier,
+            generate=call.body.get("generate") is not False,
+            token_digest=_digest(record.account.secret) if login and record is not None else "",
+            response_headers=telling_headers(record.headers) if record is not None and record.headers else {},
         )
 
     def effort(self, call: Call) -> str:
@@ -142,6 +149,12 @@ class Collectors:
                 "backoff_level": level,
             }
         return rest
+
+
+@lru_cache(maxsize=64)
+def _digest(token: str) -> str:
+    """By which collectors tell one access token of a login from the next; it leads nobody back to the token."""
+    return sha256(token.encode()).hexdigest() if token else ""
 
 
 class _RawKeys:

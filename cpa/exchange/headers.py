@@ -1,8 +1,9 @@
-"""Which upstream headers a client may see (``passthrough-headers``)."""
+"""Which upstream headers others may see: a client (``passthrough-headers``), and collectors of usage."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from cpa.errors import ErrorInfo
@@ -43,6 +44,28 @@ def passed_headers(upstream: Mapping[str, str]) -> dict[str, str]:
         for name, value in upstream.items()
         if (lower := name.lower()) not in _DROPPED and lower not in named and not lower.startswith(_DROPPED_PREFIXES)
     }
+
+
+_TELLING = re.compile(
+    r"""retry-after(-ms)?
+    |(x-|anthropic-)?rate-?limit(-.*)?
+    |x-codex-(.*-)?(used-percent|window-minutes|reset-at|reset-after-seconds|limit-name)
+    |x-codex-(credits-.*|plan-type|active-limit)
+    |x-gemini-service-tier
+    |(x-|x-goog-|x-oai-|x-amzn-)?request-?id|x-amzn-requestid|apim-request-id|cf-ray""",
+    re.VERBOSE | re.IGNORECASE,
+)
+MOST_TELLING = 40
+LONGEST_TELLING = 256
+
+
+def telling_headers(upstream: Mapping[str, str]) -> dict[str, list[str]]:
+    """What an answer's headers say of rate limits and of its id, under their names in the usual spelling."""
+    found: dict[str, list[str]] = {}
+    for name, value in upstream.items():
+        if len(found) < MOST_TELLING and _TELLING.fullmatch(name):
+            found.setdefault(name.title(), []).append(value[:LONGEST_TELLING])
+    return found
 
 
 def retry_after_seconds(error: ErrorInfo) -> int | None:

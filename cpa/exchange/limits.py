@@ -71,9 +71,9 @@ class Ticket:
         self._limits = limits
         self._spending: Spending | None = spending
 
-    def spend(self, usage: Usage | None, *, model: str, requested: str, provider: str, account: str) -> None:
-        """Count an attempt's tokens and their price; tokens nobody reported count nothing."""
-        if self._spending is not None and usage is not None:
+    def spend(self, usage: Usage, *, model: str, requested: str, provider: str, account: str) -> None:
+        """Count tokens of an attempt and their price."""
+        if self._spending is not None:
             self._limits.spend(self._spending, usage, model, requested, provider, account)
 
     def leave(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cpa.accounts.account import Account
@@ -46,6 +46,8 @@ class AttemptRecord:
         self.started_at = time.time()
         self.time_to_first_token: float | None = None
         self.usage: Usage | None = None
+        self.headers: Mapping[str, str] | None = None
+        """Of the upstream's answer; None before there is one."""
         self.status = 0
         self.error: str | None = None
 
@@ -61,14 +63,10 @@ class AttemptRecord:
         self._done = True
         self.status = status
         self.error = (error.code or error.type or "error") if error is not None else None
-        if self._ticket is not None:
-            self._ticket.spend(
-                self.usage,
-                model=self.model,
-                requested=self._call.model,
-                provider=self.account.provider,
-                account=self.account.label or self.account.id,
-            )
+        if self._ticket is not None and self.usage is not None:
+            self._spend(self._ticket, self.usage, self.model)
+            if (tool := self.usage.image_tool) is not None:
+                self._spend(self._ticket, tool.usage, tool.model)
         duration = time.monotonic() - self._begun
         if self.note is not None:
             self.note.close(status, error, self.time_to_first_token, self.usage)
@@ -76,6 +74,15 @@ class AttemptRecord:
             self._trail.attempt(self, duration, error)
         if self._watch is not None:
             self._watch.attempt(self, duration)
+
+    def _spend(self, ticket: Ticket, usage: Usage, model: str) -> None:
+        ticket.spend(
+            usage,
+            model=model,
+            requested=self._call.model,
+            provider=self.account.provider,
+            account=self.account.label or self.account.id,
+        )
 
 
 class ExchangeLog:

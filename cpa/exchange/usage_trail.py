@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from cpa.accounts.account import account_index
+from cpa.conversation.usage import ToolUsage, tier
 from cpa.errors import ErrorInfo
 from cpa.exchange.call import Call
 from cpa.usage.event import LONGEST_BODY, Event, Tokens, tokens_of
@@ -14,11 +17,12 @@ from cpa.usage.event import LONGEST_BODY, Event, Tokens, tokens_of
 if TYPE_CHECKING:
     from cpa.exchange.record import AttemptRecord
 
-Sink = Callable[[Event, Call], None]
-"""Takes an event and the request it belongs to."""
+Sink = Callable[[Event, Call, "AttemptRecord | None"], None]
+"""Takes an event, the request it belongs to, and the attempt unless no account could be asked."""
 NOBODY = "unknown"
 _GEMINI = ("/v1beta/models/", "/v1/models/")
 CLIENT_GONE = 499
+TOOL_FORMAT = "openai-response"
 LONGEST_AGENT = 200
 
 
@@ -38,12 +42,14 @@ class UsageTrail:
         self._sink = sink
         self._begun = time.time()
         self._pending: Event | None = None
+        self._record: AttemptRecord | None = None
 
     def attempt(self, record: AttemptRecord, duration: float, error: ErrorInfo | None) -> None:
         """An attempt is over."""
         self._flush()
         account, call = record.account, self._call
         first = record.time_to_first_token
+        self._record = record
         self._pending = Event(
             group=call.client.id if call.client is not None else account.provider or NOBODY,
             provider=account.provider,
@@ -67,7 +73,9 @@ class UsageTrail:
             stream=call.stream,
             client_format=call.format,
             upstream_format=record.upstream_format,
-            service_tier=_tier(call.body),
+            service_tier=_tier(call),
+            response_service_tier=_served_tier(record),
+            client_ip=call.address,
             user_agent=call.headers.get("User-Agent", "")[:LONGEST_AGENT],
         )
 
@@ -97,19 +105,58 @@ class UsageTrail:
                 fail_body=_body(status, error),
                 stream=call.stream,
                 client_format=call.format,
+                client_ip=call.address,
+                user_agent=call.headers.get("User-Agent", "")[:LONGEST_AGENT],
             ),
             call,
+            None,
         )
 
     def _flush(self) -> None:
-        if self._pending is not None:
-            event, self._pending = self._pending, None
-            self._sink(event, self._call)
+        event, record = self._pending, self._record
+        if event is None or record is None:
+            return
+        self._pending = self._record = None
+        self._sink(event, self._call, record)
+        if record.usage is not None and record.usage.image_tool is not None:
+            self._sink(_of_tool(event, record.usage.image_tool), self._call, record)
 
 
-def _tier(body: dict[str, Any]) -> str:
-    tier = body.get("service_tier")
-    return tier[:LONGEST_AGENT] if isinstance(tier, str) else ""
+def _of_tool(event: Event, tool: ToolUsage) -> Event:
+    """What a tool took on the way to an answer: a row of its own model, but neither an attempt nor a request."""
+    return replace(
+        event,
+        model=tool.model,
+        tokens=tokens_of(tool.usage, TOOL_FORMAT),
+        upstream_format=TOOL_FORMAT,
+        attempt=0,
+        final=False,
+        failed=False,
+        status=200,
+        error="",
+        fail_body="",
+        latency_ms=0,
+        ttft_ms=None,
+        response_service_tier="",
+    )
+
+
+def _tier(call: Call) -> str:
+    """The tier that was asked for."""
+    asked = call.body.get("service_tier")
+    if asked is None and call.format == "gemini":
+        asked = call.body.get("serviceTier")
+    return tier(asked) or ""
+
+
+def _served_tier(record: AttemptRecord) -> str:
+    """The tier that served the attempt. Gemini tells it in a header (https://ai.google.dev/gemini-api/docs)."""
+    usage = record.usage
+    if usage is not None and usage.service_tier is not None:
+        return usage.service_tier
+    if record.upstream_format == "gemini" and record.headers is not None:
+        return tier(record.headers.get("x-gemini-service-tier")) or ""
+    return ""
 
 
 def _body(status: int, error: ErrorInfo | None) -> str:

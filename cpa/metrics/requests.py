@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from cpa.conversation.usage import Usage
@@ -108,10 +109,14 @@ class RequestMetrics:
         """Count an attempt."""
         provider = self._provider(record.provider)
         self._attempts(provider, outcome_of(record.status, record.error)).inc()
-        if record.usage is None:
-            return
+        if record.usage is not None:
+            self._count(provider, record, record.usage)
+            if (tool := record.usage.image_tool) is not None:
+                self._count(provider, replace(record, model=tool.model, usage=tool.usage), tool.usage)
+
+    def _count(self, provider: str, record: UsageRecord, usage: Usage) -> None:
         model = self._model(record.model)
-        for kind, tokens in _token_types(record.usage):
+        for kind, tokens in _token_types(usage):
             if tokens:
                 self._tokens(provider, model, kind).inc(tokens)
         if nanos := self._cost(record):

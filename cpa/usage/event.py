@@ -49,6 +49,10 @@ class Tokens(Struct, kw_only=True, gc=False):
     """Input that was neither read from nor written to a cache."""
     cache_creation_1h: int = 0
     """The part of ``cache_creation`` that is kept for an hour."""
+    unclassified: int = 0
+    """The part of ``total`` that the upstream told as a sum only."""
+    consistent: bool = True
+    """False when the parts, as told, cannot all be right."""
 
     def shown(self) -> dict[str, int]:
         """The object that answers of the management API carry."""
@@ -66,16 +70,21 @@ class Tokens(Struct, kw_only=True, gc=False):
 def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
     """Both views of what an upstream reported; zeros for what it did not.
 
-    Parts are never more than their whole: cached input that is more than the input was not counted in it.
+    Parts are never more than their whole: cached input that is more than the input was not counted in it. A total
+    that is more than its parts is believed, and the rest belongs to none of them.
     """
     if usage is None:
         return Tokens()
     whole, output = usage.input_total or 0, usage.output_total or 0
     read, written, reasoning = usage.cache_read or 0, usage.cache_write or 0, usage.reasoning or 0
-    if read + written > whole:
+    told = usage.total or 0
+    beside = read + written > whole
+    if beside:
         whole += read + written
-    if not 0 <= whole + output <= MOST_TOKENS:
+    total = whole + output
+    if total > MOST_TOKENS or told > MOST_TOKENS:
         return Tokens()
+    consistent = reasoning <= output and (told >= total or not told) and (told == total or not beside)
     reasoning = min(reasoning, output)
     fresh = whole - read - written
     return Tokens(
@@ -85,9 +94,11 @@ def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
         cached=read or written,
         cache_read=read,
         cache_creation=written,
-        total=whole + output,
+        total=max(total, told),
         uncached=fresh,
         cache_creation_1h=min(usage.cache_write_1h or 0, written),
+        unclassified=max(0, told - total),
+        consistent=consistent,
     )
 
 
@@ -128,7 +139,8 @@ class Event(Struct, kw_only=True, gc=False):
     latency_ms: int = 0
     tokens: Tokens
     attempt: int = 1
-    """1 for the first; 0 when no account could be asked at all."""
+    """1 for the first; 0 for what is no attempt: no account could be asked at all (``final``), or a tool of the answer
+    used tokens of another model (not ``final``)."""
     final: bool = True
     """Whether it is the last attempt of its request: these rows are the requests as clients saw them."""
     status: int = 200
@@ -144,6 +156,9 @@ class Event(Struct, kw_only=True, gc=False):
     """As the client asked; empty when it did not."""
     service_tier: str = ""
     """As the client asked; empty when it did not."""
+    response_service_tier: str = ""
+    """The tier that served it, as the upstream told; empty when it did not."""
+    client_ip: str = ""
     user_agent: str = ""
     cost_nanos: int | None = None
     """Nano-dollars at the prices of the moment; None when the model has no price or tokens are not known."""
@@ -162,6 +177,24 @@ class Event(Struct, kw_only=True, gc=False):
             f"{tokens.total}"
         )
         return f"{self.at_ms:012x}{blake2b(text.encode(), digest_size=16).hexdigest()}"
+
+
+_EXECUTORS = {
+    "claude": "ClaudeExecutor",
+    "codex": "CodexExecutor",
+    "gemini": "GeminiExecutor",
+    "gemini-cli": "GeminiCLIExecutor",
+    "kimi": "KimiExecutor",
+    "vertex": "GeminiVertexExecutor",
+}
+
+
+def executor_of(provider: str, upstream_format: str) -> str:
+    """What CLIProxyAPI calls the part of it that asks a provider: collectors tell vendors apart by it."""
+    known = _EXECUTORS.get(provider)
+    if known is None and provider and upstream_format in ("openai", "openai-response"):
+        return "OpenAICompatExecutor"
+    return known or provider
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ MOST_ITEMS = 100_000
 MOST_BYTES = 64 * 1024 * 1024
 LISTENER_ITEMS = 256
 USUAL_SIZE = 1500
-"""Bytes of an item without the text of its failure; a bound for what it takes in memory, too."""
+"""Bytes of an item without the text of its failure and headers; a bound for what it takes in memory, too."""
 
 Item: TypeAlias = QueueItem | bytes
 """JSON, or what it is made of once somebody takes it."""
@@ -146,4 +146,7 @@ def _encoded(item: Item) -> bytes:
 
 
 def _size(item: Item) -> int:
-    return len(item) if isinstance(item, bytes) else USUAL_SIZE + len(item.event.fail_body)
+    if isinstance(item, bytes):
+        return len(item)
+    headers = item.details.response_headers.items()
+    return USUAL_SIZE + len(item.event.fail_body) + sum(len(name) + sum(map(len, told)) for name, told in headers)

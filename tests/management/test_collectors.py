@@ -174,7 +174,7 @@ async def test_odd_requests_keep_nobody_from_being_told(daemon: Managed, more: d
     await ask(daemon, **more)
     (item,) = (await daemon.call("GET", "/usage-queue?count=100")).json
     assert len(item["reasoning_effort"]) <= 512
-    assert item["service_tier"] == ""
+    assert item["service_tier"] == "auto"
 
 
 async def test_an_odd_gemini_request_is_told_too(daemon: Managed) -> None:

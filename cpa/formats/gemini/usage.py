@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from cpa.conversation.numbers import natural
-from cpa.conversation.usage import Usage
+from cpa.conversation.usage import Usage, tier
 from cpa.formats.gemini.fields import Object
 
 
@@ -36,6 +36,7 @@ def decode_usage(value: Any) -> Usage | None:
         audio_output=_modality(get("candidatesTokensDetails"), "AUDIO"),
         image_output=_modality(get("candidatesTokensDetails"), "IMAGE"),
         total=total,
+        service_tier=tier(get("serviceTier")) or tier(get("trafficType")),
         raw=value,
     )
 

@@ -78,7 +78,7 @@ class OpenAICodec:
 
     def read_usage(self, body: JsonObject) -> Usage | None:
         """Token counts of a whole answer."""
-        return decode_usage(body.get("usage"))
+        return decode_usage(body.get("usage"), body.get("service_tier"))
 
     def framing(self, context: ReplyContext) -> Framing:
         """SSE without event names, closed by ``[DONE]``."""

@@ -195,7 +195,7 @@ class ChatNativeRelay:
         usage = chunk.get("usage")
         if usage is None and isinstance(choices, list) and choices and isinstance(choices[0], dict):
             usage = choices[0].get("usage")
-        decoded = decode_usage(usage) if usage is not None else None
+        decoded = decode_usage(usage, chunk.get("service_tier")) if usage is not None else None
         if decoded is not None:
             self.usage = decoded
         if self.served_model is None and isinstance(chunk.get("model"), str):

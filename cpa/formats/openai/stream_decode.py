@@ -134,7 +134,7 @@ class ChatStreamDecoder:
         if usage is None and isinstance(choices, list) and choices and isinstance(choices[0], dict):
             usage = choices[0].get("usage")
         if usage is not None:
-            decoded = decode_usage(usage)
+            decoded = decode_usage(usage, chunk.get("service_tier"))
             if decoded is not None:
                 self._usage = decoded
                 events.append(ev.UsageReport(decoded))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from cpa.conversation.numbers import natural
-from cpa.conversation.usage import Usage
+from cpa.conversation.usage import Usage, tier
 
 
-def decode_usage(raw: Any) -> Usage | None:
-    """The canonical usage of a ``usage`` object in any provider's spelling; None when there are no counts."""
+def decode_usage(raw: Any, service_tier: Any = None) -> Usage | None:
+    """The canonical usage of a ``usage`` object in any provider's spelling; None when there are no counts.
+
+    ``service_tier`` is the member of that name beside it.
+    """
     if not isinstance(raw, dict):
         return None
     prompt = _details(raw, "prompt_tokens_details", "input_tokens_details")
@@ -36,6 +39,7 @@ def decode_usage(raw: Any) -> Usage | None:
         accepted_prediction=_count(completion, "accepted_prediction_tokens"),
         rejected_prediction=_count(completion, "rejected_prediction_tokens"),
         total=total,
+        service_tier=tier(service_tier),
         raw=raw,
     )
 

@@ -22,7 +22,7 @@ from cpa.formats.openai_response.count import countable_text
 from cpa.formats.openai_response.relay import ResponseNativeRelay
 from cpa.formats.openai_response.request_decode import decode_reasoning, decode_request
 from cpa.formats.openai_response.stream_decode import ResponseStreamDecoder, decode_reply
-from cpa.formats.openai_response.usage import decode_usage
+from cpa.formats.openai_response.usage import read_usage
 from cpa.formats.sse import Framing, SseFraming
 
 
@@ -69,7 +69,7 @@ class OpenAIResponseCodec:
 
     def read_usage(self, body: JsonObject) -> Usage | None:
         """Token counts of a whole answer."""
-        return decode_usage(body.get("usage"))
+        return read_usage(body)
 
     def framing(self, context: ReplyContext) -> Framing:
         """SSE with event names; nothing closes the stream but its terminal event."""

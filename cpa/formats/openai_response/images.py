@@ -24,9 +24,9 @@ from cpa.errors import ApiError, ErrorInfo, InvalidRequest
 from cpa.formats.openai_response.errors import encode_error
 from cpa.formats.openai_response.fields import Object, object_of, text
 from cpa.formats.openai_response.request_decode import ENCRYPTED
+from cpa.formats.openai_response.usage import IMAGE_MODEL
 from cpa.formats.sse import SseFraming
 
-IMAGE_MODEL = "gpt-image-2"
 MAIN_MODEL = "gpt-5.4-mini"
 """The model that is asked to call the image tool."""
 

@@ -12,7 +12,7 @@ from cpa.errors import ErrorInfo
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai_response.errors import cut_off, error_event, failed_event, stream_error
 from cpa.formats.openai_response.fields import Object, object_of
-from cpa.formats.openai_response.usage import decode_usage
+from cpa.formats.openai_response.usage import read_usage
 from cpa.formats.sse import Framing, SseFrame
 from cpa.formats.stencil import Stencil
 
@@ -108,6 +108,7 @@ class ResponseNativeRelay:
         if sequence is not None:
             self._sequence = sequence
         if kind in _FAILED:
+            self.usage = read_usage(object_of(event.get("response")), self._context.request) or self.usage
             self.error = stream_error(event)
             return b""
         if not kind.startswith("response."):
@@ -172,7 +173,7 @@ class ResponseNativeRelay:
         if kind in _TERMINAL:
             if response.get("status") == "failed":
                 self.error = stream_error(event)
-            self.usage = decode_usage(response.get("usage")) or self.usage
+            self.usage = read_usage(response, self._context.request) or self.usage
             output = self._repaired(response.get("output"))
             if output is not response.get("output"):
                 changes["output"] = output

@@ -20,7 +20,7 @@ from cpa.formats.openai_response.errors import cut_off, reply_failure, stream_er
 from cpa.formats.openai_response.fields import Object, object_of, objects, text
 from cpa.formats.openai_response.finish import decode_finish
 from cpa.formats.openai_response.items_decode import FORMAT, KINDS, Item
-from cpa.formats.openai_response.usage import decode_usage
+from cpa.formats.openai_response.usage import read_usage
 from cpa.formats.sse import SseFrame
 
 _loads = orjson.loads
@@ -86,14 +86,22 @@ class ResponseStreamDecoder:
         out: list[ev.Event] = []
         error = reply_failure(response)
         if error is not None:
-            self._fail(error, out)
+            self._fail(error, out, response)
         else:
             self._finish({"response": response}, out, incomplete=response.get("status") == "incomplete")
         return out
 
-    def _fail(self, error: ErrorInfo, out: list[ev.Event]) -> None:
+    def _fail(self, error: ErrorInfo, out: list[ev.Event], response: Any = None) -> None:
         self._closed = True
+        self._report(object_of(response), out)
         out.append(ev.Failure(error))
+
+    def _report(self, response: Object, out: list[ev.Event]) -> None:
+        usage = read_usage(response, self._context.request)
+        if usage is not None:
+            if isinstance(response.get("tool_usage"), dict):
+                usage.raw = {**object_of(usage.raw), "tool_usage": response["tool_usage"]}
+            out.append(ev.UsageReport(usage))
 
     # -- start ---------------------------------------------------------------------------------------------
 
@@ -212,7 +220,7 @@ class ResponseStreamDecoder:
     def _on_completed(self, event: Object, out: list[ev.Event]) -> None:
         response = object_of(event.get("response"))
         if response.get("status") == "failed":
-            self._fail(stream_error(event), out)
+            self._fail(stream_error(event), out, response)
             return
         self._finish(event, out, incomplete=response.get("status") == "incomplete")
 
@@ -220,7 +228,7 @@ class ResponseStreamDecoder:
         self._finish(event, out, incomplete=True)
 
     def _on_failed(self, event: Object, out: list[ev.Event]) -> None:
-        self._fail(stream_error(event), out)
+        self._fail(stream_error(event), out, event.get("response"))
 
     def _finish(self, event: Object, out: list[ev.Event], *, incomplete: bool) -> None:
         response = object_of(event.get("response"))
@@ -231,11 +239,7 @@ class ResponseStreamDecoder:
             item.done(raw, out)
         for item in self._items:
             item.done(item.raw, out)
-        usage = decode_usage(response.get("usage"))
-        if usage is not None:
-            if isinstance(response.get("tool_usage"), dict) and isinstance(usage.raw, dict):
-                usage.raw = {**usage.raw, "tool_usage": response["tool_usage"]}
-            out.append(ev.UsageReport(usage))
+        self._report(response, out)
         called = any(item.is_call for item in self._items)
         refused = any(item.refused for item in self._items)
         out.append(decode_finish(response, incomplete=incomplete, called=called, refused=refused))

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpa.conversation.usage import Usage
-from cpa.formats.openai_response.fields import Object, count, object_of
+from cpa.conversation.usage import ToolUsage, Usage, tier
+from cpa.formats.openai_response.fields import Object, count, object_of, objects, text
+
+IMAGE_MODEL = "gpt-image-2"
+"""Makes the pictures where neither request nor answer names another model."""
+
+
+def read_usage(response: Object, request: Object | None = None) -> Usage | None:
+    """What a response tells of its tokens, with those of the image tool; None when it tells nothing.
+
+    ``request`` is the body that was answered: it may name the tool's model where the response does not.
+    """
+    usage = decode_usage(response.get("usage"))
+    tool = _image_tool(response, request or {})
+    if usage is None and tool is None:
+        return None
+    usage = usage or Usage()
+    usage.service_tier, usage.image_tool = tier(response.get("service_tier")), tool
+    return usage
 
 
 def decode_usage(raw: Any) -> Usage | None:
@@ -29,9 +46,22 @@ def decode_usage(raw: Any) -> Usage | None:
     )
 
 
+def _image_tool(response: Object, request: Object) -> ToolUsage | None:
+    """``tool_usage.image_gen``, which is there with zeros when no picture was made."""
+    raw = object_of(object_of(response.get("tool_usage")).get("image_gen"))
+    usage = decode_usage(raw)
+    if usage is None or not usage.sum():
+        return None
+    usage.cache_read = count(raw, "cached_tokens")
+    tools = objects(response.get("tools")) + objects(request.get("tools"))
+    models = (text(tool, "model") for tool in tools if tool.get("type") == "image_generation")
+    return ToolUsage(next(filter(None, models), IMAGE_MODEL), usage)
+
+
 def encode_usage(usage: Usage | None, estimate: int | None = None) -> Object:
     """The ``usage`` object for a client; it is never missing, ``estimate`` stands in for unreported input."""
-    usage = usage or Usage(input_total=estimate)
+    if usage is None or (usage.input_total is None and usage.output_total is None):
+        usage = Usage(input_total=estimate)
     details: Object = {"cached_tokens": usage.cache_read or 0, "cache_write_tokens": usage.cache_write or 0}
     return {
         "input_tokens": usage.input_total or 0,

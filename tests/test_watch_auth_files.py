@@ -262,5 +262,6 @@ async def test_a_directory_that_cannot_be_made_is_reported_and_no_more(tmp_path:
     with capture_logs() as logs:
         await watched.watcher.prepare()
         await watched.files.load()
-    assert any(line["event"] == "auth directory cannot be used" for line in logs)
+    (line,) = (line for line in logs if line["event"] == "auth directory cannot be used")
+    assert line["reason"].startswith(f"{tmp_path}/file/auth cannot be made, {tmp_path}/file is a file: move it away")
     assert len(watched.pool) == 0

@@ -61,16 +61,21 @@ def check(file: Path | None, config_path: Path, as_json: bool) -> None:
         else:
             print_finding("problem", str(fault))
         sys.exit(1)
+    from cpa.accounts.directory_fault import directory_fault
     from cpa.cli.plugin_problems import plugin_problems
 
     warnings = [*loaded.warnings, *(ConfigWarning("", problem) for problem in plugin_problems(loaded.config))]
+    if unusable := directory_fault(Path(loaded.config.auth_dir)):
+        warnings.append(ConfigWarning("auth-dir", unusable))
     if as_json:
         shown = [{"path": warning.path, "message": warning.message} for warning in warnings]
         print_json({"ok": True, "error": None, "warnings": shown})
         return
     for warning in warnings:
         print_finding("warning", str(warning))
-    print_finding("ok", f"{config_path} can be used" + (f", with {len(warnings)} warnings" if warnings else ""))
+    number = len(warnings)
+    told = f", with {number} warning{'s' if number > 1 else ''}" if warnings else ""
+    print_finding("ok", f"{config_path} can be used{told}")
 
 
 @config.command()

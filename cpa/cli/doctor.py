@@ -22,7 +22,6 @@ from cpa.cli.doctor_places import (
     look_at_auth_directory,
     look_at_port,
     look_at_usage_database,
-    unreadable_folder,
 )
 from cpa.cli.inspection import Inspection, inspect_config
 from cpa.cli.options import config_option, json_option
@@ -92,9 +91,6 @@ def look_at_safety(config: Config, path: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077 and inspectable_secrets(config):
         yield Finding("warning", f"{path} can be read by other users (mode {mode:04o}): chmod 600 {path}")
-    auth = Path(config.auth_dir)
-    if auth.is_dir() and stat.S_IMODE(auth.stat().st_mode) & 0o077:
-        yield Finding("warning", f"{auth} can be read by other users: chmod 700 {auth}")
 
 
 def inspectable_secrets(config: Config) -> bool:
@@ -163,11 +159,9 @@ def doctor(config_path: Path, as_json: bool, offline: bool) -> None:
     """Check the whole set-up and say what to mend. Exit status 1 when something does not work."""
     findings: list[Finding] = []
     try:
-        inspection = inspect_config(config_path, os.environ)
+        inspection = inspect_config(config_path, os.environ, logins_needed=False)
     except ConfigError as fault:
         findings.append(Finding("problem", str(fault)))
-    except OSError as fault:
-        findings.append(unreadable_folder(fault))
     else:
         findings += look_at_configuration(inspection)
         findings += look_at_safety(inspection.config, config_path)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from msgspec import Struct
 
+from cpa.accounts.directory_fault import directory_fault
 from cpa.cli.control import daemon_listens
 from cpa.cli.database import unreadable
 from cpa.config import Config
@@ -41,22 +42,14 @@ def look_at_port(config: Config, path: Path) -> Finding:
 
 
 def look_at_auth_directory(config: Config) -> Iterator[Finding]:
-    """Whether logins can be read and stored."""
+    """Whether logins can be read and stored, and by nobody else."""
     folder = Path(config.auth_dir)
-    if not folder.exists():
+    if fault := directory_fault(folder):
+        yield Finding("problem", fault)
+    elif not folder.exists():
         yield Finding("info", f"{folder} is made when it is needed: no logins yet")
-    elif not folder.is_dir():
-        yield Finding("problem", f"{folder} is no folder: set auth-dir to one")
-    elif not os.access(folder, os.W_OK):
-        yield Finding("problem", f"{folder} cannot be written by this user, tokens cannot be kept: chmod 700 {folder}")
-
-
-def unreadable_folder(fault: OSError) -> Finding:
-    """What to say of an auth directory that cannot be listed; nothing else can be looked at then."""
-    reason = fault.strerror or str(fault)
-    return Finding(
-        "problem", f"{fault.filename} cannot be read: {reason}; make it yours (chown) and private (chmod 700)"
-    )
+    elif stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        yield Finding("warning", f"{folder} can be read by other users: chmod 700 {folder}")
 
 
 def look_at_usage_database(path: Path) -> Iterator[Finding]:

@@ -32,8 +32,11 @@ class Inspection(Struct):
         return self.loaded.config
 
 
-def inspect_config(path: Path, environ: Mapping[str, str] = os.environ) -> Inspection:
-    """Read a configuration and derive its accounts and models. Raises ConfigError."""
+def inspect_config(path: Path, environ: Mapping[str, str] = os.environ, *, logins_needed: bool = True) -> Inspection:
+    """Read a configuration and derive its accounts and models.
+
+    Raises ConfigError, and OSError when the auth directory cannot be read unless the logins in it are not needed.
+    """
     loaded = load_config(path, environ=environ)
     log = Quiet()
     plugins = Plugins(log)
@@ -41,5 +44,10 @@ def inspect_config(path: Path, environ: Mapping[str, str] = os.environ) -> Inspe
     pool = AccountPool()
     catalog = Catalog(pool.listed)
     roster = Roster(plugins, pool, catalog, log)
-    unusable = roster.sync(loaded.config)
+    try:
+        unusable = roster.sync(loaded.config)
+    except OSError:
+        if logins_needed:
+            raise
+        unusable = {}
     return Inspection(loaded, plugins, pool, catalog, roster, unusable)

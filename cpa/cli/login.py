@@ -73,6 +73,7 @@ def login(
     Logging in again replaces the tokens and keeps everything you have set. Exit status: 0 when logged in, 13 when the
     callback port is taken, 1 for every other failure.
     """
+    from cpa.accounts.directory_fault import directory_fault
     from cpa.cli.login_room import open_room
     from cpa.plugins.login import LoginOptions
 
@@ -90,6 +91,8 @@ def login(
         callback_port=callback_port,
         key_file=_content(key_file) if key_file is not None else b"",
     )
+    if unusable := directory_fault(room.files.directory.path):
+        raise click.ClickException(f"the login could not be stored: {unusable}")
     sys.exit(_run(room, chosen, options, browser=not (no_browser or paste), listen=not paste, as_json=as_json))
 
 

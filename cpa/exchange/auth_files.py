@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 
+from cpa.accounts.directory_fault import directory_fault
 from cpa.accounts.files import AuthDirectory, AuthFile, JsonObject
 from cpa.errors import AuthFileError
 from cpa.exchange.roster import Roster
@@ -33,11 +34,9 @@ class AuthFiles:
 
     async def load(self) -> None:
         """Prepare the directory and take every file. A directory that cannot be used is reported, no more."""
-        try:
-            await asyncio.to_thread(self.directory.ensure)
-        except OSError as fault:
-            self._log.error("auth directory cannot be used", path=str(self.directory.path), reason=str(fault))
-        names = await asyncio.to_thread(self.directory.names)
+        names, fault = await asyncio.to_thread(self._prepare)
+        if fault:
+            self._log.error("auth directory cannot be used", reason=fault)
         for batch in _batches(names):
             async with self._order:
                 for name, found in (await asyncio.to_thread(self._read, batch)).items():
@@ -47,6 +46,15 @@ class AuthFiles:
                         self._complain(name, found)
             await asyncio.sleep(0)
         self._log.info("auth files loaded", files=len(self._roster.files), unusable=len(self.unusable))
+
+    def _prepare(self) -> tuple[list[str], str | None]:
+        """The names of all files, as far as they can be known, and what is wrong with the directory."""
+        fault = directory_fault(self.directory.path)
+        try:
+            self.directory.ensure()
+            return self.directory.names(), fault
+        except OSError as problem:
+            return [], fault or str(problem)
 
     async def check(self, names: Iterable[str]) -> None:
         """Look at files that may have changed: take new versions, forget deleted ones, keep what is half written."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cpa.accounts import directory_fault
 from cpa.accounts.files import AuthDirectory
 from cpa.cli.main import cli
 from tests.cli.conftest import World
@@ -88,7 +89,13 @@ async def test_a_running_daemon_is_well(stopped: World, start: Start) -> None:
 def test_an_auth_directory_that_is_none_is_a_problem(doctor: Doctor) -> None:
     doctor.write("port: 0\n")
     (doctor.folder / "auth").write_text("")
-    assert doctor.saying("auth-dir")[0] == "problem"
+    level, text = doctor.saying("auth-dir")
+    assert (level, text) == (
+        "problem",
+        f"{doctor.folder}/auth is a file, where a folder is needed: move it away, or set auth-dir to another folder",
+    )
+    checked = CliRunner().invoke(cli, ["config", "check", "--config", str(doctor.config)])
+    assert (checked.exit_code, f"auth-dir: {text}" in checked.output) == (0, True)
 
 
 @pytest.fixture
@@ -102,14 +109,17 @@ def refused(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise PermissionError(13, "Permission denied", str(folder))
 
     monkeypatch.setattr(AuthDirectory, "names", refuse)
+    monkeypatch.setattr(directory_fault.os, "access", lambda path, right: Path(path) != folder)
     return folder
 
 
 def test_an_auth_directory_that_cannot_be_read_is_a_problem(doctor: Doctor, refused: Path) -> None:
-    level, text = doctor.saying("Permission denied")
+    doctor.write("port: 0\ngemini-api-key: [{api-key: k}]\n")
+    level, text = doctor.saying("cannot be read")
     assert level == "problem"
-    assert text.startswith(f"{refused} cannot be read")
-    assert "chmod 700" in text
+    assert text.startswith(f"{refused} cannot be read by this user, its logins are not used: chmod 700 {refused}")
+    assert doctor.saying("1 account of gemini")[0] == "ok"
+    assert doctor.saying("time limits")[0] == "info"
 
 
 @pytest.mark.parametrize("command", [["models"], ["accounts", "list"], ["quota"], ["logout", "a"]])

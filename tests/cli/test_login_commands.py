@@ -113,6 +113,13 @@ def test_wrong_usage_says_what_is_right(cpa: Commands, arguments: list[str], sai
     assert said in result.output
 
 
+def test_nobody_logs_in_where_the_login_could_not_be_stored(cpa: Commands) -> None:
+    cpa.folder.write_text("")
+    result = cpa("login", "vertex", "--key-file", str(cpa.key))
+    assert result.exit_code == 1
+    assert f"could not be stored: {cpa.folder} is a file" in result.output
+
+
 def test_without_a_provider_they_are_listed(cpa: Commands) -> None:
     assert "codex       ChatGPT (Codex)  (browser, device)" in cpa("login").output
     (first, *_) = orjson.loads(cpa("login", "--json").stdout)

@@ -402,7 +402,12 @@ def _refuse_image_only(call: Call, resolution: Resolution) -> None:
         raise ApiError(ErrorInfo(503, message, type="invalid_request_error", code="model_not_supported"))
 
 
+_EXTRAS = {"compact": "/responses/compact", "images": "image generation"}
+"""Operations that not every account has, and what clients are told."""
+
+
 def _refuse_unsupported(call: Call, provider: Provider, account: Account) -> None:
-    if call.operation == "compact" and not provider.supports("compact", account):
-        error = ErrorInfo(501, "/responses/compact not supported", type="server_error", code="not_implemented")
+    what = _EXTRAS.get(call.operation)
+    if what is not None and not provider.supports(call.operation, account):
+        error = ErrorInfo(501, f"{what} not supported", type="server_error", code="not_implemented")
         raise UpstreamError(error, scope="none", cooldown=0)

@@ -20,17 +20,14 @@ from cpa.plugins import (
     Provider,
     QuotaWindow,
     UpstreamRequest,
-    classify,
     file_account,
     hookimpl,
     provider_of,
-    server_time,
-    wait_of,
 )
 from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
 from cpa.plugins.provider import BuiltinModels
-from cpa_codex import oauth, quota
+from cpa_codex import faults, oauth, quota
 from cpa_codex.login import OFFER, log_in
 from cpa_codex.native import SOURCE, take
 from cpa_codex.oauth import CodexEndpoints, identity_of
@@ -48,6 +45,8 @@ PLAN_CHANNELS = {
     "free": "codex-free",
 }
 """Catalogue sections of plans; any other has the models of ``codex-pro``."""
+LITE_HEADER = "X-OpenAI-Internal-Codex-Responses-Lite"
+"""Sent by clients that want nothing added to their requests."""
 _FORWARDED = (
     "X-Codex-Beta-Features",
     "X-Codex-Turn-Metadata",
@@ -57,9 +56,8 @@ _FORWARDED = (
     "Originator",
     "Thread-Id",
     "User-Agent",
+    LITE_HEADER,
 )
-_CAPACITY = ("selected model is at capacity", "model is at capacity. please try a different model")
-_CONTEXT = ("context length", "context_length", "maximum context", "too many tokens")
 _NAMESPACE = uuid.UUID("8d4a1a86-3a5e-5d53-9b1b-1f0d1c7f3c52")
 
 
@@ -114,8 +112,10 @@ class CodexProvider(Provider):
             yield from builtin("codex-builtin")
 
     def supports(self, operation: Operation, account: Account) -> bool:
-        """Tokens are counted locally."""
-        return operation in ("generate", "compact", "images")
+        """Tokens are counted locally; free plans make no images."""
+        if operation == "images":
+            return account.settings.get("plan_type") != "free"
+        return operation in ("generate", "compact")
 
     def upstream_format(self, account: Account, operation: Operation) -> str:
         """Compacting is plain Responses."""
@@ -150,13 +150,11 @@ class CodexProvider(Provider):
     def _fix(self, request: UpstreamRequest) -> None:
         """What no operator rule may change."""
         body = {**request.body, "model": request.model, "stream": True, "store": False}
-        tools = body.get("tools")
-        wanted = request.config.disable_image_generation == "off" and not request.model.endswith("spark")
-        wanted = wanted and request.account.settings.get("plan_type") != "free"
-        if wanted and request.operation == "generate":
-            known = tools if isinstance(tools, list) else []
-            if not any(isinstance(tool, dict) and tool.get("type") == "image_generation" for tool in known):
-                body["tools"] = [*known, dict(IMAGE_TOOL)]
+        if request.operation == "generate" and _wants_image_tool(request):
+            tools = body.get("tools")
+            body["tools"] = [*(tools if isinstance(tools, list) else []), dict(IMAGE_TOOL)]
+        if not body.get("tools"):
+            body.pop("parallel_tool_calls", None)
         key = cache_key(request)
         if key is not None:
             body["prompt_cache_key"] = key
@@ -164,31 +162,7 @@ class CodexProvider(Provider):
 
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
         """Codex's own words for limits, capacity and contexts that are too long."""
-        message = error.message.lower()
-        if error.type == "usage_limit_reached" or error.code == "usage_limit_reached":
-            error.status = 429
-            error.retry_after = _resets_in(error, server_time(headers)) or wait_of(headers, error)
-            return UpstreamError(error, scope="account", cooldown=error.retry_after, reason="quota")
-        if any(text in message for text in _CAPACITY):
-            error.status = 429
-            error.retry_after = wait_of(headers, error)
-            return UpstreamError(error, scope="model", cooldown=error.retry_after, reason="quota")
-        too_long = status == 413 or error.code in ("context_length_exceeded", "context_too_large")
-        if too_long or (error.type in (None, "invalid_request_error") and any(t in message for t in _CONTEXT)):
-            error.type, error.code = "invalid_request_error", "context_too_large"
-            return UpstreamError(error, scope="request", retryable=False, cooldown=0)
-        text = body[:65536].decode("utf-8", "replace")
-        for mark, code in (
-            ("invalid signature in thinking block", "thinking_signature_invalid"),
-            ("invalid_encrypted_content", "thinking_signature_invalid"),
-            ("previous_response_not_found", "previous_response_not_found"),
-        ):
-            if mark in text:
-                error.type, error.code = "invalid_request_error", code
-                return UpstreamError(error, scope="request", retryable=False, cooldown=0)
-        if error.status == 408 and "closed before response.completed" in message:
-            return UpstreamError(error, scope="none", cooldown=0)
-        return classify(error.status or status, headers, body, error)
+        return faults.judge(status, headers, body, error)
 
     def take_native(self, files: NativeFiles) -> NewLogin:
         """The login of its own program."""
@@ -240,14 +214,22 @@ def cache_key(request: UpstreamRequest) -> str | None:
     return None
 
 
-def _resets_in(error: ErrorInfo, now: float) -> float | None:
-    """Seconds from ``resets_at``, if that is to come, or from ``resets_in_seconds``."""
-    told = error.raw.get("error") if isinstance(error.raw, dict) else None
-    at = told.get("resets_at") if isinstance(told, dict) else error.resets_at
-    if isinstance(at, int | float) and at > now:
-        return float(at - now)
-    seconds = told.get("resets_in_seconds") if isinstance(told, dict) else None
-    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+def _wants_image_tool(request: UpstreamRequest) -> bool:
+    """Whether the model may make images although the client does not ask for it: its plan, model and tools allow it."""
+    account, config = request.account, request.config
+    if config.disable_image_generation != "off" or request.model.endswith("spark"):
+        return False
+    if account.settings.get("plan_type") == "free" or request.client_headers.get(LITE_HEADER):
+        return False
+    tools = request.body.get("tools")
+    return not any(_makes_images(tool) for tool in tools) if isinstance(tools, list) else True
+
+
+def _makes_images(tool: Any) -> bool:
+    """Whether a tool is the image tool, or a client's own under a name of that kind."""
+    if not isinstance(tool, dict):
+        return False
+    return tool.get("type") == IMAGE_TOOL["type"] or str(tool.get("name", "")).startswith("image_gen")
 
 
 class CodexPlugin:

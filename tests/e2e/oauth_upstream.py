@@ -13,9 +13,9 @@ from aiohttp import web
 from fake_model import READERS, STREAMS, WHOLE, decide
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
-from identity_provider import IdentityProvider, auth_file, oauth_settings
+from identity_provider import IdentityProvider, auth_file, jwt, oauth_settings
 
-__all__ = ["IdentityProvider", "OAuthUpstream", "auth_file", "oauth_settings"]
+__all__ = ["IdentityProvider", "OAuthUpstream", "auth_file", "jwt", "oauth_settings"]
 
 UNAUTHORIZED = {"error": {"type": "authentication_error", "message": "token expired", "code": 401}}
 

@@ -68,7 +68,7 @@ async def test_an_event_about_limits_that_makes_no_sense_harms_nobody(tmp_path: 
 
 
 FAILED = [
-    ({"code": "rate_limit_exceeded", "message": "Try again in 11.054s."}, "model", 1.0),
+    ({"code": "rate_limit_exceeded", "message": "Try again in 11.054s."}, "model", 11.054),
     (
         {"code": "usage_limit_reached", "type": "usage_limit_reached", "message": "x", "resets_in_seconds": 120},
         "",

@@ -29,6 +29,7 @@ from cpa.formats.sse import SseFraming
 
 MAIN_MODEL = "gpt-5.4-mini"
 """The model that is asked to call the image tool."""
+_MAIN_FAMILY = "gpt-"
 
 ImageKind = Literal["image_generation", "image_edit"]
 
@@ -37,10 +38,11 @@ _NUMBERS = ("output_compression", "partial_images")
 _SHOWN = ("background", "output_format", "quality", "size")
 
 
-def image_model(model: Any) -> tuple[str, str]:
-    """The model to route by and the image model for the tool, both with the prefix the client wrote.
+def image_model(model: Any, main: str = MAIN_MODEL) -> tuple[str, str]:
+    """The model to route by, with the prefix the client wrote, and the image model for the tool.
 
-    ``p/gpt-image-2`` gives ``("p/gpt-5.4-mini", "gpt-image-2")``. Raises InvalidRequest for any other model.
+    ``p/gpt-image-2`` gives ``("p/gpt-5.4-mini", "gpt-image-2")``; ``main`` is asked instead where it is a GPT model.
+    Raises InvalidRequest for any other model.
     """
     name = model.strip() if isinstance(model, str) and model.strip() else IMAGE_MODEL
     prefix, slash, base = name.rpartition("/")
@@ -49,7 +51,7 @@ def image_model(model: Any) -> tuple[str, str]:
             f"Model {name} is not supported on /v1/images/generations or /v1/images/edits. Use {IMAGE_MODEL}.",
             param="model",
         )
-    return f"{prefix}{slash}{MAIN_MODEL}", base
+    return f"{prefix}{slash}{main if main.startswith(_MAIN_FAMILY) else MAIN_MODEL}", base
 
 
 def is_image_model(model: str) -> bool:
@@ -63,23 +65,26 @@ def image_model_refusal() -> ApiError:
     return ApiError(ErrorInfo(503, message, type="server_error"))
 
 
-def generation_request(fields: Object) -> Object:
+def generation_request(fields: Object, main: str = MAIN_MODEL) -> Object:
     """The Responses body for ``POST /v1/images/generations``; ``fields`` is the client's JSON body.
 
+    ``main``: the model that calls the image tool.
     Raises InvalidRequest when the prompt is missing or the model is not an image model.
     """
-    main, model = image_model(fields.get("model"))
+    main, model = image_model(fields.get("model"), main)
     tool = _tool("generate", model, fields)
     return _request(main, _prompt(fields), (), tool)
 
 
-def edit_request(fields: Object, images: Sequence[str] | None = None, mask: str | None = None) -> Object:
+def edit_request(
+    fields: Object, images: Sequence[str] | None = None, mask: str | None = None, *, main: str = MAIN_MODEL
+) -> Object:
     """The Responses body for ``POST /v1/images/edits``.
 
     ``fields``: the JSON body, or the text fields of a form. ``images`` and ``mask``: data URLs of a form's files;
     None reads ``images[].image_url`` and ``mask.image_url`` from the JSON body. Raises InvalidRequest.
     """
-    main, model = image_model(fields.get("model"))
+    main, model = image_model(fields.get("model"), main)
     prompt = _prompt(fields)
     if images is None:
         images, mask = _json_images(fields), _json_mask(fields)

@@ -47,6 +47,10 @@ _ID_PREFIXES = {
     "custom_tool_call_output": "ctco_",
 }
 _LONGEST_ID = 64
+_STREAM_OPTION = "reasoning_summary_delivery"
+"""The only stream option that the Codex backend knows."""
+_BREAKPOINT = "prompt_cache_breakpoint"
+"""A mark of the public API on parts of a message."""
 
 
 def adapt_native(body: Object, target: Target, reasoning: ResolvedReasoning) -> EncodedRequest:
@@ -76,6 +80,9 @@ def _adapt_codex(body: Object, target: Target) -> Object:
         for key, value in body.items()
         if key not in _CODEX_REFUSES or (websocket and key == "previous_response_id")
     }
+    options = body.get("stream_options")
+    if isinstance(options, dict) and _STREAM_OPTION in options:
+        kept["stream_options"] = {_STREAM_OPTION: options[_STREAM_OPTION]}
     if kept.get("service_tier") == "fast":
         kept["service_tier"] = "priority"
     elif "service_tier" in kept and kept["service_tier"] != "priority":
@@ -158,6 +165,11 @@ def _adapt_item(item: Any) -> Any:
     known = item.get("call_id")
     if isinstance(known, str) and len(known) > _LONGEST_ID:
         changes["call_id"] = call_id(known)
+    content = item.get("content")
+    if isinstance(content, list):
+        parts = _mapped(content, _without_breakpoint)
+        if parts is not content:
+            changes["content"] = parts
     if kind == "reasoning":
         _adapt_proof(item, changes, dropped)
     item_id = item.get("id")
@@ -167,6 +179,12 @@ def _adapt_item(item: Any) -> Any:
     if not changes and not dropped:
         return item
     return {key: value for key, value in {**item, **changes}.items() if key not in dropped}
+
+
+def _without_breakpoint(part: Any) -> Any:
+    if isinstance(part, dict) and _BREAKPOINT in part:
+        return {key: value for key, value in part.items() if key != _BREAKPOINT}
+    return part
 
 
 def _is_accepted(item_id: Any, prefix: str) -> bool:

@@ -43,7 +43,7 @@ async def generations(request: web.Request) -> web.StreamResponse:
 
     async def read() -> tuple[JsonObject, JsonObject]:
         fields, _ = await read_json(request, request[CONFIG].max_body_size)
-        return fields, images.generation_request(fields)
+        return fields, images.generation_request(fields, request[CONFIG].gpt_image_2_base_model)
 
     return await _answer(request, "image_generation", read)
 
@@ -52,14 +52,14 @@ async def edits(request: web.Request) -> web.StreamResponse:
     """``POST /v1/images/edits``, JSON or multipart."""
 
     async def read() -> tuple[JsonObject, JsonObject]:
-        kind = request.content_type
+        kind, main = request.content_type, request[CONFIG].gpt_image_2_base_model
         if kind == "application/json":
             fields, _ = await read_json(request, request[CONFIG].max_body_size)
-            return fields, images.edit_request(fields)
+            return fields, images.edit_request(fields, main=main)
         if kind not in ("multipart/form-data", "application/octet-stream", ""):
             raise InvalidRequest(f'Invalid request: unsupported Content-Type "{kind}"')
         form = await _read_form(request, request[CONFIG].max_body_size)
-        return form.fields, images.edit_request(form.fields, form.images, form.mask)
+        return form.fields, images.edit_request(form.fields, form.images, form.mask, main=main)
 
     return await _answer(request, "image_edit", read)
 

@@ -28,6 +28,7 @@ from cpa.exchange.announcer import Announcer
 from cpa.exchange.auth_files import AuthFiles
 from cpa.exchange.call import Call
 from cpa.exchange.collectors import Collectors
+from cpa.exchange.counters import restore_counters
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.histories import Histories
 from cpa.exchange.limits import ClientLimits
@@ -174,7 +175,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Load plugins and accounts, bind the port, watch the file. Raises OSError when the port is taken."""
-        config = self.store.current
+        config, began = self.store.current, self.pool.wall()
         for warning in self.store.loaded.warnings:
             self.log.warning("configuration", key=warning.path, reason=warning.message)
         await self._hash_management_key()
@@ -217,6 +218,7 @@ class Daemon:
             asyncio.create_task(self.cooldowns.run(lambda: self.store.current.save_cooldown_status)),
             asyncio.create_task(self._listener.watch_certificate()),
             asyncio.create_task(self._notifier.watchdog(lambda: True)),
+            asyncio.create_task(restore_counters(self.pool, self.usage, self.log, began)),
         ]
         await self.plugins.call_all(
             "cpa_start", host=Host(config=lambda: self.store.current, http=self.client, log=self.log)

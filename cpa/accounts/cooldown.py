@@ -70,6 +70,12 @@ class Health(Struct):
     last_error: str | None = None
     recent: RecentRequests = field(default_factory=RecentRequests)
 
+    def remember(self, at: float, succeeded: int, failed: int) -> None:
+        """Count attempts of an earlier process that ended at ``at`` (Unix seconds); nothing else follows from them."""
+        self.succeeded += succeeded
+        self.failed += failed
+        self.recent.add(at, succeeded, failed)
+
     def cooling(self, model: str, now: float) -> Cooldown | None:
         """The cooldown that is not over at ``now``, whether or not somebody may probe it."""
         for cooldown in (self.account, self.models.get(model)):

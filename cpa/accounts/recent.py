@@ -24,15 +24,18 @@ class RecentRequests(Struct):
 
     def note(self, success: bool, now: float) -> None:
         """One attempt ended."""
-        number = int(now) // BUCKET_SECONDS
+        self.add(now, int(success), int(not success))
+
+    def add(self, at: float, succeeded: int, failed: int) -> None:
+        """Attempts ended then; what is older than the oldest bucket counts no more."""
+        number = int(at) // BUCKET_SECONDS
         place = number % BUCKETS
         bucket = self._buckets.get(place)
-        if bucket is None or bucket.number != number:
+        if bucket is None or bucket.number < number:
             bucket = self._buckets[place] = _Bucket(number)
-        if success:
-            bucket.succeeded += 1
-        else:
-            bucket.failed += 1
+        if bucket.number == number:
+            bucket.succeeded += succeeded
+            bucket.failed += failed
 
     def shown(self, now: float) -> list[dict[str, Any]]:
         """All buckets, oldest first: ``{"time": "13:20-13:30", "success": 0, "failed": 0}``, local time."""

@@ -26,7 +26,10 @@ class AccountStates:
         self._pool = management.pool
 
     async def key_usage(self, request: web.Request) -> web.Response:
-        """Counters since the start by provider and ``<base URL>|<key>``; keys that share both are summed."""
+        """Counters by provider and ``<base URL>|<key>``; keys that share both are summed.
+
+        They begin with the 200 minutes before the start, as far as usage was recorded then.
+        """
         wall = time.time()
         shown: dict[str, dict[str, dict[str, Any]]] = {}
         for account in self._pool:

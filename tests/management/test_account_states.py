@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -143,3 +144,33 @@ claude-api-key:
     for disabled in (True, False):
         assert (await daemon.call("PATCH", "/auth-files/status", {"name": second, "disabled": disabled})).status == 200
     assert daemon.file == before
+
+
+async def test_counters_go_on_after_a_restart(start: Start) -> None:
+    """Of configured keys and of logins."""
+    text = KEYS + "usage-statistics-enabled: true\nrequest-retry: 0\n"
+    daemon: Managed = await start(text)
+    login = {"type": "claude", "access_token": "t", "email": "a@b.c", "expired": "2099-01-01T00:00:00Z"}
+    login |= {"base_url": "http://127.0.0.1:9", "prefix": "login"}
+    assert (await daemon.call("POST", "/auth-files?name=a.json", login)).status == 200
+    for model in ("m", "login/claude-sonnet-4-5-20250929"):
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+        async with daemon.session.post(f"{daemon.url}/v1/chat/completions", json=body) as answer:
+            assert answer.status >= 500
+    counted = await counters(daemon)
+    assert counted == [(0, 1, 1), (0, 1, 1)]
+    await daemon.daemon.stop()
+    again: Managed = await start(text)
+    async with asyncio.timeout(5):
+        while await counters(again) != counted:
+            await asyncio.sleep(0.02)
+
+
+async def counters(daemon: Managed) -> list[tuple[int, int, int]]:
+    """Successes, failures, and failures of late, of the local key and of the login."""
+    keys = (await daemon.call("GET", "/api-key-usage")).json["local"]["http://127.0.0.1:9/v1|k"]
+    (file,) = (await daemon.call("GET", "/auth-files")).json["files"]
+    return [
+        (each["success"], each["failed"], sum(bucket["failed"] for bucket in each["recent_requests"]))
+        for each in (keys, file)
+    ]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import orjson
+from rich.cells import cell_len, set_cell_size
 
 from cpa.cli.account_words import printable
 from cpa.cli.control import follow_daemon
-from cpa.cli.requests_list import clock, count, model_name, seconds, shortened, style
+from cpa.cli.requests_line import request_line
 
 TICK = 1.0
-SHORT_ID = 8
-"""Characters of an id where there is little room: `cpa requests show` is content with them."""
 Wanted = tuple[str, str, str, int | None, bool]
 
 
@@ -81,7 +80,7 @@ class _Screen:
         self._running.pop(event["request_id"], None)
         self.clear()
         if shown:
-            click.echo(_line(event, _width() if self._live else None))
+            click.echo(request_line(event, _width() if self._live else None))
             sys.stdout.flush()
         self.draw()
 
@@ -92,15 +91,8 @@ class _Screen:
         self.clear()
         if not self._running:
             return
-        now = time.time() * 1000
-        under_way = [
-            f"{event.get('model') or event['path']} {max(0, now - event['at_ms']) / 1000:.0f}s"
-            for event in list(self._running.values())[:6]
-        ]
-        more = len(self._running) - len(under_way)
-        text = f"… {', '.join(under_way)}{f' and {more} more' if more > 0 else ''}"
-        width = _width()
-        click.echo(click.style(printable(text)[: width - 1], dim=True), nl=False)
+        text = under_way(list(self._running.values()), time.time() * 1000, _width() - 1)
+        click.echo(click.style(text, dim=True), nl=False)
         sys.stdout.flush()
         self._drawn = True
 
@@ -111,39 +103,21 @@ class _Screen:
             self._drawn = False
 
 
+def under_way(running: Sequence[dict[str, Any]], now_ms: float, width: int) -> str:
+    """The requests that go on, the oldest first, as far as they have room in ``width`` columns; the others counted."""
+    told = [
+        printable(f"{event.get('model') or event['path']} {max(0, now_ms - event['at_ms']) / 1000:.0f}s")
+        for event in running
+    ]
+    for shown in range(len(told), 0, -1):
+        more = f" and {len(told) - shown} more" if shown < len(told) else ""
+        text = f"… {', '.join(told[:shown])}{more}"
+        if cell_len(text) <= width:
+            return text
+    return set_cell_size(f"… {len(told)} under way", width).rstrip()
+
+
 def _width() -> int:
     import shutil
 
     return shutil.get_terminal_size().columns
-
-
-def _line(event: dict[str, Any], width: int | None = None) -> str:
-    """A finished request; on a terminal within its ``width``: the id shorter, what is told last cut."""
-    parts = _parts(event)
-    if width is not None and len("  ".join(parts)) >= width:
-        parts[1] = parts[1][:SHORT_ID]
-    text = "  ".join(parts)
-    if width is not None and len(text) >= width:
-        text = f"{text[: width - 2]}…"
-    status = parts[2]
-    begin = len(parts[0]) + len(parts[1]) + 4
-    return text[:begin] + click.style(status, fg=style(event["status"])) + text[begin + len(status) :]
-
-
-def _parts(event: dict[str, Any]) -> list[str]:
-    """What is told of a request: when, its id, its status, and more as far as it is known."""
-    first = f"first {seconds(event['ttft_ms'])}" if "ttft_ms" in event else ""
-    tokens = f"{count(event.get('input_tokens')) or 0} in {count(event.get('output_tokens')) or 0} out"
-    parts = [
-        clock(event["at_ms"]),
-        printable(event["request_id"]),
-        f"{event['status']:>3}",
-        f"{seconds(event['duration_ms']):>8}",
-        printable(model_name(event)),
-        f"via {printable(event['account'])}" if event.get("account") else "",
-        first,
-        tokens if "input_tokens" in event else "",
-        f"{event['attempts']} tries" if event["attempts"] > 1 else "",
-        printable(shortened(event.get("error", ""))),
-    ]
-    return [part for part in parts if part]

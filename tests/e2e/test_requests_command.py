@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 from histories import CHAT, HI, Keep, Kept
 
 from cpa.cli.main import cli
-from cpa.cli.requests_watch import _line
 from cpa.logs.files import MAIN
 
 BOOM = {"model": "claude", "max_tokens": 3, "messages": [{"role": "user", "content": "boom"}]}
@@ -138,35 +137,6 @@ async def test_requests_are_watched_until_the_daemon_ends(
     else:
         told = [line.split()[1] for line in result.stdout.splitlines() if line[:2].isdigit() and line[2] == ":"]
     assert told == expected
-
-
-EVENT = {
-    "at_ms": 1_769_860_800_000,
-    "request_id": "b1a72767abc74158",
-    "status": 429,
-    "duration_ms": 2400,
-    "model": "claude-sonnet-4-5",
-    "account": "me@example.com",
-    "ttft_ms": 150,
-    "input_tokens": 38_000,
-    "output_tokens": 39,
-    "attempts": 2,
-    "error": "the account is busy, and this is told at length",
-}
-
-
-@pytest.mark.parametrize("width", [60, 80, 120, 200])
-def test_a_watched_request_stays_on_one_line(width: int) -> None:
-    line = _line(EVENT, width).replace("\x1b[33m", "").replace("\x1b[0m", "")
-    assert len(line) < width
-    assert ("b1a72767abc74158" in line) is (width == 200)
-    assert "b1a72767  429     2.4 s" in line or width == 200
-
-
-def test_into_a_file_a_watched_request_goes_whole_and_never_steers_a_terminal() -> None:
-    line = _line(EVENT | {"model": "evil\x1b[2Jname"})
-    assert line.endswith("told at length")
-    assert "\x1b[2J" not in line
 
 
 @pytest.mark.parametrize("serving", [True, False])

@@ -34,6 +34,8 @@ from cpa.exchange.histories import Histories
 from cpa.exchange.limits import ClientLimits
 from cpa.exchange.limits_file import LimitsFile
 from cpa.exchange.login_sessions import LoginSessions
+from cpa.exchange.price_fetch import PriceListReader
+from cpa.exchange.price_sync import PriceSync
 from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.record import AttemptRecord
 from cpa.exchange.renewal import Renewals
@@ -61,9 +63,12 @@ from cpa.server.listener import Listener
 from cpa.server.services import Services
 from cpa.systemd import Notifier
 from cpa.upstream.client import UpstreamClient
-from cpa.usage.event import Event, usage_of
+from cpa.usage.event import Event, executor_of
+from cpa.usage.price_list_cache import ListCache
 from cpa.usage.prices import CurrentPrices
 from cpa.usage.store import UsageStore
+from cpa.usage.synced_prices import FILE_NAME as PRICES_FILE
+from cpa.usage.synced_prices import SyncedPrices
 from cpa.usage.usage_queue import UsageQueue
 from cpa.watch import AuthWatcher, ConfigWatcher
 from cpa.web.panel import ControlPanel
@@ -132,7 +137,12 @@ class Daemon:
         self.auth_watcher = AuthWatcher(self.auth_files, self.log)
         self.cooldowns = CooldownKeeper(self.auth_files.directory.path / FILE_NAME, self.pool, self.log)
         self.watcher = ConfigWatcher(store, self.log)
-        self.prices = CurrentPrices(lambda: store.current)
+        self._synced_prices = SyncedPrices(_database(store).with_name(PRICES_FILE), self.log)
+        self.prices = CurrentPrices(lambda: store.current, lambda: self._synced_prices.rows)
+        reader = PriceListReader(
+            self.client, lambda: store.current, ListCache(_database(store).parent, self.log), environ
+        )
+        self.price_sync = PriceSync(reader, self.prices, self._synced_prices)
         self.limits = ClientLimits(self.prices, unpriced=self._note_unpriced)
         self._limits_file = LimitsFile(_database(store).with_name("client-limits.json"), self.limits, self.log)
         self.gate = Gate(environ, local_password)
@@ -188,6 +198,7 @@ class Daemon:
         if config.save_cooldown_status:
             self.cooldowns.restore()
         await self._limits_file.load()
+        await asyncio.to_thread(self._synced_prices.load)
         self.usage.open()
         exchange = self._exchange = Exchange(
             plugins=self.plugins,
@@ -310,8 +321,16 @@ class Daemon:
 
     def _cost(self, record: UsageRecord) -> int | None:
         """Nano-dollars of an attempt."""
+        account = self.pool.get(record.account_id)
         return self.prices().cost(
-            record.usage, model=record.model, requested=record.requested_model, provider=record.provider
+            record.usage,
+            model=record.model,
+            requested=record.requested_model,
+            provider=record.provider,
+            account=account.label or account.id if account is not None else record.account_id,
+            api_group_key=record.client_id or record.provider,
+            auth_index=record.account_index,
+            executor_type=executor_of(record.provider, record.upstream_format),
         )
 
     def _record(self, event: Event, call: Call, record: AttemptRecord | None) -> None:
@@ -325,13 +344,7 @@ class Daemon:
     def _priced(self, event: Event) -> Event:
         """The event with its cost. Called in the thread that writes."""
         if event.cost_nanos is None:
-            event.cost_nanos = self.prices().cost(
-                usage_of(event.tokens, event.upstream_format),
-                model=event.model,
-                requested=event.requested_model,
-                provider=event.provider,
-                account=event.source,
-            )
+            event.cost_nanos = self.prices().cost_of(event)
         return event
 
     def _note_unpriced(self, model: str) -> None:
@@ -353,6 +366,8 @@ class Daemon:
             usage=self.usage,
             usage_queue=self.usage_queue,
             limits=self.limits,
+            prices=self.prices,
+            price_sync=self.price_sync,
             log=get_logger("cpa.management"),
             renewals=self.renewals,
             exchange=self._exchange,

@@ -36,6 +36,7 @@ def judge(config: Config, written: dict[str, Any]) -> list[ConfigWarning]:
         *_listener(config),
         *_tidied(written),
         *_entries(config, written),
+        *_prices(config),
         *_proxies(config),
         *_payload(config),
         *_amp(config),
@@ -91,6 +92,14 @@ def _entries(config: Config, written: dict[str, Any]) -> Iterator[ConfigWarning]
                 yield ConfigWarning(
                     f"{section}[{index}].prefix", "a prefix cannot contain a slash; none is used", useless=True
                 )
+
+
+def _prices(config: Config) -> Iterator[ConfigWarning]:
+    for index, entry in enumerate(config.prices):
+        if not entry.model:
+            yield ConfigWarning(f"prices[{index}]", "without model this price has no effect")
+        elif entry.input is None and entry.output is None:
+            yield ConfigWarning(f"prices[{index}]", "without input and output this price has no effect")
 
 
 def _proxies(config: Config) -> Iterator[ConfigWarning]:

@@ -26,6 +26,7 @@ from cpa.config.sections import (
     Pprof,
     PriceEntry,
     PriceFactor,
+    PriceSources,
     PromptRule,
     QuotaExceeded,
     RemoteManagement,
@@ -117,6 +118,7 @@ class Config(Section):
     usage_event_retention_days: Natural = 0
     prices: tuple[PriceEntry, ...] = ()
     price_factors: tuple[PriceFactor, ...] = ()
+    price_sources: PriceSources = Field(default_factory=PriceSources)
     usage_queue_client_keys: bool = False
     redis_usage_queue_retention_seconds: Annotated[float, BeforeValidator(_queue_seconds)] = 60
 

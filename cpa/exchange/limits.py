@@ -18,7 +18,8 @@ from cpa.config.sections import ClientKey
 from cpa.conversation.usage import Usage
 from cpa.errors import ApiError, ErrorInfo
 from cpa.exchange.call import Call
-from cpa.usage.prices import NANO, PriceTable
+from cpa.usage.price import NANO
+from cpa.usage.prices import PriceTable
 
 MINUTE = 60.0
 MOST_UNPRICED = 200
@@ -71,10 +72,10 @@ class Ticket:
         self._limits = limits
         self._spending: Spending | None = spending
 
-    def spend(self, usage: Usage, *, model: str, requested: str, provider: str, account: str) -> None:
-        """Count tokens of an attempt and their price."""
+    def spend(self, usage: Usage, *, model: str, **place: str) -> None:
+        """Count tokens of an attempt and their price; ``place`` is what :meth:`PriceTable.cost` takes."""
         if self._spending is not None:
-            self._limits.spend(self._spending, usage, model, requested, provider, account)
+            self._limits.spend(self._spending, usage, model, **place)
 
     def leave(self) -> None:
         """The exchange is over; later calls change nothing."""
@@ -127,9 +128,9 @@ class ClientLimits:
         self.changed = True
         return Ticket(self, spending)
 
-    def spend(self, spending: Spending, usage: Usage, model: str, requested: str, provider: str, account: str) -> None:
+    def spend(self, spending: Spending, usage: Usage, model: str, **place: str) -> None:
         """Count an attempt, see :meth:`Ticket.spend`."""
-        nanos = self._prices().cost(usage, model=model, requested=requested, provider=provider, account=account)
+        nanos = self._prices().cost(usage, model=model, **place)
         if nanos is None and usage.sum() and model not in self._unpriced and len(self._unpriced) < MOST_UNPRICED:
             self._unpriced.add(model)
             self._tell_unpriced(model)

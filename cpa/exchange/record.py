@@ -13,7 +13,8 @@ from cpa.exchange.call import Call
 from cpa.exchange.limits import Ticket
 from cpa.exchange.observers import Observers, Watch
 from cpa.exchange.recorder import AttemptNote
-from cpa.exchange.usage_trail import UsageTrail
+from cpa.exchange.usage_trail import UsageTrail, asked_tier, endpoint_of, served_tier
+from cpa.usage.event import executor_of
 
 
 class AttemptRecord:
@@ -64,9 +65,10 @@ class AttemptRecord:
         self.status = status
         self.error = (error.code or error.type or "error") if error is not None else None
         if self._ticket is not None and self.usage is not None:
-            self._spend(self._ticket, self.usage, self.model)
+            place = self._place()
+            self._ticket.spend(self.usage, model=self.model, requested=self._call.model, **place)
             if (tool := self.usage.image_tool) is not None:
-                self._spend(self._ticket, tool.usage, tool.model)
+                self._ticket.spend(tool.usage, model=tool.model, **place)
         duration = time.monotonic() - self._begun
         if self.note is not None:
             self.note.close(status, error, self.time_to_first_token, self.usage)
@@ -75,14 +77,20 @@ class AttemptRecord:
         if self._watch is not None:
             self._watch.attempt(self, duration)
 
-    def _spend(self, ticket: Ticket, usage: Usage, model: str) -> None:
-        ticket.spend(
-            usage,
-            model=model,
-            requested=self._call.model,
-            provider=self.account.provider,
-            account=self.account.label or self.account.id,
-        )
+    def _place(self) -> dict[str, str]:
+        """What factors on prices may look at."""
+        call, account = self._call, self.account
+        return {
+            "provider": account.provider,
+            "account": account.label or account.id,
+            "executor_type": executor_of(account.provider, self.upstream_format),
+            "api_group_key": call.client.id if call.client is not None else account.provider,
+            "auth_index": account.index,
+            "model_alias": call.model,
+            "endpoint": endpoint_of(call.path),
+            "service_tier": asked_tier(call),
+            "response_service_tier": served_tier(self),
+        }
 
 
 class ExchangeLog:

@@ -73,8 +73,8 @@ class UsageTrail:
             stream=call.stream,
             client_format=call.format,
             upstream_format=record.upstream_format,
-            service_tier=_tier(call),
-            response_service_tier=_served_tier(record),
+            service_tier=asked_tier(call),
+            response_service_tier=served_tier(record),
             client_ip=call.address,
             user_agent=call.headers.get("User-Agent", "")[:LONGEST_AGENT],
         )
@@ -141,7 +141,7 @@ def _of_tool(event: Event, tool: ToolUsage) -> Event:
     )
 
 
-def _tier(call: Call) -> str:
+def asked_tier(call: Call) -> str:
     """The tier that was asked for."""
     asked = call.body.get("service_tier")
     if asked is None and call.format == "gemini":
@@ -149,7 +149,7 @@ def _tier(call: Call) -> str:
     return tier(asked) or ""
 
 
-def _served_tier(record: AttemptRecord) -> str:
+def served_tier(record: AttemptRecord) -> str:
     """The tier that served the attempt. Gemini tells it in a header (https://ai.google.dev/gemini-api/docs)."""
     usage = record.usage
     if usage is not None and usage.service_tier is not None:

@@ -15,7 +15,7 @@ from cpa.management.answers import Refusal, answer, ok, read_object
 from cpa.management.lists import text
 from cpa.management.route import Route
 from cpa.management.services import Management
-from cpa.usage.prices import NANO
+from cpa.usage.price import NANO
 
 _TAG = "Usage"
 

@@ -14,6 +14,7 @@ from cpa.exchange.exchange import Exchange
 from cpa.exchange.histories import Histories
 from cpa.exchange.limits import ClientLimits
 from cpa.exchange.login_sessions import LoginSessions
+from cpa.exchange.price_sync import PriceSync
 from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
@@ -22,6 +23,7 @@ from cpa.management.access import Gate
 from cpa.management.writing import ConfigWriter
 from cpa.plugins.manager import Plugins
 from cpa.upstream.client import UpstreamClient
+from cpa.usage.prices import CurrentPrices
 from cpa.usage.store import UsageStore
 from cpa.usage.usage_queue import UsageQueue
 
@@ -43,6 +45,8 @@ class Management(Struct, kw_only=True):
     usage: UsageStore
     usage_queue: UsageQueue
     limits: ClientLimits
+    prices: CurrentPrices
+    price_sync: PriceSync
     log: Any
     renewals: Renewals | None = None
     """How logins are kept alive; None where nothing refreshes them."""

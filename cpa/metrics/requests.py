@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from cpa.conversation.usage import Usage
 from cpa.metrics.labels import NONE, Bounded, exchange_outcome, outcome_of
 from cpa.plugins.values import ExchangeRecord, UsageRecord
-from cpa.usage.prices import NANO
+from cpa.usage.price import NANO
 
 MOST_MODELS = 200
 """Models with series of their own; a model gets one only once an account was asked for it."""

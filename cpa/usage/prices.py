@@ -1,94 +1,72 @@
-"""What tokens cost: list prices that ship with cpa, the user's own prices, and factors on them.
-
-Money is counted in whole nano-dollars (10^-9 USD); prices are nano-dollars per million tokens, so that list prices
-are exact.
+"""Which price a model has, and what its attempts cost: the user's own prices before those that were read from a list
+when somebody asked for it, before those that ship with cpa; and factors on them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from decimal import ROUND_HALF_UP, Decimal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib import resources
 from math import prod
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import orjson
 from msgspec import Struct
 
 from cpa.config import Config
+from cpa.config.sections import PriceFactor
 from cpa.conversation.usage import Usage
+from cpa.usage.event import Event, executor_of, usage_of
+from cpa.usage.price import ONE, PARTS, Price, nano, price_of, usd
+from cpa.usage.price_rows import BUILT_IN, MANUAL, PriceRow
 
-NANO = 10**9
-TOKENS = 10**6
-ONE = Decimal(1)
 MOST_REMEMBERED = 1000
 Name = TypeVar("Name")
 Value = TypeVar("Value")
 _DATE = re.compile(r"[-@](?:20\d{6}|20\d{2}-\d{2}-\d{2}|\d{4})$")
 _SUFFIX = re.compile(r"\([^()]*\)$")
-
-
-class Price(Struct, frozen=True):
-    """Nano-dollars per million tokens. None: the vendor names no price of its own, the input's is taken."""
-
-    input: int
-    output: int
-    cache_read: int | None = None
-    cache_write: int | None = None
-    """For five minutes."""
-    cache_write_1h: int | None = None
-    above_tokens: int | None = None
-    """Prompts of more tokens than this cost what ``above`` says."""
-    above: Price | None = None
-
-    def cost(self, usage: Usage, factor: Decimal = ONE) -> int | None:
-        """Nano-dollars for an answer; None when its tokens are not known."""
-        if usage.input_total is None and usage.output_total is None:
-            return None
-        if self.above is not None and (usage.input_total or 0) > (self.above_tokens or 0):
-            return self.above.cost(usage, factor)
-        total = sum(tokens * price for tokens, price in self._shares(usage))
-        if factor is ONE:
-            return (total + TOKENS // 2) // TOKENS
-        return int((Decimal(total) * factor / TOKENS).to_integral_value(ROUND_HALF_UP))
-
-    def _shares(self, usage: Usage) -> Iterable[tuple[int, int]]:
-        """(tokens, price) of the parts that make up the answer's tokens; no token is in two."""
-        written_1h = usage.cache_write_1h or 0
-        written = max((usage.cache_write or 0) - written_1h, usage.cache_write_5m or 0)
-        write = self.cache_write if self.cache_write is not None else self.input
-        yield usage.fresh_input, self.input
-        yield usage.cache_read or 0, self.cache_read if self.cache_read is not None else self.input
-        yield written, write
-        yield written_1h, self.cache_write_1h if self.cache_write_1h is not None else write
-        yield usage.output_total or 0, self.output
+_NOTHING: Mapping[str, PriceRow] = MappingProxyType({})
+FACTOR_FIELDS = (
+    "model", "provider", "account", "executor_type", "api_group_key", "auth_index", "model_alias", "endpoint",
+    "service_tier", "response_service_tier", "reasoning_effort",
+)  # fmt: skip
+"""What a factor may look at, by the names of the columns of the usage record where they have one."""
 
 
 class Factor(Struct, frozen=True):
-    """Multiplies what matching attempts cost. Patterns may use ``*``; an empty one matches everything."""
+    """Multiplies what matching attempts cost."""
 
     factor: Decimal
-    model: str = ""
-    provider: str = ""
-    account: str = ""
+    patterns: Mapping[str, str]
+    """By :data:`FACTOR_FIELDS`; ``*`` stands for any text. All of them must match."""
 
-    def matches(self, model: str, provider: str, account: str) -> bool:
+    def matches(self, place: Mapping[str, str]) -> bool:
         """Whether it is for this attempt."""
-        pairs = ((self.model, model), (self.provider, provider), (self.account, account))
-        return all(not pattern or fnmatchcase(value, pattern) for pattern, value in pairs)
+        return all(fnmatchcase(place.get(name, ""), pattern) for name, pattern in self.patterns.items())
+
+
+class Found(Struct, frozen=True):
+    """The price that counts for a model."""
+
+    name: str
+    """The name it stands under."""
+    row: PriceRow
 
 
 class PriceTable:
     """Prices by model, and the factors on them."""
 
-    def __init__(self, prices: Mapping[str, Price], factors: Iterable[Factor] = (), as_of: str = "") -> None:
-        self._prices = dict(prices)
+    def __init__(self, *layers: Mapping[str, PriceRow], factors: Iterable[Factor] = (), as_of: str = "") -> None:
+        """``layers``: the first that knows a model by any of its spellings wins."""
+        self._layers = [layer for layer in layers if layer]
         self._factors = tuple(factors)
+        self._looked_at = tuple(sorted({name for factor in self._factors for name in factor.patterns}))
         self._found: dict[tuple[str, ...], Price | None] = {}
-        self._multiplied: dict[tuple[str, str, str], Decimal] = {}
+        self._multiplied: dict[tuple[str, ...], Decimal] = {}
         self.as_of = as_of
         """Date of the list prices that ship with cpa."""
 
@@ -97,29 +75,74 @@ class PriceTable:
         try:
             return self._found[models]
         except KeyError:
-            names = (name for model in models for name in _spellings(model))
-            price = next((self._prices[name] for name in names if name in self._prices), None)
+            found = self.search(*models)
+            price = found.row.price if found is not None else None
             _remember(self._found, models, price)
             return price
 
-    def cost(
-        self, usage: Usage | None, *, model: str, requested: str = "", provider: str = "", account: str = ""
-    ) -> int | None:
-        """Nano-dollars of an attempt; None when the model has no price or the tokens are not known."""
+    def search(self, *models: str) -> Found | None:
+        """What :meth:`find` finds, and where; nothing is remembered."""
+        for model in models:
+            names = list(spellings(model))
+            for layer in self._layers:
+                for name in names:
+                    if (row := layer.get(name)) is not None:
+                        return Found(name, row)
+        return None
+
+    def rows(self) -> dict[str, PriceRow]:
+        """What counts for every name that has a price, by name."""
+        return dict(sorted({name: row for layer in reversed(self._layers) for name, row in layer.items()}.items()))
+
+    def cost(self, usage: Usage | None, *, model: str, requested: str = "", **place: str) -> int | None:
+        """Nano-dollars of an attempt; None when the model has no price or the tokens are not known.
+
+        ``place`` is the rest of :data:`FACTOR_FIELDS`, as far as it is known.
+        """
         if usage is None:
             return None
         price = self.find(model, requested)
         if price is None:
             return None
-        return price.cost(usage, self._factor(model, provider, account) if self._factors else ONE)
+        if not self._factors:
+            return price.cost(usage)
+        return price.cost(usage, self._factor({"model": model, "model_alias": requested or model} | place))
 
-    def _factor(self, model: str, provider: str, account: str) -> Decimal:
-        place = (model, provider, account)
-        factor = self._multiplied.get(place)
+    def cost_of(self, event: Event) -> int | None:
+        """Nano-dollars of a recorded attempt; None as :meth:`cost` says."""
+        tokens = event.tokens
+        if not tokens.total or tokens.unclassified == tokens.total:
+            return None
+        # what a tool of the answer used is no attempt, and costs nothing like the model that was asked for
+        price = self.find(event.model, event.requested_model if event.attempt else "")
+        usage = usage_of(tokens, event.upstream_format)
+        if price is None or usage is None:
+            return None
+        return price.cost(usage, self._factor(_place(event)) if self._factors else ONE)
+
+    def _factor(self, place: Mapping[str, str]) -> Decimal:
+        known = tuple([place.get(name, "") for name in self._looked_at])
+        factor = self._multiplied.get(known)
         if factor is None:
-            factor = prod((entry.factor for entry in self._factors if entry.matches(*place)), start=ONE)
-            _remember(self._multiplied, place, factor)
+            factor = prod((entry.factor for entry in self._factors if entry.matches(place)), start=ONE)
+            _remember(self._multiplied, known, factor)
         return factor
+
+
+def _place(event: Event) -> dict[str, str]:
+    return {
+        "model": event.model,
+        "provider": event.provider,
+        "account": event.source,
+        "executor_type": executor_of(event.provider, event.upstream_format),
+        "api_group_key": event.group,
+        "auth_index": event.auth_index,
+        "model_alias": event.requested_model,
+        "endpoint": event.endpoint,
+        "service_tier": event.service_tier,
+        "response_service_tier": event.response_service_tier,
+        "reasoning_effort": event.reasoning_effort,
+    }
 
 
 def _remember(known: dict[Name, Value], name: Name, value: Value) -> None:
@@ -129,9 +152,11 @@ def _remember(known: dict[Name, Value], name: Name, value: Value) -> None:
     known[name] = value
 
 
-def _spellings(model: str) -> Iterable[str]:
+def spellings(model: str) -> Iterator[str]:
     """The name, without reasoning suffix, without ``vendor/``, without a date at its end."""
-    name = _SUFFIX.sub("", model.strip())
+    name = model.strip()
+    yield name
+    name = _SUFFIX.sub("", name)
     yield name
     name = name.rpartition("/")[2]
     yield name
@@ -139,49 +164,73 @@ def _spellings(model: str) -> Iterable[str]:
 
 
 @lru_cache(maxsize=1)
-def list_prices() -> tuple[str, dict[str, Price]]:
+def list_prices() -> tuple[str, dict[str, PriceRow]]:
     """The date of the shipped list, and its prices."""
     data: Any = orjson.loads(resources.files("cpa.usage").joinpath("data/prices.json").read_bytes())
-    return data["as_of"], {model: _price(row) for model, row in data["models"].items()}
+    return data["as_of"], {model: PriceRow(_price(row), BUILT_IN) for model, row in data["models"].items()}
 
 
-def price_table(config: Config) -> PriceTable:
-    """The shipped prices with the user's own in front, and the user's factors."""
-    as_of, prices = list_prices()
-    own = {entry.model: _price(entry.model_dump(exclude_none=True)) for entry in config.prices if entry.model}
-    factors = [
-        Factor(Decimal(str(entry.factor)), entry.model, entry.provider, entry.account) for entry in config.price_factors
-    ]
-    return PriceTable({**prices, **own}, factors, as_of)
+def own_prices(config: Config) -> dict[str, PriceRow]:
+    """The prices of a configuration."""
+    return {
+        entry.model: PriceRow(_price(entry.model_dump(exclude_none=True)), MANUAL, style=entry.style)
+        for entry in config.prices
+        if entry.model and not (entry.input is None and entry.output is None)
+    }
+
+
+def config_entry(model: str, row: PriceRow) -> dict[str, Any]:
+    """An item of ``prices`` in the configuration file that says what ``row`` says."""
+    price = row.price
+    entry = {
+        "model": model,
+        **_written(price),
+        "multiplier": None if price.multiplier == 1 else float(price.multiplier),
+        "style": row.style or None,
+        "above": {"tokens": price.above_tokens, **_written(price.above)} if price.above is not None else None,
+    }
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def _written(price: Price) -> dict[str, int | float]:
+    nanos = {name.replace("_", "-"): getattr(price, name) for name in PARTS}
+    return {name: usd(value) for name, value in nanos.items() if value is not None}
+
+
+def price_table(config: Config, synced: Mapping[str, PriceRow] | None = None) -> PriceTable:
+    """The shipped prices, those of lists in front of them, the user's own in front of both; and the user's factors."""
+    as_of, shipped = list_prices()
+    factors = [_factor(entry) for entry in config.price_factors]
+    return PriceTable(own_prices(config), synced or {}, shipped, factors=factors, as_of=as_of)
 
 
 class CurrentPrices:
-    """Gives the price table of the configuration in force; made when first asked for."""
+    """Gives the price table of the configuration and the lists in force; made when first asked for."""
 
-    def __init__(self, config: Callable[[], Config]) -> None:
+    def __init__(
+        self, config: Callable[[], Config], synced: Callable[[], Mapping[str, PriceRow]] = lambda: _NOTHING
+    ) -> None:
         self._config = config
-        self._made_for: Config | None = None
-        self._table = PriceTable({})
+        self._synced = synced
+        self._made_for: tuple[Config, Mapping[str, PriceRow]] | None = None
+        self._table = PriceTable()
 
     def __call__(self) -> PriceTable:
-        config = self._config()
-        if config is not self._made_for:
-            self._made_for, self._table = config, price_table(config)
+        config, synced, made_for = self._config(), self._synced(), self._made_for
+        if made_for is None or config is not made_for[0] or synced is not made_for[1]:
+            self._made_for, self._table = (config, synced), price_table(config, synced)
         return self._table
 
 
-def _price(row: Mapping[str, Any]) -> Price:
-    def nano(name: str) -> int | None:
-        value = row.get(name)
-        return None if value is None else int(Decimal(str(value)) * NANO)
+def _factor(entry: PriceFactor) -> Factor:
+    patterns = {name: pattern for name in FACTOR_FIELDS if (pattern := getattr(entry, name))}
+    return Factor(Decimal(repr(entry.factor)), patterns)
 
-    above = row.get("above")
-    return Price(
-        nano("input") or 0,
-        nano("output") or 0,
-        nano("cache_read"),
-        nano("cache_write"),
-        nano("cache_write_1h"),
-        above["tokens"] if above else None,
-        _price(above) if above else None,
+
+def _price(row: Mapping[str, Any]) -> Price:
+    above, multiplier = row.get("above"), row.get("multiplier", 1)
+    return price_of(
+        {name: None if row.get(name) is None else nano(row[name]) for name in PARTS},
+        (above["tokens"], _price(above)) if above else None,
+        ONE if multiplier == 1 else Decimal(repr(multiplier)),
     )

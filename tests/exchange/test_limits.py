@@ -18,9 +18,11 @@ from cpa.exchange.call import Call
 from cpa.exchange.limits import ClientLimits, Ticket
 from cpa.exchange.limits_file import LimitsFile
 from cpa.plugins.values import ClientIdentity
-from cpa.usage.prices import Price, PriceTable
+from cpa.usage.price import Price
+from cpa.usage.price_rows import PriceRow
+from cpa.usage.prices import PriceTable
 
-PRICES = PriceTable({"paid": Price(10**9, 10**9), "free": Price(0, 0)})
+PRICES = PriceTable({"paid": PriceRow(Price(10**9, 10**9)), "free": PriceRow(Price(0, 0))})
 NOON = datetime(2026, 11, 24, 12, 0, 0).timestamp()
 
 

@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.management.conftest import ENDLESS, Managed, Start
+from tests.management.price_server import price_server
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
 from consenting import Consenting, login_settings
@@ -114,10 +115,11 @@ async def test_no_request_makes_the_daemon_fail(start: Start, tmp_path: Path, mo
     await vendors.start_server()
     ports = dict.fromkeys(("claude", "codex", "gemini"), 0)
     plugins = {"plugins": {"configs": login_settings(str(vendors.make_url("")).rstrip("/"), ports)}}
-    daemon: Managed = await start(SEEDED + yaml.safe_dump(plugins), local_password=PASSWORD)
-    document = (await daemon.call("GET", "/openapi.json", key=PASSWORD)).json
-    operations = sum(map(len, document["paths"].values()))
-    sent = await asyncio.to_thread(attack, document, daemon.url, daemon.path.read_bytes())
+    async with price_server() as prices:
+        daemon: Managed = await start(SEEDED + prices.config + yaml.safe_dump(plugins), local_password=PASSWORD)
+        document = (await daemon.call("GET", "/openapi.json", key=PASSWORD)).json
+        operations = sum(map(len, document["paths"].values()))
+        sent = await asyncio.to_thread(attack, document, daemon.url, daemon.path.read_bytes())
     assert sent.operations == operations
     assert sent.requests >= 2 * operations
     assert not sent.unwelcome

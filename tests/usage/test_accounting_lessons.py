@@ -14,7 +14,9 @@ from cpa.usage.event import Event, Tokens, tokens_of, usage_of
 from cpa.usage.filters import EventFilter
 from cpa.usage.insert import insert
 from cpa.usage.overview import overview, summary
-from cpa.usage.prices import Price, PriceTable
+from cpa.usage.price import Price
+from cpa.usage.price_rows import PriceRow
+from cpa.usage.prices import PriceTable
 from cpa.usage.queries import events_page
 from cpa.usage.schema import open_database, open_for_reading
 from tests.usage.conftest import NOON, event
@@ -80,7 +82,7 @@ def test_cache_writes_without_a_split_cost_what_five_minutes_cost(
         start["cache_creation"] = split  # type: ignore[assignment]
     tokens = tokens_in("claude", claude(start, {"output_tokens": 0}))
     assert (tokens.cache_creation, tokens.cache_creation_1h) == (1000, hour)
-    prices = PriceTable({"m": Price(input=1, output=1, cache_write=2_000_000, cache_write_1h=3_000_000)})
+    prices = PriceTable({"m": PriceRow(Price(input=1, output=1, cache_write=2_000_000, cache_write_1h=3_000_000))})
     assert prices.cost(usage_of(tokens, "claude"), model="m") == five_minutes * 2 + hour * 3
 
 
@@ -99,7 +101,7 @@ def test_empty_reports_neither_end_the_count_nor_undo_it(name: str, stream: byte
 
 def test_a_provider_that_says_cost_zero_is_not_believed() -> None:
     tokens = tokens_in("openai", openai({**OPENAI_USAGE, "cost": 0}))
-    priced = PriceTable({"m": Price(input=1_000_000, output=2_000_000, cache_read=100_000)})
+    priced = PriceTable({"m": PriceRow(Price(input=1_000_000, output=2_000_000, cache_read=100_000))})
     assert priced.cost(usage_of(tokens, "openai"), model="m") == 30 * 1 + 100 // 10 + 50 * 2
     assert priced.cost(usage_of(tokens, "openai"), model="unheard-of") is None
 

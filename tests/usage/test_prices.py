@@ -5,11 +5,16 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from cpa.catalog.builtin import builtin_models
 from cpa.config.load import load_text
 from cpa.conversation.usage import Usage
-from cpa.usage.prices import CurrentPrices, Factor, Price, PriceTable, list_prices, price_table
+from cpa.errors import ConfigError
+from cpa.usage.event import Event, Tokens
+from cpa.usage.price import Price, nano, usd
+from cpa.usage.price_rows import PriceRow
+from cpa.usage.prices import CurrentPrices, Factor, PriceTable, list_prices, price_table
 
 SONNET = Price(3 * 10**9, 15 * 10**9, 300_000_000, 3_750_000_000, 6 * 10**9)
 
@@ -49,7 +54,7 @@ def test_parts_of_a_nano_dollar_are_rounded_not_dropped() -> None:
 
 
 def test_long_prompts_may_cost_more() -> None:
-    price = list_prices()[1]["gemini-2.5-pro"]
+    price = list_prices()[1]["gemini-2.5-pro"].price
     assert price.cost(Usage(input_total=200_000, output_total=1000)) == 200_000 * 1250 + 1000 * 10_000
     assert price.cost(Usage(input_total=200_001, output_total=1000)) == 200_001 * 2500 + 1000 * 15_000
 
@@ -94,8 +99,126 @@ price-factors:
 
 
 def test_exactness_survives_factors() -> None:
-    table = PriceTable({"m": Price(10**9, 0)}, [Factor(Decimal("0.1"))] * 3)
+    table = PriceTable({"m": PriceRow(Price(10**9, 0))}, factors=[Factor(Decimal("0.1"), {})] * 3)
     assert table.cost(Usage(input_total=10**6), model="m") == 1_000_000
+
+
+RULES = """
+prices: [{model: m, input: 1}]
+price-factors:
+  - {factor: 2, service-tier: priority}
+  - {factor: 3, reasoning-effort: "*high"}
+  - {factor: 5, model-alias: fast, executor-type: "Co*"}
+  - {factor: 7, api-group-key: key-1, auth-index: "ab*"}
+  - {factor: 11, endpoint: "POST /v1/*"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "factor"),
+    [
+        ({}, 1),
+        ({"service_tier": "priority"}, 2),
+        ({"reasoning_effort": "xhigh", "service_tier": "priority"}, 6),
+        ({"requested": "fast", "executor_type": "CodexExecutor"}, 5),
+        ({"requested": "fast", "executor_type": "ClaudeExecutor"}, 1),
+        ({"api_group_key": "key-1", "auth_index": "abc", "endpoint": "POST /v1/messages"}, 77),
+        ({"api_group_key": "key-1"}, 1),
+    ],
+)
+def test_all_rules_that_match_multiply(place: dict[str, str], factor: int) -> None:
+    table = price_table(load_text(RULES, environ={}).config)
+    for _ in range(2):
+        assert table.cost(Usage(input_total=1000), model="m", **place) == factor * 1_000_000
+
+
+def test_a_recorded_attempt_costs_what_every_rule_says_of_it() -> None:
+    rules = {
+        "model": "m", "provider": "codex", "account": "me@*", "executor-type": "CodexExecutor", "api-group-key": "key-1",
+        "auth-index": "ab", "model-alias": "fast", "endpoint": "POST /v1/responses", "service-tier": "auto",
+        "response-service-tier": "priority", "reasoning-effort": "high",
+    }  # fmt: skip
+    lines = "".join(f'  - {{factor: 2, {name}: "{pattern}"}}\n' for name, pattern in rules.items())
+    table = price_table(load_text(f"prices: [{{model: m, input: 1}}]\nprice-factors:\n{lines}", environ={}).config)
+    event = Event(
+        group="key-1", provider="codex", endpoint="POST /v1/responses", model="m", requested_model="fast",
+        source="me@example.org", auth_index="ab", tokens=Tokens(input=1000, total=1000, uncached=1000),
+        upstream_format="openai-response", service_tier="auto", response_service_tier="priority", reasoning_effort="high",
+    )  # fmt: skip
+    assert table.cost_of(event) == 2 ** len(rules) * 1_000_000
+    assert table.cost_of(replace(event, group="other")) == 2 ** (len(rules) - 1) * 1_000_000
+
+
+def test_what_a_tool_used_is_not_paid_like_the_model_that_was_asked_for() -> None:
+    table = PriceTable({"chat": PriceRow(Price(10**9, 0))})
+    event = Event(group="g", model="picture", requested_model="chat", tokens=Tokens(input=5, total=5, uncached=5))
+    assert table.cost_of(event) == 5000
+    assert table.cost_of(replace(event, attempt=0)) is None
+
+
+def test_tokens_that_are_told_as_a_sum_only_cost_nobody_knows_what() -> None:
+    table = PriceTable({"m": PriceRow(Price(10**9, 0))})
+    assert table.cost_of(Event(group="g", model="m", tokens=Tokens(total=9, unclassified=9))) is None
+    assert table.cost_of(Event(group="g", model="m", tokens=Tokens())) is None
+
+
+def test_four_segments_cost_what_the_table_says_to_the_last_digit() -> None:
+    text = "prices: [{model: m, input: 1, output: 10, cache-read: 0.1, cache-write: 1.25}]"
+    usage = Usage(input_total=100, cache_read=30, cache_write=10, output_total=20)
+    assert price_table(load_text(text, environ={}).config).cost(usage, model="m") == 275_500
+
+
+def test_a_multiplier_is_on_everything_longer_prompts_too() -> None:
+    text = """
+prices:
+  - {model: m, input: 1, output: 2, multiplier: 0.1, above: {tokens: 1000, input: 10, output: 20}}
+price-factors: [{factor: 0.5}]
+"""
+    table = price_table(load_text(text, environ={}).config)
+    assert table.cost(Usage(input_total=1000), model="m") == 50_000
+    assert table.cost(Usage(input_total=1001), model="m") == 500_500
+
+
+def test_the_users_price_wins_under_every_spelling_and_a_list_over_what_ships() -> None:
+    dated = "claude-sonnet-4-5-20250929"
+    config = load_text("prices: [{model: claude-haiku-4-5, input: 7}]", environ={}).config
+    synced = {name: PriceRow(Price(5 * 10**9, 0), "litellm") for name in (dated, "claude-haiku-4-5-20251001")}
+    table = price_table(config, synced)
+    assert [
+        found.row.price.input // 10**9
+        for name in ("claude-haiku-4-5-20251001", dated, "claude-opus-4-5")
+        if (found := table.search(name))
+    ] == [7, 5, 5]
+    assert table.rows()[dated].source == "litellm"
+    assert table.rows()["claude-opus-4-5"].source == "built-in"
+
+
+def test_the_upstreams_name_goes_before_the_one_asked_for() -> None:
+    table = PriceTable({"fast": PriceRow(Price(1, 0))}, {"real": PriceRow(Price(2, 0))})
+    assert [price.input for names in (("real", "fast"), ("new", "fast")) if (price := table.find(*names))] == [2, 1]
+
+
+@pytest.mark.parametrize("text", ["1.25", "0.1", "0.075", "3e-07", "1e-9", "0", "15", "999999.999999999"])
+def test_money_comes_out_as_it_went_in(text: str) -> None:
+    value = float(text)
+    assert usd(nano(value)) == value
+    assert Decimal(nano(value)) == Decimal(text) * 10**9
+
+
+def test_what_is_not_free_does_not_become_free() -> None:
+    assert nano(1e-12) == 1
+
+
+@pytest.mark.parametrize("value", ["-1", ".nan", ".inf", "2000000", "true-ish"])
+def test_a_price_that_is_none_is_refused_with_its_place(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"prices\[0\]\.input"):
+        load_text(f"prices: [{{model: m, input: {value}}}]", environ={})
+
+
+def test_a_price_without_numbers_or_model_is_pointed_out_and_is_none() -> None:
+    loaded = load_text("prices: [{model: m}, {input: 1}]", environ={})
+    assert [warning.path for warning in loaded.warnings if "price" in warning.path] == ["prices[0]", "prices[1]"]
+    assert price_table(loaded.config).find("m") is None
 
 
 def test_the_shipped_list_names_models_of_the_catalogue_with_a_date() -> None:

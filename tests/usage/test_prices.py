@@ -134,16 +134,17 @@ def test_all_rules_that_match_multiply(place: dict[str, str], factor: int) -> No
 
 def test_a_recorded_attempt_costs_what_every_rule_says_of_it() -> None:
     rules = {
-        "model": "m", "provider": "codex", "account": "me@*", "executor-type": "CodexExecutor", "api-group-key": "key-1",
-        "auth-index": "ab", "model-alias": "fast", "endpoint": "POST /v1/responses", "service-tier": "auto",
-        "response-service-tier": "priority", "reasoning-effort": "high",
+        "model": "m", "provider": "codex", "account": "me@*", "executor-type": "CodexExecutor",
+        "api-group-key": "key-1", "auth-index": "ab", "model-alias": "fast", "endpoint": "POST /v1/responses",
+        "service-tier": "auto", "response-service-tier": "priority", "reasoning-effort": "high",
     }  # fmt: skip
     lines = "".join(f'  - {{factor: 2, {name}: "{pattern}"}}\n' for name, pattern in rules.items())
     table = price_table(load_text(f"prices: [{{model: m, input: 1}}]\nprice-factors:\n{lines}", environ={}).config)
     event = Event(
         group="key-1", provider="codex", endpoint="POST /v1/responses", model="m", requested_model="fast",
         source="me@example.org", auth_index="ab", tokens=Tokens(input=1000, total=1000, uncached=1000),
-        upstream_format="openai-response", service_tier="auto", response_service_tier="priority", reasoning_effort="high",
+        upstream_format="openai-response", service_tier="auto", response_service_tier="priority",
+        reasoning_effort="high",
     )  # fmt: skip
     assert table.cost_of(event) == 2 ** len(rules) * 1_000_000
     assert table.cost_of(replace(event, group="other")) == 2 ** (len(rules) - 1) * 1_000_000

@@ -79,7 +79,9 @@ class Shaper:
             request.conversation = self._conversation
         provider.shape(request)
         if self._edit_upstream is not None:
+            body = request.body
             self._edit_upstream(request=request, original=lambda: self._original(upstream, target, native))
+            request.edited = request.body is not body
         provider.prepare(request)
         return Shaped(
             request=request,

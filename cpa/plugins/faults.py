@@ -92,7 +92,7 @@ def _bounded(seconds: float) -> float | None:
 def classify(status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
     """The common table: status and body to scope, retry and cooldown."""
     text = body[:65536].decode("utf-8", "replace")
-    if status in (429, 503):
+    if status in (429, 503, 529):
         error.retry_after = wait_of(headers, error)
     if status in (400, 422) and _UNSUPPORTED_MODEL.search(text):
         return UpstreamError(error, scope="model", cooldown=12 * HOUR, reason="model_not_supported")

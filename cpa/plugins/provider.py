@@ -55,6 +55,8 @@ class UpstreamRequest(Struct, kw_only=True):
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     config: Config
+    edited: bool = False
+    """Whether operator rules or plugins have changed ``body`` since it was made for this upstream."""
 
 
 class UpstreamAnswer(Struct):

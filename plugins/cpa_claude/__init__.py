@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cpa.config import Config
 from cpa.errors import ErrorInfo, UpstreamError
+from cpa.formats.claude.native import settled
 from cpa.formats.codec import Operation
 from cpa.plugins import (
     Account,
@@ -27,7 +29,7 @@ from cpa.plugins import (
 )
 from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
-from cpa_claude import oauth, quota
+from cpa_claude import betas, oauth, quota
 from cpa_claude.login import OFFER, log_in
 from cpa_claude.native import SOURCE, take
 from cpa_claude.oauth import ClaudeEndpoints
@@ -43,12 +45,13 @@ _FORWARDED = (
         for name in ["Retry-Count", "Runtime", "Lang", "Timeout", "Runtime-Version", "Package-Version", "Os", "Arch"]
     ),
 )
-OAUTH_BETA = "oauth-2025-04-20"
-"""Without this flag the API takes no OAuth token."""
+REQUEST_ID = "X-Client-Request-Id"
+"""Forwarded to the vendor only."""
 _LOGIN_MARK = "sk-ant-oat"
-_OVERLOADED = 529
 PROFILE_SECONDS = 10.0
 _REVOKED_SECONDS = 1800.0
+SPREAD = (1.0, 30.0)
+"""Seconds that are added to a window's end, at random: not everybody comes back at the same moment."""
 
 
 class ClaudeProvider(Provider):
@@ -64,7 +67,8 @@ class ClaudeProvider(Provider):
     login_offer = OFFER
     native = SOURCE
 
-    def __init__(self) -> None:
+    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        self._uniform = uniform
         self.endpoints = ClaudeEndpoints()
         self.base_url = BASE_URL
 
@@ -91,10 +95,6 @@ class ClaudeProvider(Provider):
         account, client = request.account, request.client_headers
         path = "/v1/messages/count_tokens" if request.operation == "count" else "/v1/messages"
         request.url = f"{account.base_url}{path}?beta=true"
-        login = account.kind == "oauth" or _LOGIN_MARK in account.secret
-        betas = merged_betas(
-            client.get("Anthropic-Beta", ""), request.headers.get("anthropic-beta", ""), OAUTH_BETA if login else ""
-        )
         headers = {
             **base_headers(request.stream),
             **forwarded(client, _FORWARDED),
@@ -106,8 +106,10 @@ class ClaudeProvider(Provider):
             headers["User-Agent"] = agent
         elif defaults.user_agent:
             headers["User-Agent"] = defaults.user_agent
-        if betas:
-            headers["anthropic-beta"] = betas
+        if flags := self._beta_flags(request):
+            headers["anthropic-beta"] = flags
+        if account.base_url == BASE_URL:
+            headers |= forwarded(client, [REQUEST_ID])
         if account.base_url == BASE_URL and _LOGIN_MARK not in account.secret:
             headers["x-api-key"] = account.secret
         else:
@@ -116,14 +118,26 @@ class ClaudeProvider(Provider):
         if request.stream:
             request.headers["Accept-Encoding"] = "identity"
 
+    def _beta_flags(self, request: UpstreamRequest) -> str:
+        """The client's flags, those its body names, and what the login and the body need."""
+        account = request.account
+        if request.edited:
+            request.body, named = settled(request.body)
+            request.headers["anthropic-beta"] = betas.merged(request.headers.get("anthropic-beta", ""), named)
+        login = account.kind == "oauth" or _LOGIN_MARK in account.secret
+        known = betas.merged(
+            request.client_headers.get("Anthropic-Beta", ""),
+            request.headers.get("anthropic-beta", ""),
+            betas.OAUTH if login else "",
+        )
+        return betas.merged(known, betas.needed(request.body, known))
+
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
         """429 says in its headers which window is used up, and until when."""
         if status == 429:
             return self._rate_limited(headers, body, error)
         if status == 403 and b"oauth token" in body.lower() and b"revoked" in body.lower():
             return UpstreamError(error, scope="account", cooldown=_REVOKED_SECONDS, reason="unauthorized")
-        if status == _OVERLOADED:
-            return UpstreamError(error, scope="model", cooldown=error.retry_after or 60.0, reason="transient")
         return classify(status, headers, body, error)
 
     def _rate_limited(self, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
@@ -132,7 +146,7 @@ class ClaudeProvider(Provider):
         judged = classify(429, headers, body, error)
         until, whole_account = quota.rejected_until(headers, server_time(headers))
         if until is not None:
-            judged.error.retry_after = max(until, judged.error.retry_after or 0.0)
+            judged.error.retry_after = max(until + self._uniform(*SPREAD), judged.error.retry_after or 0.0)
             judged.cooldown = judged.error.retry_after
         judged.scope = "account" if whole_account else "model"
         return judged
@@ -146,7 +160,7 @@ class ClaudeProvider(Provider):
         account = file_account(os.devnull, dict(data), secret=str(data["access_token"]))
         headers = {
             "Authorization": f"Bearer {account.secret}",
-            "anthropic-beta": OAUTH_BETA,
+            "anthropic-beta": betas.OAUTH,
             "User-Agent": USER_AGENT,
         }
         profile = await fetch_json(
@@ -173,18 +187,12 @@ class ClaudeProvider(Provider):
             return None
         headers = {
             "Authorization": f"Bearer {account.secret}",
-            "anthropic-beta": OAUTH_BETA,
+            "anthropic-beta": betas.OAUTH,
             "Accept": "application/json",
             "User-Agent": USER_AGENT,
         }
         answer = await fetch_json(http, "GET", self.endpoints.usage_url, account=account, headers=headers)
         return quota.from_usage(answer, time.time())
-
-
-def merged_betas(*lists: str) -> str:
-    """Beta flags of several comma lists, each once, in order."""
-    flags = (flag.strip() for text in lists for flag in text.split(","))
-    return ",".join(dict.fromkeys(flag for flag in flags if flag))
 
 
 class ClaudePlugin:

@@ -64,10 +64,11 @@ def _ordered(body: Object, marks: list[Place]) -> Object:
 
 
 def _injected(body: Object) -> Object:
-    """Marks on the last tool, the last system block and the last but one user message."""
+    """Marks on the last tool that is not loaded later, the last system block and the last but one user message."""
     tools = a_list(body.get("tools"))
-    if tools and isinstance(tools[-1], dict):
-        body = _edit(body, ("tools", len(tools) - 1), _mark)
+    loaded = [at for at, tool in enumerate(tools) if isinstance(tool, dict) and not tool.get("defer_loading")]
+    if loaded:
+        body = _edit(body, ("tools", loaded[-1]), _mark)
     system = body.get("system")
     if isinstance(system, str) and system:
         body = {**body, "system": [{"type": "text", "text": system}]}

@@ -14,6 +14,7 @@ from cpa.formats.claude.caching import with_cache_marks
 from cpa.formats.claude.errors import error_event, error_frame
 from cpa.formats.claude.fields import Object, a_list, an_object, without
 from cpa.formats.claude.reasoning import DEFAULT_MAX_TOKENS, consistent, write_reasoning
+from cpa.formats.claude.request_encode import COUNTED
 from cpa.formats.claude.usage import decode_usage
 from cpa.formats.codec import EncodedRequest, ReplyContext, Target
 from cpa.formats.sse import Framing, SseFrame
@@ -22,23 +23,37 @@ from cpa.formats.stencil import Stencil
 
 def adapt_native(body: Object, target: Target, reasoning: ResolvedReasoning) -> EncodedRequest:
     """Set the model, write the thinking, keep to Anthropic's rules; all else stays (copy on write)."""
-    headers: dict[str, str] = {}
-    betas = body.get("betas")
-    adapted: Object = {**without(body, "betas"), "model": target.model}
-    flags = [beta for beta in ([betas] if isinstance(betas, str) else a_list(betas)) if isinstance(beta, str)]
-    if flags:
-        headers["anthropic-beta"] = ",".join(flags)
+    bare, flags = _without_betas(body)
+    headers = {"anthropic-beta": flags} if flags else {}
+    adapted: Object = {**bare, "model": target.model}
+    adapted = write_reasoning(adapted, reasoning, target.limits)
     counting = target.operation == "count"
-    if not counting:
-        adapted = write_reasoning(adapted, reasoning, target.limits)
+    if counting:
+        adapted = {name: value for name, value in adapted.items() if name in COUNTED}
+    else:
         if adapted.get("max_tokens") is None:
             adapted["max_tokens"] = target.limits.max_output_tokens or DEFAULT_MAX_TOKENS
         if "stream" in body or target.stream:
             adapted["stream"] = target.stream
-        adapted = consistent(adapted)
+    adapted = consistent(adapted)
     adapted = _without_foreign_thinking(adapted)
     adapted = _without_empty_domains(adapted)
     return EncodedRequest(with_cache_marks(adapted, inject=not counting), headers=headers)
+
+
+def settled(body: Object) -> tuple[Object, str]:
+    """A body that operator rules have changed, so that Anthropic takes it, and the beta flags it named."""
+    body, flags = _without_betas(body)
+    return with_cache_marks(consistent(body), inject=False), flags
+
+
+def _without_betas(body: Object) -> tuple[Object, str]:
+    """The body without ``betas``, and these as a comma list: Anthropic wants them in a header."""
+    if "betas" not in body:
+        return body, ""
+    named = body["betas"]
+    flags = [flag for flag in ([named] if isinstance(named, str) else a_list(named)) if isinstance(flag, str)]
+    return without(body, "betas"), ",".join(flags)
 
 
 def _without_foreign_thinking(body: Object) -> Object:

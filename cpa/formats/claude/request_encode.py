@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cpa.conversation.effort import ResolvedReasoning
+from cpa.conversation.effort import KEEP, ResolvedReasoning
 from cpa.conversation.names import NameMap
 from cpa.conversation.pairing import pair_tool_calls
 from cpa.conversation.parts import Audio, Part, Video
@@ -10,10 +10,17 @@ from cpa.conversation.request import Conversation
 from cpa.errors import InvalidRequest
 from cpa.formats.claude.blocks import encode_blocks
 from cpa.formats.claude.caching import with_cache_marks
-from cpa.formats.claude.fields import Object, without
+from cpa.formats.claude.fields import Object
 from cpa.formats.claude.reasoning import DEFAULT_MAX_TOKENS, consistent, write_reasoning
 from cpa.formats.claude.tools import encode_tool_choice, encode_tools
 from cpa.formats.codec import EncodedRequest, Target
+
+_BETAS = frozenset({"context_management", "output_config", "output_format", "cache_control", "speed"})
+COUNTED = _BETAS | {"model", "system", "messages", "tools", "tool_choice", "thinking", "mcp_servers"}
+"""Members the counting endpoint takes; it refuses others.
+
+https://docs.anthropic.com/en/api/messages-count-tokens
+"""
 
 
 def encode_request(conversation: Conversation, target: Target, reasoning: ResolvedReasoning) -> EncodedRequest:
@@ -48,12 +55,8 @@ def encode_request(conversation: Conversation, target: Target, reasoning: Resolv
 
 def count_request(conversation: Conversation, target: Target) -> Object:
     """The body for the counting endpoint."""
-    from cpa.conversation.effort import KEEP
-
     body = encode_request(conversation, target, KEEP).body
-    return without(
-        body, "max_tokens", "stream", "metadata", "temperature", "top_p", "top_k", "stop_sequences", "output_config"
-    )
+    return {name: value for name, value in body.items() if name in COUNTED}
 
 
 def _max_tokens(conversation: Conversation, target: Target) -> int:

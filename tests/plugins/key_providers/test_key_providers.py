@@ -226,14 +226,15 @@ def test_claude_says_which_window_is_used_up_and_until_when() -> None:
     reset = str(int(time.time()) + 3600)
     prefix = "anthropic_ratelimit_unified"
     whole = judged(
-        ClaudeProvider(),
+        ClaudeProvider(lambda least, most: most),
         429,
         b"{}",
         **{f"{prefix}_status": "rejected", f"{prefix}_5h_status": "rejected", f"{prefix}_5h_reset": reset},
     )
     assert whole.scope == "account"
     assert whole.cooldown is not None
-    assert 3500 < whole.cooldown <= 3600
+    assert 3500 < whole.cooldown - 30 <= 3600
+    assert whole.error.retry_after == whole.cooldown
     family = judged(
         ClaudeProvider(), 429, b"{}", **{f"{prefix}_7d_oi_status": "rejected", f"{prefix}_7d_oi_reset": reset}
     )

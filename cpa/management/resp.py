@@ -1,6 +1,6 @@
 """The usage queue for clients of the Redis protocol, on the port of everything else.
 
-https://redis.io/docs/latest/develop/reference/protocol-spec/ (version 2). Only what collectors use is there.
+https://redis.io/docs/latest/develop/reference/protocol-spec/, versions 2 and 3. Only what collectors use is there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ STRANGER_SECONDS = 60.0
 """The same for everybody else, and for a client that does not read what it asked for."""
 CLOSE_SECONDS = 5.0
 """What was answered last may take so long to get through."""
-NULL = b"$-1\r\n"
+NULL = {2: b"$-1\r\n", 3: b"_\r\n"}
+"""Nothing, by version of the protocol."""
 _LENGTH = re.compile(rb"-?[0-9]{1,9}")
 OK = b"+OK\r\n"
 
@@ -47,6 +48,11 @@ def bulk(value: bytes) -> bytes:
 def array(items: list[bytes]) -> bytes:
     """An array of encoded items."""
     return b"*%d\r\n" % len(items) + b"".join(items)
+
+
+def push(items: list[bytes]) -> bytes:
+    """What nobody asked for just now, in version 3."""
+    return b">%d\r\n" % len(items) + b"".join(items)
 
 
 def error(text: str) -> bytes:
@@ -123,6 +129,7 @@ class _Session:
         self._writer = writer
         self._address = address
         self._admitted = False
+        self._version = 2
 
     async def run(self) -> None:
         """Until the client leaves, is silent for too long, or says something that is no command."""
@@ -158,7 +165,7 @@ class _Session:
             case b"QUIT":
                 raise _Quit
             case b"HELLO":
-                return self._hello(arguments)
+                return await self._hello(arguments)
             case _ if not self._admitted:
                 return error("NOAUTH Authentication required.")
             case b"LPOP" | b"RPOP":
@@ -169,7 +176,9 @@ class _Session:
                 return bulk(arguments[0]) if arguments else b"+PONG\r\n"
             case b"ECHO" if len(arguments) == 1:
                 return bulk(arguments[0])
-            case b"SELECT" | b"CLIENT":
+            case b"SELECT":
+                return OK
+            case b"CLIENT" if arguments and arguments[0].upper() in (b"SETINFO", b"SETNAME"):
                 return OK
             case _:
                 return error(f"ERR unknown command '{command[0][:64].decode('utf-8', 'replace')}'")
@@ -185,17 +194,31 @@ class _Session:
         self._admitted = True
         return OK
 
-    def _hello(self, arguments: list[bytes]) -> bytes:
-        if arguments and arguments[0] != b"2":
+    async def _hello(self, arguments: list[bytes]) -> bytes:
+        """``HELLO [version [AUTH user key] [SETNAME name]]``"""
+        if arguments and arguments[0] not in (b"2", b"3"):
             return error("NOPROTO unsupported protocol version")
-        return array([bulk(b"server"), bulk(b"cpa"), bulk(b"proto"), b":2\r\n"])
+        options = arguments[1:]
+        while options:
+            if options[0].upper() == b"AUTH" and len(options) > 2:
+                answer, options = await self._auth(options[1:3]), options[3:]
+                if answer != OK:
+                    return answer
+            elif options[0].upper() == b"SETNAME" and len(options) > 1:
+                options = options[2:]
+            else:
+                return error("ERR syntax error in HELLO")
+        if arguments:
+            self._version = int(arguments[0])
+        facts = [bulk(b"server"), bulk(b"cpa"), bulk(b"proto"), b":%d\r\n" % self._version]
+        return array(facts) if self._version == 2 else b"%%%d\r\n" % (len(facts) // 2) + b"".join(facts)
 
     def _pop(self, name: bytes, arguments: list[bytes]) -> bytes:
         if len(arguments) not in (1, 2):
             return error(f"ERR wrong number of arguments for '{name.decode().lower()}' command")
         if len(arguments) == 1:
             found = self._queue.pop(1)
-            return bulk(found[0]) if found else NULL
+            return bulk(found[0]) if found else NULL[self._version]
         count = arguments[1]
         if not count.isdigit() or int(count[:9]) < 1:
             return error("ERR value is not an integer or out of range")
@@ -217,7 +240,7 @@ class _Session:
             asyncio.ensure_future(listener.ended.wait()),
         ]
         try:
-            self._writer.write(array([bulk(b"subscribe"), bulk(channel), b":1\r\n"]))
+            self._tell([bulk(b"subscribe"), bulk(channel), b":1\r\n"])
             if channel == b"usage":
                 self._message(channel, b'{"support_refresh":true}')
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -230,7 +253,10 @@ class _Session:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _message(self, channel: bytes, payload: bytes) -> None:
-        self._writer.write(array([bulk(b"message"), bulk(channel), bulk(payload)]))
+        self._tell([bulk(b"message"), bulk(channel), bulk(payload)])
+
+    def _tell(self, items: list[bytes]) -> None:
+        self._writer.write(array(items) if self._version == 2 else push(items))
 
     async def _forward(self, channel: bytes, payloads: asyncio.Queue[bytes | None]) -> None:
         while (payload := await payloads.get()) is not None:
@@ -241,10 +267,12 @@ class _Session:
         while True:
             command = await read_command(self._reader)
             name = command[0].upper() if command else b""
-            if name == b"PING":
+            if name == b"PING" and self._version == 3:
+                self._writer.write(bulk(command[1]) if len(command) > 1 else b"+PONG\r\n")
+            elif name == b"PING":
                 self._writer.write(array([bulk(b"pong"), bulk(command[1] if len(command) > 1 else b"")]))
             elif name == b"UNSUBSCRIBE":
-                self._writer.write(array([bulk(b"unsubscribe"), bulk(channel), b":0\r\n"]))
+                self._tell([bulk(b"unsubscribe"), bulk(channel), b":0\r\n"])
                 await self._writer.drain()
                 return
             elif name == b"QUIT":

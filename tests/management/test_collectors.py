@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import redis
 import redis.asyncio
 
 from cpa.config.client_keys import key_id
 from tests.management.conftest import KEY, Managed, Start
+from tests.management.test_resp_hardening import self_signed
 
 CLIENT = "client-key-of-a-tool"
 CONFIG = """usage-statistics-enabled: true
@@ -100,6 +104,99 @@ async def test_cpa_manager_pops_over_http_or_resp_and_tells_attempts_apart(daemo
     assert len(seen) == 3
     assert [item["fail"]["status_code"] for item in first] == [200, 502]
     assert first[1]["fail"]["body"]
+
+
+WAYS = {
+    "as it comes": {},
+    "with a user": {"username": "default", "decode_responses": True},
+    "with a name and checks": {"client_name": "collector", "health_check_interval": 1, "db": 1},
+    "with the older protocol": {"protocol": 2, "socket_keepalive": True},
+    "with the newer protocol": {"protocol": 3},
+}
+"""How collectors make their client."""
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_client_that_blocks_pops_what_was_asked_on_the_same_port(
+    start: Start, tmp_path: Path, way: str, encrypted: bool
+) -> None:
+    """cliproxyapi-usage-dashboard: redis-py in a thread of its own, ``LPOP`` of a hundred again and again."""
+    tls = encrypted_by(tmp_path) if encrypted else ""
+    daemon: Managed = await start(CONFIG + tls)
+    host, _, port = daemon.daemon.addresses[0].rpartition(":")
+    options: dict[str, Any] = dict(WAYS[way])
+    if encrypted:
+        options |= {"ssl": True, "ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    stopped = threading.Event()
+
+    def collect() -> list[str]:
+        found: list[str] = []
+        with redis.Redis(host=host, port=int(port), password=KEY, socket_timeout=5, **options) as collector:
+            while not (stopped.is_set() and collector.llen("usage") == 0):
+                items: Any = collector.lpop("usage", 100)
+                found += [json.loads(item)["request_id"] for item in items or ()]
+                stopped.wait(0.02)
+        return found
+
+    collecting = asyncio.create_task(asyncio.to_thread(collect))
+    origin = f"https://{host}:{port}" if encrypted else daemon.url
+    body = {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}
+    asked = []
+    for _ in range(12):
+        url = f"{origin}/v1/chat/completions"
+        headers = {"Authorization": f"Bearer {CLIENT}"}
+        async with daemon.session.post(url, json=body, headers=headers, ssl=False) as answer:
+            assert answer.status == 200
+            asked.append(answer.headers["X-Request-Id"])
+    stopped.set()
+    assert await asyncio.wait_for(collecting, 10) == asked
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_all_three_side_by_side_lose_nothing_and_get_nothing_twice(
+    start: Start, tmp_path: Path, encrypted: bool
+) -> None:
+    """One listens, one pops over the Redis protocol, one over HTTP: what is popped is shared, what is heard is all."""
+    daemon: Managed = await start(CONFIG + (encrypted_by(tmp_path) if encrypted else ""))
+    host, _, port = daemon.daemon.addresses[0].rpartition(":")
+    origin = f"https://{host}:{port}" if encrypted else daemon.url
+    options: dict[str, Any] = {"password": KEY, "protocol": 2}
+    if encrypted:
+        options |= {"ssl": True, "ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    asked, popped, heard = [], [], []
+    async with (
+        redis.asyncio.Redis(host=host, port=int(port), **options) as popping,
+        redis.asyncio.Redis(host=host, port=int(port), **options) as subscribing,
+        subscribing.pubsub() as channel,
+    ):
+        await popping.lpop("usage", 100)
+        await channel.subscribe("usage")
+        for number in range(12):
+            body = {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}
+            headers = {"Authorization": f"Bearer {CLIENT}"}
+            url = f"{origin}/v1/chat/completions"
+            async with daemon.session.post(url, json=body, headers=headers, ssl=False) as answer:
+                asked.append(answer.headers["X-Request-Id"])
+            if number % 4 == 1:
+                popped += [json.loads(item) for item in await popping.rpop("queue", 100) or ()]
+            if number % 4 == 3:
+                url, key = f"{origin}/v0/management/usage-queue?count=100", {"Authorization": f"Bearer {KEY}"}
+                async with daemon.session.get(url, headers=key, ssl=False) as answer:
+                    popped += await answer.json()
+        async with asyncio.timeout(5):
+            while len(heard) < len(asked):
+                message = await channel.get_message(ignore_subscribe_messages=True, timeout=1)
+                if message is not None and b"request_id" in message["data"]:
+                    heard.append(json.loads(message["data"])["request_id"])
+    assert [item["request_id"] for item in popped] == asked
+    assert heard == asked
+
+
+def encrypted_by(folder: Path) -> str:
+    """Settings for TLS with a certificate of its own."""
+    certificate, key = self_signed(folder)
+    return f"tls: {{enable: true, cert: {certificate}, key: {key}}}\n"
 
 
 async def listen(daemon: Managed, channel: str) -> AsyncIterator[dict[str, Any]]:

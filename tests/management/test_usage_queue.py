@@ -48,7 +48,7 @@ def client(daemon: Managed, **options: Any) -> redis.asyncio.Redis:
     return redis.asyncio.Redis(host=host, port=int(port), **options)
 
 
-AUTH = command("AUTH", KEY)
+AUTH, QUIT = command("AUTH", KEY), command("QUIT")
 
 
 async def test_items_are_popped_over_http(counting: Managed) -> None:
@@ -75,8 +75,9 @@ async def test_a_stock_redis_client_pops_what_http_would(counting: Managed) -> N
         assert await collector.echo("x") == b"x"
 
 
-async def test_a_stock_redis_client_listens(counting: Managed) -> None:
-    async with client(counting) as collector, collector.pubsub() as listening:
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_stock_redis_client_listens(counting: Managed, protocol: int) -> None:
+    async with client(counting, protocol=protocol) as collector, collector.pubsub() as listening:
         await listening.subscribe("usage")
         told = [await listening.get_message(timeout=2) for _ in range(2)]
         assert [message["type"] for message in told if message] == ["subscribe", "message"]
@@ -85,6 +86,14 @@ async def test_a_stock_redis_client_listens(counting: Managed) -> None:
         assert message is not None
         assert message["data"] == b'{"n":1}'
         assert len(counting.daemon.usage_queue) == 0
+        await listening.ping("still there")
+        counting.daemon.usage_queue.put(b'{"n":2}')
+        seen = [await listening.get_message(ignore_subscribe_messages=True, timeout=2) for _ in range(2)]
+        assert b'{"n":2}' in [message["data"] for message in seen if message]
+        await listening.unsubscribe("usage")
+        gone = await listening.get_message(timeout=2)
+        assert gone is not None
+        assert gone["type"] == "unsubscribe"
 
 
 async def test_a_wrong_key_is_refused_and_shuts_out_over_http_too(counting: Managed) -> None:
@@ -122,14 +131,31 @@ async def test_a_wrong_key_is_refused_and_shuts_out_over_http_too(counting: Mana
         (b"*+1\r\n", rb"-ERR protocol error\r\n"),
         (b"$4\r\nPING\r\n", rb"-ERR protocol error\r\n"),
         (b"*1\r\n$4\r\nPINGxx", rb"-ERR protocol error\r\n"),
-        (command("HELLO", "3"), rb"-NOPROTO .*\r\n"),
+        (command("HELLO", "2") + QUIT, rb"\*4\r\n\$6\r\nserver\r\n\$3\r\ncpa\r\n\$5\r\nproto\r\n:2\r\n\+OK\r\n"),
+        (command("HELLO", "3") + QUIT, rb"%2\r\n\$6\r\nserver\r\n\$3\r\ncpa\r\n\$5\r\nproto\r\n:3\r\n\+OK\r\n"),
+        (command("HELLO", "4") + QUIT, rb"-NOPROTO .*\r\n\+OK\r\n"),
+        (command("HELLO", "3", "AUTH", "default", "no") + QUIT, rb"-ERR invalid management key\r\n\+OK\r\n"),
+        (command("HELLO", "3", "AUTH", "default") + QUIT, rb"-ERR syntax error in HELLO\r\n\+OK\r\n"),
+        (command("HELLO", "3", "SETNAME") + QUIT, rb"-ERR syntax error in HELLO\r\n\+OK\r\n"),
+        (
+            command("HELLO", "3") + command("LPOP", "usage") + QUIT,
+            rb"%2\r\n.*:3\r\n-NOAUTH Authentication required\.\r\n\+OK\r\n",
+        ),
+        (
+            command("HELLO", "3", "AUTH", "d", KEY, "SETNAME", "x") + command("LPOP", "usage") + QUIT,
+            rb"%2\r\n.*_\r\n\+OK\r\n",
+        ),
+        (
+            AUTH + command("CLIENT", "SETNAME", "x") + command("CLIENT") + QUIT,
+            rb"\+OK\r\n\+OK\r\n-ERR unknown .*\r\n\+OK\r\n",
+        ),
         (AUTH + command("QUIT"), rb"\+OK\r\n\+OK\r\n"),
         (AUTH + command("SUBSCRIBE", "other"), rb"\+OK\r\n-ERR unsupported channel 'other'\r\n"),
     ],
 )
 async def test_replies_are_exact(counting: Managed, sent: bytes, reply: bytes) -> None:
     found = await raw(counting, sent)
-    assert re.fullmatch(reply, found), found
+    assert re.fullmatch(reply, found, re.DOTALL), found
 
 
 async def test_commands_cut_anywhere_are_understood(counting: Managed) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "ip6-localhost"})
 
@@ -30,6 +30,14 @@ def _among(address: str, networks: tuple[str, ...]) -> bool:
         return any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
     except ValueError:
         return False
+
+
+def split_userinfo(url: str) -> tuple[str, str]:
+    """A URL without its ``name:password@``, and that, percent-decoded; '' where it has none."""
+    scheme, mark, rest = url.partition("://")
+    end = next((place for place, character in enumerate(rest) if character in "/?#"), len(rest))
+    userinfo, at, host = rest[:end].rpartition("@")
+    return (f"{scheme}{mark}{host}{rest[end:]}", unquote(userinfo)) if mark and at else (url, "")
 
 
 def is_loopback(address: str) -> bool:

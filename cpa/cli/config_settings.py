@@ -20,6 +20,7 @@ from cpa.config.file import ConfigFile, KeyPath
 from cpa.config.key_path import parse_key_path, type_at, typed_value, value_at
 from cpa.config.notices import new_warnings
 from cpa.errors import ConfigError
+from cpa.network import split_userinfo
 
 MASK = "***"
 
@@ -151,7 +152,15 @@ def _masked(value: Any, path: str) -> Any:
     if isinstance(value, list):
         return [_masked(inner, path) for inner in value]
     hidden = is_secret(path) or is_secret(path.partition("[")[0]) or path.lstrip(".") == "api-keys"
-    return MASK if hidden and value not in ("", None) else value
+    if hidden and value not in ("", None):
+        return MASK
+    return _without_password(value) if isinstance(value, str) else value
+
+
+def _without_password(text: str) -> str:
+    """An address without the name and the password in it; other texts as they are."""
+    address, userinfo = split_userinfo(text)
+    return address.replace("://", f"://{MASK}@", 1) if userinfo else text
 
 
 def _scalar(value: Any) -> str:

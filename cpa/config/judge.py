@@ -9,13 +9,18 @@ import orjson
 
 from cpa.config.client_keys import SAMPLE_KEYS
 from cpa.config.notices import ConfigWarning
-from cpa.config.sections import STRATEGIES, seconds_of
+from cpa.config.sections import STRATEGIES, Compatibility, KeyEntry, kebab, seconds_of
 from cpa.config.settings import LONGEST_QUEUE_SECONDS, Config
 from cpa.errors import ConfigError
+from cpa.network import split_userinfo
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 PROXY_SCHEMES = ("http://", "https://", "socks5://", "socks5h://")
 NO_PROXY = frozenset({"", "direct", "none"})
+NOT_SENT = (
+    "the name and password in this address are not sent, the key is; "
+    "if the upstream wants them, too, write them into headers, as it wants them"
+)
 KNOWN_STRATEGIES = ", ".join(dict.fromkeys(STRATEGIES.values()))
 DURATIONS = {
     "session-affinity-ttl": "1h is used",
@@ -37,6 +42,7 @@ def judge(config: Config, written: dict[str, Any]) -> list[ConfigWarning]:
         *_tidied(written),
         *_entries(config, written),
         *_prices(config),
+        *_userinfo(config),
         *_proxies(config),
         *_payload(config),
         *_amp(config),
@@ -100,6 +106,15 @@ def _prices(config: Config) -> Iterator[ConfigWarning]:
             yield ConfigWarning(f"prices[{index}]", "without model this price has no effect")
         elif entry.input is None and entry.output is None:
             yield ConfigWarning(f"prices[{index}]", "without input and output this price has no effect")
+
+
+def _userinfo(config: Config) -> Iterator[ConfigWarning]:
+    """Names and passwords in addresses of upstreams that get a key; they are not repeated."""
+    for name, entries in config:
+        for index, entry in enumerate(entries if isinstance(entries, tuple) else ()):
+            has_key = isinstance(entry, KeyEntry) or (isinstance(entry, Compatibility) and entry.api_key_entries)
+            if has_key and split_userinfo(entry.base_url)[1]:
+                yield ConfigWarning(f"{kebab(name)}[{index}].base-url", NOT_SENT)
 
 
 def _proxies(config: Config) -> Iterator[ConfigWarning]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cpa import __version__
 from cpa.accounts.account import Account, ModelMapping, account_id, account_index, mask
 from cpa.conversation.models import ThinkingSupport
+from cpa.network import split_userinfo
 
 USER_AGENT = f"cpa/{__version__}"
 _INDEXED = ("gemini-api-key", "codex-api-key", "claude-api-key")
@@ -57,7 +59,7 @@ def key_accounts(entries: Iterable[Any], *, provider: str, section: str, default
                 provider=provider,
                 label=mask(entry.api_key),
                 secret=entry.api_key,
-                base_url=entry.base_url or default_base_url,
+                base_url=address_and_credential(entry.base_url)[0] or default_base_url,
                 source=f"config:{section}[{index}]",
                 websockets=entry.websockets,
                 models=mappings(entry.models),
@@ -84,6 +86,12 @@ def entry_fields(entry: Any) -> dict[str, Any]:
             "request_scoped_errors": entry.request_scoped_errors,
         },
     }
+
+
+def address_and_credential(base_url: str) -> tuple[str, str]:
+    """A base URL without the ``name:password@`` in it, and that as it follows ``Basic`` in a header; '' without."""
+    address, userinfo = split_userinfo(base_url)
+    return address, b64encode(userinfo.encode()).decode()
 
 
 def custom_headers(account: Account, client: Mapping[str, str]) -> dict[str, str]:

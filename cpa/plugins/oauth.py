@@ -19,6 +19,7 @@ import orjson
 
 from cpa.accounts.account import Account
 from cpa.errors import ErrorInfo, OAuthError, UpstreamError
+from cpa.network import split_userinfo
 from cpa.plugins.entries import USER_AGENT
 from cpa.plugins.faults import retry_after_of
 from cpa.plugins.provider import HttpClient
@@ -204,7 +205,7 @@ def base_url_of(data: Mapping[str, Any], default: str) -> str:
     """The API's address an auth file names under ``base_url``, else ``default``; without a trailing slash."""
     given = data.get("base_url") or data.get("base-url")
     if isinstance(given, str) and given.strip().lower().startswith(("http://", "https://")):
-        return given.strip().rstrip("/")
+        return split_userinfo(given.strip().rstrip("/"))[0]
     return default.rstrip("/")
 
 
@@ -213,4 +214,4 @@ def base_url_setting(settings: Mapping[str, Any], default: str) -> str:
     given = settings.get("base-url") or settings.get("base_url") or default
     if not isinstance(given, str) or not given.lower().startswith(("http://", "https://")):
         raise ValueError("base-url must begin with http:// or https://")
-    return given.rstrip("/")
+    return split_userinfo(given.rstrip("/"))[0]

@@ -9,7 +9,7 @@ from cpa.config import Config
 from cpa.conversation.models import ThinkingSupport
 from cpa.formats.codec import Operation
 from cpa.plugins import Account, Model, Provider, UpstreamRequest, account_id, account_index, hookimpl, mask
-from cpa.plugins.entries import base_headers, custom_headers, entry_fields, mappings
+from cpa.plugins.entries import address_and_credential, base_headers, custom_headers, entry_fields, mappings
 from cpa.plugins.provider import BuiltinModels
 
 DEFAULT_THINKING = ThinkingSupport(levels=("low", "medium", "high"), assumed=True)
@@ -31,23 +31,31 @@ class OpenAICompatProvider(Provider):
                 continue
             key = entry.name.lower() or UNNAMED
             kind = f"openai-compatibility:{key}"
+            address, credential = address_and_credential(entry.base_url)
             fields: dict[str, Any] = {
                 **entry_fields(entry),
                 "provider": key,
-                "base_url": entry.base_url,
+                "base_url": address,
                 "source": f"config:openai-compatibility[{index}]",
                 "models": mappings(entry.models, DEFAULT_THINKING),
             }
             fields["settings"] = {**fields["settings"], "openai_compatibility": True}
             if not entry.api_key_entries:
-                yield Account(id=account_id(kind, entry.base_url), kind="none", label=entry.name or key, **fields)
-            for credential in entry.api_key_entries:
-                proxy_url = credential.proxy_url or entry.proxy_url
+                settings = {**fields["settings"], "scheme": "Basic"}
                 yield Account(
-                    id=account_id(kind, credential.api_key, entry.base_url, credential.proxy_url),
-                    index=account_index(f"openai-compatibility:{entry.base_url}+{credential.api_key}"),
-                    label=f"{entry.name or key} {mask(credential.api_key)}".strip(),
-                    secret=credential.api_key,
+                    id=account_id(kind, entry.base_url),
+                    kind="none",
+                    label=entry.name or key,
+                    secret=credential,
+                    **{**fields, "settings": settings},
+                )
+            for held in entry.api_key_entries:
+                proxy_url = held.proxy_url or entry.proxy_url
+                yield Account(
+                    id=account_id(kind, held.api_key, entry.base_url, held.proxy_url),
+                    index=account_index(f"openai-compatibility:{entry.base_url}+{held.api_key}"),
+                    label=f"{entry.name or key} {mask(held.api_key)}".strip(),
+                    secret=held.api_key,
                     **{**fields, "proxy_url": proxy_url},
                 )
 
@@ -76,7 +84,7 @@ class OpenAICompatProvider(Provider):
         request.url = account.base_url + _PATHS.get(request.operation, "/chat/completions")
         headers = base_headers(request.stream)
         if account.secret:
-            headers["Authorization"] = f"Bearer {account.secret}"
+            headers["Authorization"] = f"{account.settings.get('scheme', 'Bearer')} {account.secret}"
         headers |= custom_headers(account, request.client_headers)
         if request.stream:
             headers |= {"Accept": "text/event-stream", "Cache-Control": "no-cache"}

@@ -56,6 +56,9 @@ def test_all_of_it_is_printed_without_secrets(config: Path) -> None:
     assert shown["claude-api-key"][0]["api-key"] == "***"
     assert shown["api-keys"] == ["***"]
     assert shown["routing"]["strategy"] == "round-robin"
+    run(config, "set", "claude-api-key[0].base-url", "https://me:planted@host.example/v1")
+    shown = json.loads(run(config, "get").output)
+    assert shown["claude-api-key"][0]["base-url"] == "https://***@host.example/v1"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from typing import Any
 
 import orjson
@@ -292,3 +293,35 @@ def test_a_disabled_or_keyless_compatible_provider() -> None:
     ).config
     accounts = list(OpenAICompatProvider().accounts_from_config(config))
     assert [(account.provider, account.kind, account.secret) for account in accounts] == [("local", "none", "")]
+
+
+UPSTREAM = "base-url: 'https://me:p%40ss@host.example/v1', models: [{name: up}]"
+
+
+def test_a_name_and_password_in_an_address_are_sent_where_there_is_no_key() -> None:
+    request = prepared(OpenAICompatProvider(), f"openai-compatibility: [{{name: own, {UPSTREAM}}}]")
+    assert request.url == "https://host.example/v1/chat/completions"
+    assert request.headers["Authorization"] == f"Basic {b64encode(b'me:p@ss').decode()}"
+
+
+@pytest.mark.parametrize(
+    ("provider", "section"),
+    [
+        (
+            OpenAICompatProvider(),
+            f"openai-compatibility: [{{name: own, api-key-entries: [{{api-key: k}}], {UPSTREAM}}}]",
+        ),
+        (ClaudeProvider(), f"claude-api-key: [{{api-key: k, {UPSTREAM}}}]"),
+        (GeminiProvider(), f"gemini-api-key: [{{api-key: k, {UPSTREAM}}}]"),
+        (CodexProvider(), f"codex-api-key: [{{api-key: k, {UPSTREAM}}}]"),
+        (VertexProvider(), f"vertex-api-key: [{{api-key: k, {UPSTREAM}}}]"),
+    ],
+)
+def test_where_there_is_a_key_they_are_not_and_that_is_said(provider: Provider, section: str) -> None:
+    request = prepared(provider, section)
+    assert "@" not in request.url
+    assert "Basic" not in str(request.headers)
+    (warning,) = load_text(f"host: 127.0.0.1\n{section}", environ={}).warnings
+    assert warning.path.endswith("[0].base-url")
+    assert "not sent" in warning.message
+    assert "p%40ss" not in warning.message

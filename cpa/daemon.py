@@ -58,7 +58,6 @@ from cpa.metrics.metrics import Metrics
 from cpa.plugins.manager import Plugins
 from cpa.plugins.values import Host, UsageRecord
 from cpa.runtime import control_socket
-from cpa.server.app import create_app
 from cpa.server.listener import Listener
 from cpa.server.services import Services
 from cpa.systemd import Notifier
@@ -212,7 +211,7 @@ class Daemon:
         )
         self.store.subscribe(lambda old, new: self._reloaded(old, new, exchange))
         folder = self.store.path.absolute().parent
-        self._listener = Listener(self._application(exchange), config, self.log, folder, self._resp.protocol)
+        self._listener = Listener(self._serving(exchange), config, self.log, folder, self._resp.protocol)
         self._follow_recording(config)
         live = self.histories.live = exchange.observers.live
         live.mask = self.secrets.mask_text
@@ -276,8 +275,8 @@ class Daemon:
         self.watcher.check()
         self._notifier.ready("serving")
 
-    def _application(self, exchange: Exchange) -> Any:
-        services = self._services = Services(
+    def _serving(self, exchange: Exchange) -> Services:
+        self._services = Services(
             exchange=exchange,
             formats=self.formats,
             catalog=self.catalog,
@@ -287,7 +286,7 @@ class Daemon:
             add_routes=self._add_routes,
             histories=self.histories,
         )
-        return create_app(services)
+        return self._services
 
     def _follow_recording(self, config: Config) -> None:
         self.metrics.configure(enabled=config.metrics.enable)

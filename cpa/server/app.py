@@ -1,63 +1,81 @@
-"""The aiohttp application."""
+"""The aiohttp application: management, web pages and plugins' routes; and surfaces for requests out of the ordinary."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-import re
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
-from aiohttp import hdrs, web
+from aiohttp import MultipartReader, hdrs, web
 
-from cpa.config import Config
-from cpa.exchange.recorder import CLIENT_GONE, Recorder
-from cpa.server.bodies import RECORDER
-from cpa.server.clients import Doorkeeper, host_allowed, peer_address
+from cpa.exchange.recorder import CLIENT_GONE
+from cpa.server.clients import Doorkeeper, host_allowed
 from cpa.server.connections import connection_of
 from cpa.server.headers import MANAGEMENT, allowed_origin, common_headers
-from cpa.server.keys import CONFIG, REQUEST_ID
-from cpa.server.services import SERVICES, Services
+from cpa.server.request import Request
+from cpa.server.services import Services
+from cpa.server.surface import Route, Routes
 from cpa.server.surfaces import claude, fixed, gemini, images, models, openai
-from cpa.server.surfaces.calling import DOORKEEPER, EXCHANGED
+from cpa.server.wire import send
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LARGEST_REQUEST = 4 * 1024 * 1024 * 1024
 """aiohttp's own limit; ours (``max-body-size``) is checked against the live configuration."""
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+HOST_REFUSED = "this host name is not allowed (allowed-hosts)"
 _HEADERS = "Authorization, Content-Type, If-Match, X-Api-Key, X-Goog-Api-Key, X-Management-Key"
 _METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
-_SECRET_QUERY = re.compile(r"(?i)([?&](?:key|[^=&]*(?:api-?_?key|token|secret)[^=&]*|code|state)=)[^&]*")
+_REQUEST: web.RequestKey[Request] = web.RequestKey("request", Request)
 
 
-def create_app(services: Services) -> web.Application:
-    """The application with every route."""
-    app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[_around])
-    app[SERVICES] = services
-    app[DOORKEEPER] = Doorkeeper(services)
+def client_routes() -> Routes:
+    """The routes of all surfaces."""
+    routes = Routes()
     for surface in (openai, claude, gemini, models, images, fixed):
-        surface.add_routes(app.router)
+        surface.add_routes(routes)
+    return routes
+
+
+def create_app(services: Services, door: Doorkeeper, routes: Routes) -> web.Application:
+    """The application with every route."""
+
+    @web.middleware
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await _around(request, handler, services, door)
+
+    app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[around])
+    for route in routes.all:
+        path = f"{route.beginning}{{{route.rest}:.+}}" if route.rest else route.beginning
+        app.router.add_route(route.method, path, _handler(route))
     if services.add_routes is not None:
         services.add_routes(app.router)
-    app.on_response_prepare.append(_common_headers)
+    app.on_response_prepare.append(_add_common_headers)
     return app
 
 
-@web.middleware
-async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _handler(route: Route) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        ours = request[_REQUEST]
+        answer = await route.surface(ours)
+        wire = _AiohttpWire(request)
+        await send(wire, ours, answer)
+        assert wire.response is not None
+        return wire.response
+
+    return handle
+
+
+async def _around(request: web.Request, handler: Handler, services: Services, door: Doorkeeper) -> web.StreamResponse:
     """Request id, snapshot, Host check, preflight, trailing slash, access line."""
-    services = request.app[SERVICES]
-    config = request[CONFIG] = services.config()
-    request[REQUEST_ID] = _request_id(request)
-    recorder = _recorder(request, config, services)
-    begun = time.monotonic()
+    body = _AiohttpBody(request)
+    ours = request[_REQUEST] = Request(
+        services, door, request.method, request.path, request.path_qs, request.headers, request.remote or "", body
+    )
     status, response = 500, None
     connection = connection_of(request)
     if connection is not None:
         connection.request_began()
     try:
-        response = await _answer(request, handler, config)
+        response = await _answer(request, ours, handler)
         status = response.status
         return response
     except (asyncio.CancelledError, ConnectionError):
@@ -66,49 +84,15 @@ async def _around(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         if connection is not None:
             connection.request_ended()
-        if recorder is not None and services.histories is not None:
-            recorder.finish(status, response)
-            services.histories.end(recorder)
-        if services.count_answer is not None:
-            services.count_answer(_route(request), status)
-        if not request.get(EXCHANGED):
-            level = (
-                services.log.error if status >= 500 else services.log.warning if status >= 400 else services.log.info
-            )
-            level(
-                "request",
-                request_id=request[REQUEST_ID],
-                peer=peer_address(request, config),
-                method=request.method,
-                path=_SECRET_QUERY.sub(r"\1***", request.path_qs),
-                status=status,
-                duration_ms=round((time.monotonic() - begun) * 1000),
-            )
+        resource = request.match_info.route.resource
+        ours.finish(resource.canonical if resource is not None else "other", status, response)
 
 
-def _recorder(request: web.Request, config: Config, services: Services) -> Recorder | None:
-    """What notes the request for its history, None when none is kept."""
-    if services.histories is None:
-        return None
-    recorder = services.histories.begin(
-        config, request[REQUEST_ID], request.method, request.path, request.path_qs, request.headers
-    )
-    if recorder is not None:
-        request[RECORDER] = recorder
-    return recorder
-
-
-def _route(request: web.Request) -> str:
-    """The pattern of the request's path; the same for all paths that nobody serves."""
-    resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "other"
-
-
-async def _answer(request: web.Request, handler: Handler, config: Config) -> web.StreamResponse:
-    if not host_allowed(request, config):
-        return web.Response(status=421, text="this host name is not allowed (allowed-hosts)")
+async def _answer(request: web.Request, ours: Request, handler: Handler) -> web.StreamResponse:
+    if not host_allowed(ours.remote, ours.headers, ours.config):
+        return web.Response(status=421, text=HOST_REFUSED)
     if request.method == hdrs.METH_OPTIONS:
-        return _preflight(request, config)
+        return _preflight(ours)
     try:
         return await handler(request)
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
@@ -129,30 +113,75 @@ async def _without_slash(request: web.Request) -> Handler | None:
     return match.handler
 
 
-def _request_id(request: web.Request) -> str:
-    wanted = request.headers.get("X-Request-Id", "")
-    return wanted if wanted and _REQUEST_ID.fullmatch(wanted) else f"{random.getrandbits(64):016x}"
-
-
-def _preflight(request: web.Request, config: Config) -> web.Response:
+def _preflight(request: Request) -> web.Response:
     """204 on any path, never authenticated. A foreign origin is told the one it is not: no page gets in.
 
     About management it is told nothing at all.
     """
-    origin = allowed_origin(request, config)
+    headers = request.headers
+    origin = allowed_origin(request.path, headers, request.config)
     if origin is None and request.path.startswith(MANAGEMENT):
         return web.Response(status=204, headers={"Vary": "Origin"})
     return web.Response(
         status=204,
         headers={
-            "Access-Control-Allow-Origin": origin or f"http://{request.headers.get('Host', 'localhost')}",
+            "Access-Control-Allow-Origin": origin or f"http://{headers.get('Host', 'localhost')}",
             "Access-Control-Allow-Methods": _METHODS,
-            "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", _HEADERS),
+            "Access-Control-Allow-Headers": headers.get("Access-Control-Request-Headers", _HEADERS),
             "Vary": "Origin",
         },
     )
 
 
-async def _common_headers(request: web.Request, response: web.StreamResponse) -> None:
-    if REQUEST_ID in request:
-        response.headers.update(common_headers(request))
+async def _add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
+    ours = request.get(_REQUEST)
+    if ours is not None:
+        origin = allowed_origin(ours.path, ours.headers, ours.config)
+        response.headers.update(
+            common_headers(ours.request_id, None if request.method == hdrs.METH_OPTIONS else origin)
+        )
+
+
+class _AiohttpBody:
+    """The body of a request that aiohttp reads."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+
+    @property
+    def announced(self) -> int | None:
+        return self._request.content_length
+
+    def at_once(self) -> bytes | None:
+        content = self._request.content
+        return content.read_nowait() if content.is_eof() else None
+
+    async def next_piece(self) -> bytes:
+        return await self._request.content.readany()
+
+    async def multipart(self) -> MultipartReader:
+        return await self._request.multipart()
+
+
+class _AiohttpWire:
+    """Answers a request that aiohttp read."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.response: web.StreamResponse | None = None
+        """Set once there is an answer; aiohttp sends what is not sent yet."""
+
+    async def whole(self, status: int, content_type: str, headers: Mapping[str, str], body: bytes) -> None:
+        self.response = web.Response(status=status, body=body, content_type=content_type, headers=headers)
+
+    async def begin(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
+        self.response = web.StreamResponse(status=status, headers={**headers, "Content-Type": content_type})
+        await self.response.prepare(self._request)
+
+    async def write(self, chunk: bytes) -> None:
+        assert self.response is not None
+        await self.response.write(chunk)
+
+    async def end(self) -> None:
+        assert self.response is not None
+        await self.response.write_eof()

@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 
 import orjson
-from aiohttp import StreamReader, web
-from multidict import CIMultiDictProxy
 
 from cpa.errors import ApiError, ErrorInfo, InvalidRequest
-from cpa.exchange.recorder import Recorder
 from cpa.formats.codec import JsonObject
-from cpa.server.connections import BODY_SECONDS
+from cpa.server.request import Body, Request
 from cpa.upstream.decoding import check_ends, decoders, unpack
 
 PARSE_OFF_LOOP = 4 * 1024 * 1024
-RECORDER: web.RequestKey[Recorder] = web.RequestKey("recorder", Recorder)
-"""What notes the request for its history; absent when none is kept."""
+BODY_SECONDS = 30.0
+"""Between two pieces of a request's body."""
 CODINGS = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity")
 
 
-async def read_json(request: web.Request, limit: int) -> tuple[JsonObject, bytes]:
+async def read_json(request: Request, limit: int) -> tuple[JsonObject, bytes]:
     """The JSON object in a body and its decoded bytes. Raises ApiError 400, 413, 415."""
     content = await read_body(request, limit)
-    if (recorder := request.get(RECORDER)) is not None:
-        recorder.received(content)
+    if request.recorder is not None:
+        request.recorder.received(content)
     try:
         if len(content) > PARSE_OFF_LOOP:
             body = await asyncio.to_thread(orjson.loads, content)
@@ -38,9 +35,9 @@ async def read_json(request: web.Request, limit: int) -> tuple[JsonObject, bytes
     return body, content
 
 
-async def read_body(request: web.Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
     """The body, decoded of its Content-Encoding; at most ``limit`` bytes, also after decoding."""
-    content = await _received(request, limit)
+    content = await _received(request.body, limit)
     if encoding := request.headers.get("Content-Encoding"):
         codings = [coding.strip().lower() for coding in encoding.split(",")]
         for coding in reversed([coding for coding in codings if coding and coding != "identity"]):
@@ -50,27 +47,26 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     return content
 
 
-async def _received(request: web.Request, limit: int) -> bytes:
+async def _received(body: Body, limit: int) -> bytes:
     """The body as it came. One that is announced or turns out to be too large is not taken into memory."""
-    announced = request.content_length
+    announced = body.announced
     if announced is not None and announced > limit:
         raise too_large(limit)
-    stream = request.content
-    if stream.is_eof():
-        return stream.read_nowait()
+    if (whole := body.at_once()) is not None:
+        return whole
     content = bytearray()
-    while chunk := await _next_piece(stream):
+    while chunk := await _next_piece(body):
         content += chunk
         if len(content) > limit:
             raise too_large(limit)
     return bytes(content)
 
 
-async def _next_piece(stream: StreamReader) -> bytes:
+async def _next_piece(body: Body) -> bytes:
     """What has come of a body since; empty at its end. Raises ApiError 408 when it stops coming."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await stream.readany()
+            return await body.next_piece()
     except TimeoutError:
         message = f"the body stopped coming for {BODY_SECONDS:.0f} seconds"
         raise ApiError(ErrorInfo(408, message, type="invalid_request_error", code="request_timeout")) from None
@@ -117,8 +113,3 @@ def model_of(body: JsonObject) -> str:
 def wants_stream(body: JsonObject) -> bool:
     """Only JSON ``true`` streams."""
     return body.get("stream") is True
-
-
-def header_map(request: web.Request) -> CIMultiDictProxy[str]:
-    """The client's headers, case-insensitive."""
-    return request.headers

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-
-from aiohttp import web
+from typing import Protocol
 
 from cpa.config import Config
 from cpa.config.client_keys import SAMPLE_KEYS, ClientKeys, expired, key_id, may_ask
@@ -55,6 +54,26 @@ def _bearer(value: str) -> str:
     return rest.strip() if space and scheme.lower() == "bearer" else value.strip()
 
 
+class Asking(Protocol):
+    """What is looked at of a request."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Case-insensitive."""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Decoded."""
+
+    @property
+    def path(self) -> str:
+        """Decoded."""
+
+    @property
+    def remote(self) -> str:
+        """Where the connection comes from."""
+
+
 class Doorkeeper:
     """Lets clients in. Keeps the key ring of the newest configuration."""
 
@@ -69,7 +88,7 @@ class Doorkeeper:
             ring = self._ring = KeyRing(config)
         return ring
 
-    def admit(self, request: web.Request, config: Config) -> ClientIdentity | None:
+    def admit(self, request: Asking, config: Config) -> ClientIdentity | None:
         """The client's identity, None when no keys are configured. Raises ApiError 401 or 403."""
         hook = self._services.authenticate_hook
         if hook is not None:
@@ -78,7 +97,9 @@ class Doorkeeper:
                 return identity
         ring = self._keys(config)
         if not ring:
-            if not config.allow_unauthenticated_remote and not is_loopback(peer_address(request, config)):
+            if not config.allow_unauthenticated_remote and not is_loopback(
+                peer_address(request.remote, request.headers, config)
+            ):
                 message = "no client keys are configured: only clients on this machine are let in (set api-keys)"
                 raise ApiError(ErrorInfo(403, message, type="permission_error", code="remote_without_key"))
             if is_foreign_page(request.headers, config.cors_origins):
@@ -91,7 +112,7 @@ class Doorkeeper:
         for key, source in found:
             identity_id = ring.find(key)
             if identity_id is not None:
-                if key in SAMPLE_KEYS and not is_loopback(peer_address(request, config)):
+                if key in SAMPLE_KEYS and not is_loopback(peer_address(request.remote, request.headers, config)):
                     message = "this client key is the example's, which everybody knows: choose another in api-keys"
                     raise ApiError(ErrorInfo(403, message, type="permission_error", code="unsafe_example_api_key"))
                 return ClientIdentity(identity_id, metadata={"source": source})
@@ -109,19 +130,21 @@ class Doorkeeper:
         return may_ask(entry)
 
 
-def peer_address(request: web.Request, config: Config) -> str:
-    """The client's address: the socket's, or what a trusted proxy says."""
-    return client_address(request.remote or "", forwarded_for(request.headers), config.trusted_proxies)
+def peer_address(remote: str, headers: Mapping[str, str], config: Config) -> str:
+    """The client's address: the connection's (``remote``), or what a trusted proxy says."""
+    if not config.trusted_proxies:
+        return remote
+    return client_address(remote, forwarded_for(headers), config.trusted_proxies)
 
 
-def host_allowed(request: web.Request, config: Config) -> bool:
+def host_allowed(remote: str, headers: Mapping[str, str], config: Config) -> bool:
     """Whether the ``Host`` header names this machine, for listeners that only this machine can reach.
 
     A web page can make its own name resolve to 127.0.0.1 and then talk to the daemon; its Host header gives it away.
     """
-    if config.host not in LOOPBACK_NAMES and not (config.host in _EVERYWHERE and is_loopback(request.remote or "")):
+    if config.host not in LOOPBACK_NAMES and not (config.host in _EVERYWHERE and is_loopback(remote)):
         return True
-    host = host_name(request.headers.get("Host", ""))
+    host = host_name(headers.get("Host", ""))
     if host in LOOPBACK_NAMES or host == "" or is_ip(host):
         return True
     return any(pattern in ("*", host) for pattern in (entry.lower() for entry in config.allowed_hosts))

@@ -13,10 +13,10 @@ from typing import TypeAlias, cast
 
 from aiohttp import web
 
+from cpa.server.direct import Direct, DirectConnection
+
 HEAD_SECONDS = 10.0
 """For the first byte of a connection, and for the head of a request from its first byte on."""
-BODY_SECONDS = 30.0
-"""Between two pieces of a request's body."""
 WRITE_SECONDS = 60.0
 """For a client to read on when its connection is full."""
 RESERVED_FILES = 48
@@ -54,7 +54,8 @@ def places() -> int:
 class Connections:
     """All connections of one listener."""
 
-    def __init__(self, http: Factory, other: Other, most: int) -> None:
+    def __init__(self, direct: Direct, http: Factory, other: Other, most: int) -> None:
+        self.direct = direct
         self.http = http
         self.other = other
         self.most = most
@@ -67,6 +68,11 @@ class Connections:
     def make(self) -> Connection:
         """The protocol for a new connection."""
         return Connection(self)
+
+    def end(self) -> None:
+        """Answer what is being answered, nothing more."""
+        for connection in list(self.open):
+            connection.end()
 
     def find_place(self) -> bool:
         """Whether there is a place for one more; a connection that idles gives up its own."""
@@ -85,7 +91,10 @@ class Connection(asyncio.Protocol):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._transport: asyncio.Transport | None = None
+        self._direct: DirectConnection | None = None
+        """Reads HTTP until something comes that is not for it."""
         self._inner: asyncio.Protocol | None = None
+        """aiohttp's, for the rest of the connection."""
         self._head: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._running = 0
@@ -99,44 +108,55 @@ class Connection(asyncio.Protocol):
             return
         self._transport = connected
         self._connections.open.add(self)
-        self._await_head()
+        self.await_more()
 
     def data_received(self, data: bytes) -> None:
         """Pass on; the first time decide to whom."""
+        if self._direct is not None:
+            self._direct.feed(data)
+            return
         inner = self._inner
         if inner is None:
-            inner = self._decide(data[0])
-            if inner is None:
-                return
-        elif self._running == 0 and self._head is None:
-            self._await_head()
+            self._decide(data)
+            return
+        if self._running == 0 and self._head is None:
+            self.await_more()
         inner.data_received(data)
 
-    def _decide(self, first: int) -> asyncio.Protocol | None:
+    def _decide(self, data: bytes) -> None:
         transport = self._transport
         if transport is None:
-            return None
-        other = self._connections.other(first)
+            return
+        other = self._connections.other(data[0])
         if other is not None:
             self._cancel()
             transport.set_protocol(_Counted(other, self))
             other.connection_made(transport)
-            return other
+            other.data_received(data)
+            return
+        self._direct = DirectConnection(self._connections.direct, transport, self)
+        self._direct.feed(data)
+
+    def pass_on(self, data: bytes) -> None:
+        """From these bytes on aiohttp reads."""
+        assert self._transport is not None
+        if self._head is None:
+            self.await_more()
+        self._direct = None
         self._inner = cast(asyncio.Protocol, self._connections.http())
-        self._inner.connection_made(transport)
-        return self._inner
+        self._inner.connection_made(self._transport)
+        self._inner.data_received(data)
 
     def request_began(self) -> None:
         """The head of a request is complete."""
         self._running += 1
         self._connections.idle.pop(self, None)
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
+        self._stop_waiting()
 
     def request_ended(self) -> None:
         """A request is answered."""
         self._running -= 1
+        self._stop_waiting()
         if self._running == 0 and self in self._connections.open:
             self._connections.idle[self] = None
 
@@ -148,7 +168,9 @@ class Connection(asyncio.Protocol):
         """The client does not read as fast as is written: it may take a while, not for ever."""
         if self._stalled is None and self._transport is not None:
             self._stalled = asyncio.get_running_loop().call_later(WRITE_SECONDS, self._transport.abort)
-        if self._inner is not None:
+        if self._direct is not None:
+            self._direct.pause()
+        elif self._inner is not None:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
@@ -156,13 +178,17 @@ class Connection(asyncio.Protocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
-        if self._inner is not None:
+        if self._direct is not None:
+            self._direct.resume()
+        elif self._inner is not None:
             self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
         self.forget()
-        if self._inner is not None:
+        if self._direct is not None:
+            self._direct.lost()
+        elif self._inner is not None:
             self._inner.connection_lost(exc)
 
     def forget(self) -> None:
@@ -177,9 +203,20 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _await_head(self) -> None:
+    def end(self) -> None:
+        """Answer what is being answered, nothing more; what aiohttp reads is ended by it."""
+        if self._direct is not None:
+            self._direct.close()
+
+    def await_more(self) -> None:
+        """The client has to send more, and soon."""
         assert self._transport is not None
         self._head = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
 
     def _cancel(self) -> None:
         for timer in (self._head, self._stalled):

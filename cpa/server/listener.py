@@ -11,23 +11,33 @@ from typing import Any
 from aiohttp import web
 
 from cpa.config import Config
+from cpa.server.app import client_routes, create_app
+from cpa.server.clients import Doorkeeper
 from cpa.server.connections import HEAD_SECONDS, Connections, Other, places
+from cpa.server.direct import HEAD_LIMIT, Direct
+from cpa.server.services import Services
 from cpa.systemd import inherited_sockets
 
-HEAD_LIMIT = 64 * 1024
 BACKLOG = 1024
 CERTIFICATE_POLL = 30.0
 
 
 class Listener:
-    """Serves an application until told to stop."""
+    """Serves clients until told to stop."""
 
     def __init__(
-        self, app: web.Application, config: Config, log: Any, base: Path, other: Other = lambda first: None
+        self,
+        services: Services,
+        config: Config,
+        log: Any,
+        base: Path,
+        other: Other = lambda first: None,
     ) -> None:
         """``other`` may claim connections by their first byte."""
+        door, routes = Doorkeeper(services), client_routes()
+        self._direct = Direct(services, door, routes)
         self._runner = web.AppRunner(
-            app,
+            create_app(services, door, routes),
             access_log=None,
             handler_cancellation=True,
             auto_decompress=False,  # bodies are unpacked within max-body-size, see bodies
@@ -57,7 +67,7 @@ class Listener:
         http = self._runner.server
         assert http is not None
         loop = asyncio.get_running_loop()
-        self.connections = Connections(http, self._other, places())
+        self.connections = Connections(self._direct, http, self._other, places())
         for sock in sockets:
             sock.setblocking(False)
             server = await loop.create_server(
@@ -74,7 +84,9 @@ class Listener:
         """Stop accepting, let running answers finish within the configured time, then cut them off."""
         for server in self._servers:
             server.close()
-        await self._runner.cleanup()
+        if self.connections is not None:
+            self.connections.end()
+        await asyncio.gather(self._direct.stop(self._config.shutdown_timeout), self._runner.cleanup())
 
     async def watch_certificate(self) -> None:
         """Load a renewed certificate without a restart; returns at once without TLS."""

@@ -60,6 +60,3 @@ class Services(Struct):
     """Told the route and the status of every HTTP request; None while nobody counts."""
     histories: Histories | None = None
     """Keeps request histories."""
-
-
-SERVICES: web.AppKey[Services] = web.AppKey("services", Services)

@@ -1,31 +1,22 @@
-"""What all surfaces share: from an aiohttp request to the exchange and back."""
+"""What all surfaces share: from a request to the exchange and back to an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-from aiohttp import web
-
-from cpa.config import Config
 from cpa.errors import ApiError, ErrorInfo
 from cpa.exchange.call import Answer, Call
 from cpa.formats.codec import Codec, JsonObject, Operation
 from cpa.plugins.values import ClientIdentity
-from cpa.server.answers import error_response, send_answer, with_newlines
-from cpa.server.bodies import RECORDER, model_of, read_json, wants_stream
-from cpa.server.clients import Doorkeeper, peer_address
-from cpa.server.keys import CONFIG, REQUEST_ID
-from cpa.server.services import SERVICES, Services
-
-DOORKEEPER: web.AppKey[Doorkeeper] = web.AppKey("doorkeeper", Doorkeeper)
-EXCHANGED: web.RequestKey[bool] = web.RequestKey("exchanged", bool)
+from cpa.server.answers import error_answer, with_newlines
+from cpa.server.bodies import model_of, read_json, wants_stream
+from cpa.server.request import Request
 
 Adapt = Callable[[JsonObject], JsonObject]
 
 
 async def answer_json(
-    request: web.Request,
+    request: Request,
     format_name: str,
     *,
     operation: Operation = "generate",
@@ -34,17 +25,16 @@ async def answer_json(
     model: str | None = None,
     stream: bool | None = None,
     authenticate: bool = True,
-) -> web.StreamResponse:
-    """The whole life of a JSON request: authenticate, read, run, send; errors in the client's format.
+) -> Answer:
+    """The whole life of a JSON request: authenticate, read, run; errors in the client's format.
 
     ``model`` and ``stream`` win over what the body says (formats that have them in the URL). ``adapt`` rewrites the
     body (legacy routes); what it raises is told to the client.
     """
-    codec = request.app[SERVICES].formats[format_name]
+    config = request.config
 
-    async def answer() -> web.StreamResponse:
-        config = request[CONFIG]
-        client = request.app[DOORKEEPER].admit(request, config) if authenticate else None
+    async def answer() -> Answer:
+        client = request.door.admit(request, config) if authenticate else None
         body, raw = await read_json(request, config.max_body_size)
         if adapt is not None:
             adapted = adapt(body)
@@ -61,13 +51,17 @@ async def answer_json(
             model=model or model_of(body),
             stream=(wants_stream(body) if stream is None else stream) and operation in ("generate", "images"),
         )
-        return await run_and_send(request, call, codec)
+        if call.stream or config.nonstream_keepalive_interval <= 0 or operation == "count":
+            return await run_call(request, call)
+        running = guarded(request, codec, lambda: run_call(request, call))
+        return await with_newlines(running, config.nonstream_keepalive_interval)
 
+    codec = request.services.formats[format_name]
     return await guarded(request, codec, answer)
 
 
 def make_call(
-    request: web.Request,
+    request: Request,
     format_name: str,
     client: ClientIdentity | None,
     body: JsonObject,
@@ -79,7 +73,7 @@ def make_call(
     alt: str = "",
 ) -> Call:
     """The call for a request."""
-    recorder = request.get(RECORDER)
+    recorder = request.recorder
     call = Call(
         format=format_name,
         operation=operation,
@@ -90,10 +84,10 @@ def make_call(
         path=request.path,
         headers=request.headers,
         query=request.query,
-        address=request.remote or "",
+        address=request.remote,
         client=client,
-        request_id=request[REQUEST_ID],
-        peer=peer_address(request, request[CONFIG]),
+        request_id=request.request_id,
+        peer=request.peer,
         alt=alt,
         recorder=recorder,
     )
@@ -102,42 +96,23 @@ def make_call(
     return call
 
 
-async def run_call(request: web.Request, call: Call) -> Answer:
-    """Run a call under the request's configuration snapshot."""
-    request[EXCHANGED] = True
-    return await request.app[SERVICES].exchange.run(call, request[CONFIG])
+async def run_call(request: Request, call: Call) -> Answer:
+    """Run a call under the request's configuration snapshot. Raises ApiError."""
+    request.exchanged = True
+    return await request.services.exchange.run(call, request.config)
 
 
-async def run_and_send(request: web.Request, call: Call, codec: Codec) -> web.StreamResponse:
-    """Run a call and send its answer, with keep-alives as configured."""
-    config = request[CONFIG]
-
-    async def whole() -> web.StreamResponse:
-        return await guarded(request, codec, lambda: _send(request, call, config))
-
-    if not call.stream and config.nonstream_keepalive_interval > 0 and call.operation != "count":
-        return await with_newlines(request, whole(), config.nonstream_keepalive_interval)
-    return await _send(request, call, config)
-
-
-async def _send(request: web.Request, call: Call, config: Config) -> web.StreamResponse:
-    answer = await run_call(request, call)
-    return await send_answer(request, answer, config.streaming.keepalive_seconds)
-
-
-async def guarded(request: web.Request, codec: Codec, handler: Callable[[], Any]) -> web.StreamResponse:
+async def guarded(request: Request, codec: Codec, handler: Callable[[], Awaitable[Answer]]) -> Answer:
     """Run a handler; what it raises becomes an error in the client's format, never a traceback."""
     try:
-        response: web.StreamResponse = await handler()
-        return response
+        return await handler()
     except ApiError as failure:
-        if (recorder := request.get(RECORDER)) is not None:
-            recorder.error = failure.error
-        return error_response(failure.error, codec, request[REQUEST_ID])
-    except (web.HTTPException, ConnectionError):
+        if request.recorder is not None:
+            request.recorder.error = failure.error
+        return error_answer(failure.error, codec, request.request_id)
+    except ConnectionError:
         raise
     except Exception:
-        services: Services = request.app[SERVICES]
-        services.log.exception("request failed", request_id=request[REQUEST_ID], path=request.path)
+        request.services.log.exception("request failed", request_id=request.request_id, path=request.path)
         error = ErrorInfo(500, "internal error", type="server_error", code="internal_server_error")
-        return error_response(error, codec, request[REQUEST_ID])
+        return error_answer(error, codec, request.request_id)

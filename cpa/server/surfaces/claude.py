@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
+from cpa.exchange.call import Answer
+from cpa.server.request import Request
+from cpa.server.surface import Routes
 from cpa.server.surfaces.calling import answer_json
 
 
-async def messages(request: web.Request) -> web.StreamResponse:
+async def messages(request: Request) -> Answer:
     """``POST /v1/messages``."""
     return await answer_json(request, "claude")
 
 
-async def count_tokens(request: web.Request) -> web.StreamResponse:
+async def count_tokens(request: Request) -> Answer:
     """``POST /v1/messages/count_tokens``."""
     return await answer_json(request, "claude", operation="count")
 
 
-def add_routes(router: web.UrlDispatcher) -> None:
+def add_routes(routes: Routes) -> None:
     """Mount the routes."""
-    router.add_post("/v1/messages", messages)
-    router.add_post("/v1/messages/count_tokens", count_tokens)
+    routes.add("POST", "/v1/messages", messages)
+    routes.add("POST", "/v1/messages/count_tokens", count_tokens)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from cpa.exchange.call import Answer
+from cpa.server.answers import json_answer
+from cpa.server.request import Request
+from cpa.server.surface import Routes
 
 ENDPOINTS = ["POST /v1/chat/completions", "POST /v1/completions", "GET /v1/models"]
 
 
-async def health(request: web.Request) -> web.Response:
+async def health(request: Request) -> Answer:
     """``GET`` and ``HEAD /healthz``."""
-    return web.json_response({"status": "ok"})
+    return json_answer({"status": "ok"})
 
 
-async def root(request: web.Request) -> web.Response:
+async def root(request: Request) -> Answer:
     """``GET /`` and the ``HEAD /`` that Claude Code begins with."""
-    return web.json_response({"message": "CLI Proxy API Server", "endpoints": ENDPOINTS})
+    return json_answer({"message": "CLI Proxy API Server", "endpoints": ENDPOINTS})
 
 
-def add_routes(router: web.UrlDispatcher) -> None:
+def add_routes(routes: Routes) -> None:
     """Mount the routes."""
-    router.add_get("/healthz", health)
-    router.add_get("/", root)
+    for method in ("GET", "HEAD"):
+        routes.add(method, "/healthz", health)
+        routes.add(method, "/", root)

@@ -7,8 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-import orjson
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader
 from aiohttp.http_exceptions import HttpProcessingError
 
 from cpa.conversation import events as ev
@@ -19,11 +18,11 @@ from cpa.exchange.call import Answer, Call
 from cpa.formats.codec import Codec, JsonObject, ReplyContext
 from cpa.formats.openai_response import images
 from cpa.formats.sse import SseParser
-from cpa.server.answers import send_answer
+from cpa.server.answers import json_answer
 from cpa.server.bodies import read_json, too_large
-from cpa.server.keys import CONFIG
-from cpa.server.services import SERVICES
-from cpa.server.surfaces.calling import DOORKEEPER, guarded, make_call, run_call
+from cpa.server.request import Request
+from cpa.server.surface import Routes
+from cpa.server.surfaces.calling import guarded, make_call, run_call
 
 FORMAT = "openai-response"
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -38,41 +37,42 @@ class _Form:
         self.mask: str | None = None
 
 
-async def generations(request: web.Request) -> web.StreamResponse:
+async def generations(request: Request) -> Answer:
     """``POST /v1/images/generations``."""
 
     async def read() -> tuple[JsonObject, JsonObject]:
-        fields, _ = await read_json(request, request[CONFIG].max_body_size)
-        return fields, images.generation_request(fields, request[CONFIG].gpt_image_2_base_model)
+        fields, _ = await read_json(request, request.config.max_body_size)
+        return fields, images.generation_request(fields, request.config.gpt_image_2_base_model)
 
     return await _answer(request, "image_generation", read)
 
 
-async def edits(request: web.Request) -> web.StreamResponse:
+async def edits(request: Request) -> Answer:
     """``POST /v1/images/edits``, JSON or multipart."""
 
     async def read() -> tuple[JsonObject, JsonObject]:
-        kind, main = request.content_type, request[CONFIG].gpt_image_2_base_model
+        kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        main = request.config.gpt_image_2_base_model
         if kind == "application/json":
-            fields, _ = await read_json(request, request[CONFIG].max_body_size)
+            fields, _ = await read_json(request, request.config.max_body_size)
             return fields, images.edit_request(fields, main=main)
         if kind not in ("multipart/form-data", "application/octet-stream", ""):
             raise InvalidRequest(f'Invalid request: unsupported Content-Type "{kind}"')
-        form = await _read_form(request, request[CONFIG].max_body_size)
+        form = await _read_form(request, request.config.max_body_size)
         return form.fields, images.edit_request(form.fields, form.images, form.mask, main=main)
 
     return await _answer(request, "image_edit", read)
 
 
-async def _answer(request: web.Request, kind: images.ImageKind, read: Any) -> web.StreamResponse:
-    services = request.app[SERVICES]
+async def _answer(request: Request, kind: images.ImageKind, read: Any) -> Answer:
+    services = request.services
     codec = services.formats["openai"]
 
-    async def answer() -> web.StreamResponse:
-        config = request[CONFIG]
-        client = request.app[DOORKEEPER].admit(request, config)
+    async def answer() -> Answer:
+        config = request.config
+        client = request.door.admit(request, config)
         if config.disable_image_generation == "all":
-            return web.Response(status=404)
+            return Answer(status=404, body=b"")
         fields, body = await read()
         call = make_call(request, FORMAT, client, body, b"", model=body["model"], stream=True, operation="images")
         upstream = await run_call(request, call)
@@ -81,10 +81,10 @@ async def _answer(request: web.Request, kind: images.ImageKind, read: Any) -> we
                 kind, as_url=images.wants_url(fields), output_format=fields.get("output_format")
             )
             stream = _translated(_events(upstream, services.formats[FORMAT], call), encoder)
-            return await send_answer(request, Answer(content_type="text/event-stream", stream=stream), 0)
+            return Answer(content_type="text/event-stream", stream=stream)
         events = [event async for event in _events(upstream, services.formats[FORMAT], call)]
         shown = images.images_answer(fold(events), created=int(time.time()), as_url=images.wants_url(fields))
-        return web.Response(body=orjson.dumps(shown), content_type="application/json")
+        return json_answer(shown)
 
     return await guarded(request, codec, answer)
 
@@ -116,12 +116,12 @@ async def _translated(
         await events.aclose()
 
 
-async def _read_form(request: web.Request, limit: int) -> _Form:
+async def _read_form(request: Request, limit: int) -> _Form:
     """The parts of a multipart form, at most ``limit`` bytes together. Raises InvalidRequest and ApiError 413."""
     form = _Form()
     size = 0
     try:
-        reader = await request.multipart()
+        reader = await request.body.multipart()
         while (part := await reader.next()) is not None:
             if not isinstance(part, BodyPartReader):
                 raise InvalidRequest("Invalid request: nested multipart bodies are not supported")
@@ -158,7 +158,7 @@ def _data_url(part: BodyPartReader, content: bytes) -> str:
     return f"data:{media_type};base64,{data}"
 
 
-def add_routes(router: web.UrlDispatcher) -> None:
+def add_routes(routes: Routes) -> None:
     """Mount the routes."""
-    router.add_post("/v1/images/generations", generations)
-    router.add_post("/v1/images/edits", edits)
+    routes.add("POST", "/v1/images/generations", generations)
+    routes.add("POST", "/v1/images/edits", edits)

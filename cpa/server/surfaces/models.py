@@ -6,15 +6,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-from aiohttp import web
-
 from cpa.catalog.model import Model
 from cpa.errors import ApiError, ErrorInfo
+from cpa.exchange.call import Answer
 from cpa.exchange.resolve import unknown_model
-from cpa.server.keys import CONFIG
-from cpa.server.services import SERVICES
-from cpa.server.surfaces.calling import DOORKEEPER, guarded
+from cpa.server.answers import json_answer
+from cpa.server.request import Request
+from cpa.server.surface import Routes, rest_of
+from cpa.server.surfaces.calling import guarded
 
 Object = dict[str, Any]
 
@@ -118,7 +117,7 @@ _ITEMS: dict[str, Callable[[Model], Object]] = {
 }
 
 
-def shape_for(request: web.Request) -> str:
+def shape_for(request: Request) -> str:
     """Which list a client of ``/v1/models`` expects."""
     headers = request.headers
     if "client_version" in request.query:
@@ -130,52 +129,48 @@ def shape_for(request: web.Request) -> str:
     return "openai"
 
 
-async def list_models(request: web.Request) -> web.StreamResponse:
+async def list_models(request: Request) -> Answer:
     """``GET /v1/models``."""
     return await _answer(request, shape_for(request), None)
 
 
-async def get_model(request: web.Request) -> web.StreamResponse:
+async def get_model(request: Request) -> Answer:
     """``GET /v1/models/{id}``."""
-    return await _answer(request, shape_for(request), request.match_info["id"])
+    return await _answer(request, shape_for(request), rest_of(request, "/v1/models/"))
 
 
-async def list_gemini_models(request: web.Request) -> web.StreamResponse:
+async def list_gemini_models(request: Request) -> Answer:
     """``GET /v1beta/models``."""
     return await _answer(request, "gemini", None)
 
 
-async def get_gemini_model(request: web.Request) -> web.StreamResponse:
+async def get_gemini_model(request: Request) -> Answer:
     """``GET /v1beta/models/{id}``."""
-    return await _answer(request, "gemini", request.match_info["id"])
+    return await _answer(request, "gemini", rest_of(request, "/v1beta/models/"))
 
 
-async def _answer(request: web.Request, shape: str, name: str | None) -> web.StreamResponse:
-    services = request.app[SERVICES]
+async def _answer(request: Request, shape: str, name: str | None) -> Answer:
+    services = request.services
     codec = services.formats["openai" if shape == "codex" else shape]
 
-    async def answer() -> web.StreamResponse:
-        config, door = request[CONFIG], request.app[DOORKEEPER]
+    async def answer() -> Answer:
+        config, door = request.config, request.door
         may_see = door.visible_to(door.admit(request, config), config)
         if name is None:
-            return _json(_LISTS[shape]([model for model in services.catalog.list_models() if may_see(model.id)]))
+            return json_answer(_LISTS[shape]([model for model in services.catalog.list_models() if may_see(model.id)]))
         model = services.catalog.get_model(name.removeprefix("models/")) or services.catalog.get_model(name)
         if model is None or not may_see(model.id):
             error = unknown_model(name)
             raise ApiError(ErrorInfo(404, error.message, type=error.type, code=error.code))
-        return _json(_ITEMS[shape](model))
+        return json_answer(_ITEMS[shape](model))
 
     return await guarded(request, codec, answer)
 
 
-def _json(body: Object) -> web.Response:
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
-
-
-def add_routes(router: web.UrlDispatcher) -> None:
+def add_routes(routes: Routes) -> None:
     """Mount the routes."""
-    router.add_get("/v1/models", list_models, allow_head=False)
-    router.add_get("/backend-api/codex/models", list_models, allow_head=False)
-    router.add_get("/v1/models/{id:.+}", get_model, allow_head=False)
-    router.add_get("/v1beta/models", list_gemini_models, allow_head=False)
-    router.add_get("/v1beta/models/{id:.+}", get_gemini_model, allow_head=False)
+    routes.add("GET", "/v1/models", list_models)
+    routes.add("GET", "/backend-api/codex/models", list_models)
+    routes.add("GET", "/v1/models/", get_model, rest="id")
+    routes.add("GET", "/v1beta/models", list_gemini_models)
+    routes.add("GET", "/v1beta/models/", get_gemini_model, rest="id")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from cpa.errors import InvalidRequest
+from cpa.exchange.call import Answer
 from cpa.formats.codec import JsonObject
 from cpa.formats.openai import completions, responses_shaped
+from cpa.server.request import Request
+from cpa.server.surface import Routes
 from cpa.server.surfaces.calling import answer_json
 
 
-async def chat_completions(request: web.Request) -> web.StreamResponse:
+async def chat_completions(request: Request) -> Answer:
     """``POST /v1/chat/completions``; a Responses body sent here by mistake is answered in chat shape."""
 
     def adapt(body: JsonObject) -> JsonObject:
@@ -19,17 +20,17 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     return await answer_json(request, "openai", adapt=adapt)
 
 
-async def legacy_completions(request: web.Request) -> web.StreamResponse:
+async def legacy_completions(request: Request) -> Answer:
     """``POST /v1/completions``."""
     return await answer_json(request, "openai", alt="completions", adapt=completions.to_chat_request)
 
 
-async def responses(request: web.Request) -> web.StreamResponse:
+async def responses(request: Request) -> Answer:
     """``POST /v1/responses``."""
     return await answer_json(request, "openai-response")
 
 
-async def compact(request: web.Request) -> web.StreamResponse:
+async def compact(request: Request) -> Answer:
     """``POST /v1/responses/compact``: never a stream."""
 
     def adapt(body: JsonObject) -> JsonObject:
@@ -40,16 +41,16 @@ async def compact(request: web.Request) -> web.StreamResponse:
     return await answer_json(request, "openai-response", operation="compact", adapt=adapt)
 
 
-async def responses_input_tokens(request: web.Request) -> web.StreamResponse:
+async def responses_input_tokens(request: Request) -> Answer:
     """``POST /v1/responses/input_tokens``."""
     return await answer_json(request, "openai-response", operation="count")
 
 
-def add_routes(router: web.UrlDispatcher) -> None:
+def add_routes(routes: Routes) -> None:
     """Mount the routes."""
-    router.add_post("/v1/chat/completions", chat_completions)
-    router.add_post("/v1/completions", legacy_completions)
+    routes.add("POST", "/v1/chat/completions", chat_completions)
+    routes.add("POST", "/v1/completions", legacy_completions)
     for base in ("/v1", "/backend-api/codex"):
-        router.add_post(f"{base}/responses", responses)
-        router.add_post(f"{base}/responses/compact", compact)
-    router.add_post("/v1/responses/input_tokens", responses_input_tokens)
+        routes.add("POST", f"{base}/responses", responses)
+        routes.add("POST", f"{base}/responses/compact", compact)
+    routes.add("POST", "/v1/responses/input_tokens", responses_input_tokens)

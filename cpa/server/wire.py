@@ -1,0 +1,87 @@
+"""Send answers: whole ones, and streams with their keep-alives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from cpa.exchange.call import Answer
+from cpa.server.request import Request
+
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_TOLD = frozenset({"content-type", "content-length", "transfer-encoding", "connection", "date"})
+"""Headers that every answer has of its own; an upstream's are left out."""
+
+
+class Wire(Protocol):
+    """The way back to the client. It adds what every answer carries: length or chunks, date, the request's id."""
+
+    async def whole(self, status: int, content_type: str, headers: Mapping[str, str], body: bytes) -> None:
+        """A whole answer. Raises ConnectionError."""
+
+    async def begin(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
+        """The head of a stream. Raises ConnectionError."""
+
+    async def write(self, chunk: bytes) -> None:
+        """A piece of the stream; waits while the client does not read. Raises ConnectionError."""
+
+    async def end(self) -> None:
+        """The stream is over. Raises ConnectionError."""
+
+
+async def send(wire: Wire, request: Request, answer: Answer) -> None:
+    """Send an answer. A client that goes away cancels the stream, and that is no error."""
+    stream: Any = answer.stream
+    headers = answer.headers
+    if headers:
+        headers = {name: value for name, value in headers.items() if name.lower() not in _TOLD}
+    if stream is None:
+        await wire.whole(answer.status, answer.content_type, headers, answer.body or b"")
+        return
+    if request.recorder is not None and request.recorder.whole:
+        stream = request.recorder.sending(stream)
+    seconds = request.config.streaming.keepalive_seconds
+    try:
+        await wire.begin(answer.status, answer.content_type, {**headers, **STREAM_HEADERS})
+        if seconds > 0 and answer.keep_alive:
+            await write_with_keep_alives(wire, stream, answer.keep_alive, seconds)
+        else:
+            write = wire.write
+            async for chunk in stream:
+                await write(chunk)
+        await wire.end()
+    except ConnectionError:
+        return
+    finally:
+        await stream.aclose()
+
+
+async def write_with_keep_alives(wire: Wire, stream: AsyncIterator[bytes], keep_alive: bytes, seconds: float) -> None:
+    """Write a stream; whenever nothing of it has come for some seconds, after the first piece, write a keep-alive."""
+    loop = asyncio.get_running_loop()
+    write = wire.write
+    last, writing = loop.time(), False
+
+    async def beat() -> None:
+        nonlocal last
+        while True:
+            await asyncio.sleep(max(0.0, last + seconds - loop.time()))
+            if not writing and loop.time() - last >= seconds:
+                last = loop.time()
+                await write(keep_alive)
+            elif writing:
+                await asyncio.sleep(seconds)
+
+    beating: asyncio.Task[None] | None = None
+    try:
+        async for chunk in stream:
+            writing = True
+            await write(chunk)
+            writing, last = False, loop.time()
+            if beating is None:
+                beating = asyncio.create_task(beat())
+    finally:
+        if beating is not None:
+            beating.cancel()
+            await asyncio.wait((beating,))

@@ -18,7 +18,7 @@ from cpa.errors import CpaError
 from cpa.exchange.live import LiveFeed
 from cpa.exchange.recorder import AttemptNote, Capture, Held, Recorder
 from cpa.logs import Secrets
-from cpa.logs.history import Clipped, Headers, History, HistoryAttempt, Written, log_name, write
+from cpa.logs.history import Clipped, History, HistoryAttempt, Written, log_name, write
 from cpa.logs.masking import Masker, mask_query
 from cpa.usage.event import tokens_of
 from cpa.usage.histories import Bounds, HistoryRow, insert_histories, prune_histories
@@ -27,13 +27,20 @@ from cpa.usage.store import StoreClosed, UsageStore
 PATHS = ("/v1/", "/v1beta/", "/v1internal:", "/openai/", "/backend-api/", "/api/provider/")
 """Below which a POST is worth a history."""
 MOST_WAITING = 256
+"""Histories that may wait for a disk that fails."""
 MOST_WAITING_FAILED = 64
 """Histories of failed requests that may wait beyond the others."""
+MOST_IN_A_CROWD = 4096
+"""Histories that may wait while the disk works, for the processor."""
+MANY_WAITING = 128
+"""So many are stored at once, without waiting for more."""
 MOST_WAITING_BYTES = 128 * 1024 * 1024
 BATCH_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 15.0
 CLOSE_SECONDS = 10.0
 COMPRESSION = 1
+MEMORY_LEVEL = 6
+"""Of zlib."""
 LONGEST_ERROR = 500
 
 
@@ -90,7 +97,8 @@ class Histories:
         if not recorder.whole and not recorder.failed:
             recorder.release()
             return
-        most = MOST_WAITING + (MOST_WAITING_FAILED if recorder.failed else 0)
+        most = MOST_WAITING if self._reason else MOST_IN_A_CROWD
+        most += MOST_WAITING_FAILED if recorder.failed else 0
         if len(self._waiting) + len(self._rows) >= most or self._waiting_bytes > MOST_WAITING_BYTES or self._closing:
             self._drop(recorder)
             return
@@ -99,7 +107,10 @@ class Histories:
         if self._thread is None:
             self._thread = Thread(target=self._work, name="cpa-histories", daemon=True)
             self._thread.start()
-        self._wake.set()
+        if len(self._waiting) == MANY_WAITING:
+            self._hurry.set()
+        if len(self._waiting) == 1:
+            self._wake.set()
 
     def _drop(self, recorder: Recorder) -> None:
         recorder.release()
@@ -199,7 +210,7 @@ class Histories:
             forced=forced,
             begun_ms=int(recorder.begun * 1000),
             answered_ms=_answered_ms(recorder),
-            text=zlib.compress(written.text, COMPRESSION, 31),
+            text=_pack(written.text),
             detail=detail,
         )
 
@@ -207,6 +218,12 @@ class Histories:
         config = self._config()
         bounds = Bounds(config.request_history_retention_days, config.request_history_max_size_mb)
         return prune_histories(connection, bounds, now_ms)
+
+
+def _pack(text: bytes) -> bytes:
+    """Gzipped, with small tables: they stay in the processor's cache."""
+    packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, 31, MEMORY_LEVEL)
+    return packer.compress(text) + packer.flush()
 
 
 def _refused(recorder: Recorder) -> dict[str, Any]:
@@ -228,13 +245,13 @@ def history_of(recorder: Recorder) -> History:
         request_id=recorder.request_id,
         method=recorder.method,
         url=recorder.url,
-        headers=list(recorder.headers.items()),
+        headers=recorder.headers.items(),
         body=_client_body(recorder),
         edited=None if recorder.edited is None else orjson.dumps(recorder.edited),
         attempts=[_attempt(note, number) for number, note in enumerate(recorder.attempts, 1)],
         omitted_attempts=recorder.omitted_attempts,
         status=status,
-        response_headers=_headers(recorder.response.headers) if recorder.response is not None else [],
+        response_headers=recorder.response.headers.items() if recorder.response is not None else (),
         sent=sent.clipped() if isinstance(sent, Capture) else sent,
         begun=recorder.begun,
         answered_at=recorder.answered_at,
@@ -262,22 +279,18 @@ def _attempt(note: AttemptNote, number: int) -> HistoryAttempt:
         model=note.model,
         method=note.method,
         url=note.url,
-        headers=_headers(note.headers),
+        headers=note.headers.items(),
         body=note.body,
         started_at=note.started_at,
         answered_at=note.answered_at,
         finished_at=note.finished_at,
         first_token=note.first_token,
         status=note.status,
-        response_headers=_headers(note.response_headers),
+        response_headers=note.response_headers.items(),
         received=note.received.clipped() if note.received is not None else None,
         outcome=note.outcome,
         error="" if error is None else error.message,
     )
-
-
-def _headers(headers: Mapping[str, str]) -> Headers:
-    return [(str(name), str(value)) for name, value in headers.items()]
 
 
 def _facts(recorder: Recorder) -> dict[str, Any]:

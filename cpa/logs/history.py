@@ -19,9 +19,15 @@ from cpa.logs.masking import ByName, Masker, cut_ends, mask_header, mask_query, 
 
 HISTORY_BYTES = 32 * 1024 * 1024
 """Of all bodies of a history together."""
+SHARED_BYTES = 256
+"""From so many on a body is written once only."""
 GAP = b"\n\n\n"
 """Ends the last line of a section and leaves two lines empty."""
-Headers = list[tuple[str, str]]
+NOT_KEPT = b"[NOT KEPT: request-log is off]"
+Headers = Iterable[tuple[str, str]]
+"""May be read several times."""
+Section = tuple[str, int, int, int] | tuple[str, int, int, int, int]
+"""See :class:`Written`."""
 
 
 class Clipped(Struct):
@@ -102,11 +108,13 @@ class History(Struct, kw_only=True):
 class Written(Struct):
     """The text, and where its sections are.
 
-    Each is ``(title, first byte of its lines, first byte of its body, byte after the last)``.
+    Each is ``(title, first byte of its lines, first byte of its body, byte after the last)``. A body that stands in an
+    earlier section already is not written again; such a section has a fifth member, the number of the other one, and a
+    line that says so in place of its body.
     """
 
     text: bytes
-    sections: list[tuple[str, int, int, int]]
+    sections: list[Section]
     clean: bool = True
     """Whether no secret value was found anywhere in the history."""
 
@@ -118,21 +126,40 @@ class _Writer:
         self._pieces: list[bytes] = []
         self._heads: list[bytes] = []
         self._bodies: list[bytes] = []
+        self._large: list[tuple[bytes, int]] = []
+        """Bodies that are worth not being written twice, and the numbers of their sections."""
         self._at = 0
-        self.sections: list[tuple[str, int, int, int]] = []
+        self.sections: list[Section] = []
 
-    def section(self, title: str, lines: Iterable[str], body: bytes | None = None) -> None:
-        """A section: its lines, and its body as it is."""
-        heading = f"=== {title} ===\n".encode()
-        head = "".join([f"{line}\n" for line in lines]).encode("utf-8", "replace")
-        content, gap = (b"", GAP[1:]) if body is None else (body, GAP)
+    def section(self, title: str, lines: str, body: bytes | None = None) -> None:
+        """A section: its lines, each with its end, and its body as it is."""
+        heading, head = f"=== {title} ===\n".encode(), lines.encode("utf-8", "replace")
+        middle = self._at + len(heading) + len(head)
+        same = None if body is None else self._same(body)
+        if body is None:
+            content, gap = b"", GAP[1:]
+        else:
+            content, gap = (body if same is None else self._reference(body, same)), GAP
+        end = middle + len(content)
+        place = (title, middle - len(head), middle, end)
         self._pieces += (heading, head, content, gap)
         self._heads.append(head)
         self._bodies.append(content)
-        begin = self._at + len(heading)
-        end = begin + len(head) + len(content)
-        self.sections.append((title, begin, begin + len(head), end))
+        self.sections.append(place if same is None else (*place, same))
         self._at = end + len(gap)
+
+    def _same(self, body: bytes) -> int | None:
+        """The number of an earlier section with the same body."""
+        if len(body) < SHARED_BYTES:
+            return None
+        for known, number in self._large:
+            if known == body:
+                return number
+        self._large.append((body, len(self.sections)))
+        return None
+
+    def _reference(self, body: bytes, same: int) -> bytes:
+        return b"[THE SAME %d BYTES AS IN %b]" % (len(body), self.sections[same][0].encode())
 
     def is_clean(self, masker: Masker) -> bool:
         return masker.clean(b"".join(self._heads), b"\n".join(self._bodies))
@@ -153,90 +180,80 @@ def write(history: History, masker: Masker) -> Written:
 
 def _write(history: History, masker: Masker | ByName) -> _Writer:
     share = HISTORY_BYTES // (2 * len(history.attempts) + 3)
-    writer = _Writer()
-    writer.section("REQUEST INFO", _info(history, masker))
-    writer.section("HEADERS", _header_lines(history.headers, masker))
-    writer.section("REQUEST BODY", (), _body(history.body, share, masker))
+    writer, bodies = _Writer(), _Bodies(share, masker)
+    writer.section("REQUEST INFO", masker.text(_info(history)))
+    writer.section("HEADERS", masker.text(_header_lines(history.headers)))
+    writer.section("REQUEST BODY", "", bodies.of(history.body))
     if history.edited is not None:
-        writer.section("REQUEST BODY AFTER RULES", (), _body(Clipped(history.edited), share, masker))
-    received: dict[bytes, bytes] = {}
+        writer.section("REQUEST BODY AFTER RULES", "", bodies.of(Clipped(history.edited)))
     for attempt in history.attempts:
-        _write_attempt(writer, attempt, share, masker, received)
+        _write_attempt(writer, attempt, bodies, masker)
     if history.omitted_attempts:
-        writer.section("API ATTEMPTS LEFT OUT", (str(history.omitted_attempts),))
-    sent = _again(history.sent, received) or _body(history.sent, share, masker)
-    if history.sent is None:
-        sent = b"[NOT KEPT: request-log is off]"
-    status = (f"Status: {history.status}", *_header_lines(history.response_headers, masker), "")
-    writer.section("RESPONSE", status, sent)
+        writer.section("API ATTEMPTS LEFT OUT", f"{history.omitted_attempts}\n")
+    head = f"Status: {history.status}\n{_header_lines(history.response_headers)}\n"
+    writer.section("RESPONSE", masker.text(head), NOT_KEPT if history.sent is None else bodies.of(history.sent))
     return writer
 
 
-def _info(history: History, masker: Masker | ByName) -> Iterable[str]:
+def _info(history: History) -> str:
     return (
-        f"Version: {__version__}",
-        f"URL: {masker.text(mask_query(history.url))}",
-        f"Method: {history.method}",
-        "Downstream Transport: http",
-        "Upstream Transport: http",
-        f"Timestamp: {moment(history.begun)}",
+        f"Version: {__version__}\n"
+        f"URL: {mask_query(history.url)}\n"
+        f"Method: {history.method}\n"
+        "Downstream Transport: http\n"
+        "Upstream Transport: http\n"
+        f"Timestamp: {moment(history.begun)}\n"
     )
 
 
-def _write_attempt(
-    writer: _Writer, attempt: HistoryAttempt, share: int, masker: Masker | ByName, received: dict[bytes, bytes]
-) -> None:
+def _write_attempt(writer: _Writer, attempt: HistoryAttempt, bodies: _Bodies, masker: Masker | ByName) -> None:
     kind = f"type=api_key value={mask_value(attempt.secret)}" if attempt.kind == "apikey" else f"type={attempt.kind}"
-    writer.section(
-        f"API REQUEST {attempt.number}",
-        (
-            f"Timestamp: {moment(attempt.started_at)}",
-            f"Upstream URL: {masker.text(mask_query(attempt.url))}",
-            f"HTTP Method: {attempt.method}",
-            f"Auth: provider={attempt.provider}, auth_id={masker.text(attempt.account_id)}, "
-            f"label={masker.text(attempt.account)}, {kind}",
-            "",
-            "Headers:",
-            *_header_lines(attempt.headers, masker),
-            "",
-            "Body:",
-        ),
-        _body(attempt.body, share, masker),
+    head = (
+        f"Timestamp: {moment(attempt.started_at)}\n"
+        f"Upstream URL: {mask_query(attempt.url)}\n"
+        f"HTTP Method: {attempt.method}\n"
+        f"Auth: provider={attempt.provider}, auth_id={attempt.account_id}, label={attempt.account}, {kind}\n\n"
+        f"Headers:\n{_header_lines(attempt.headers)}\nBody:\n"
     )
+    writer.section(f"API REQUEST {attempt.number}", masker.text(head), bodies.of(attempt.body))
     if attempt.error:
-        writer.section(
-            "API ERROR RESPONSE", (f"HTTP Status: {attempt.outcome}",), masker.body(attempt.error.encode())[:share]
-        )
+        error = masker.body(attempt.error.encode())[: bodies.share]
+        writer.section("API ERROR RESPONSE", f"HTTP Status: {attempt.outcome}\n", error)
     if attempt.answered_at is not None:
-        body = b"[NOT KEPT: request-log is off]"
-        if attempt.received is not None:
-            body = _body(attempt.received, share, masker)
-            received[attempt.received.head] = body
-        writer.section(
-            f"API RESPONSE {attempt.number}",
-            (
-                f"Timestamp: {moment(attempt.answered_at)}",
-                f"Status: {attempt.status}",
-                "Headers:",
-                *_header_lines(attempt.response_headers, masker),
-                "Body:",
-            ),
-            body,
+        head = (
+            f"Timestamp: {moment(attempt.answered_at)}\nStatus: {attempt.status}\n"
+            f"Headers:\n{_header_lines(attempt.response_headers)}Body:\n"
         )
+        body = NOT_KEPT if attempt.received is None else bodies.of(attempt.received)
+        writer.section(f"API RESPONSE {attempt.number}", masker.text(head), body)
 
 
-def _again(sent: Clipped | None, received: dict[bytes, bytes]) -> bytes | None:
-    """What the client was sent, when it is what the upstream sent: that is masked already."""
-    return received.get(sent.head) if sent is not None and not sent.omitted else None
+def _header_lines(headers: Headers) -> str:
+    return "".join([f"{name}: {mask_header(name, value)}\n" for name, value in headers])
 
 
-def _header_lines(headers: Headers, masker: Masker | ByName) -> list[str]:
-    return [masker.text(f"{name}: {mask_header(name, value)}") for name, value in headers]
+class _Bodies:
+    """Bodies as they are written; each is masked once, however often it comes."""
+
+    def __init__(self, share: int, masker: Masker | ByName) -> None:
+        self.share = share
+        """The most bytes of one body."""
+        self._masker = masker
+        self._known: list[tuple[Clipped, bytes]] = []
+
+    def of(self, body: Clipped | None) -> bytes:
+        """A body without secrets, and without its middle when it is too long."""
+        if body is None:
+            return b""
+        for known, written in self._known:
+            if known.head == body.head and known == body:
+                return written
+        written = _body(body, self.share, self._masker)
+        self._known.append((body, written))
+        return written
 
 
-def _body(body: Clipped | None, share: int, masker: Masker | ByName) -> bytes:
-    if body is None:
-        return b""
+def _body(body: Clipped, share: int, masker: Masker | ByName) -> bytes:
     if not body.omitted and len(body.head) > share:
         body = clip(body.head, share)
     elif body.size > share:
@@ -252,7 +269,13 @@ def _body(body: Clipped | None, share: int, masker: Masker | ByName) -> bytes:
 
 def moment(seconds: float) -> str:
     """RFC 3339 in UTC, to the microsecond."""
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat(timespec='microseconds').removesuffix('+00:00')}Z"
+    second, fraction = divmod(seconds, 1)
+    return f"{_second(int(second))}.{int(fraction * 1_000_000):06}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 _UNSAFE = re.compile(r'[/:<>"|?*\\\s\x00-\x1f]+')
@@ -260,8 +283,12 @@ _UNSAFE = re.compile(r'[/:<>"|?*\\\s\x00-\x1f]+')
 
 def log_name(path: str, begun: float, request_id: str, *, forced: bool) -> str:
     """The file name under which a history is downloaded."""
-    local = datetime.fromtimestamp(begun)
-    return f"{'error-' if forced else ''}{_safe(path)}-{local:%Y-%m-%dT%H%M%S}-{request_id}.log"
+    return f"{'error-' if forced else ''}{_safe(path)}-{_local_second(int(begun))}-{request_id}.log"
+
+
+@lru_cache(maxsize=64)
+def _local_second(second: int) -> str:
+    return datetime.fromtimestamp(second).strftime("%Y-%m-%dT%H%M%S")
 
 
 @lru_cache(maxsize=256)

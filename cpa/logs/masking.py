@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from cpa.logs.marks import Marks
 from cpa.logs.redaction import MASK, SHORTEST, Secrets, variants
 
 _HEADER_WORDS = ("api-key", "apikey", "token", "secret", "cookie", "password")
@@ -31,6 +32,13 @@ _NAMED = (
     r"((?i:[?&](?:key|auth_token|api[-_]?key|token|secret|access_token|client_secret|refresh_token)=))"
     r"[^&\s\"'\\]+",
 )
+_ENDS = ("key", "token", "secret", "password", "authorization")
+"""With which the names of secret members end."""
+MARKS = (
+    *("sk-", "AIza", "ya29.", "eyJ", "PRIVATE KEY", "bearer", "basic", "key=", "token=", "secret="),
+    *(f"{end}{quote}" for end in _ENDS for quote in ('"', "\\")),
+)
+"""In upper or lower case: a text without any of these has nothing of the above."""
 _WORD = r"[\w~-][\w.~-]{14,}[\w~-]"
 TELLING = 32
 """Characters by which the token of a login is recognised."""
@@ -103,12 +111,15 @@ class Masker:
         self._body: Any = None
         self._plain: Any = None
         self._words: Any = None
+        self._marks: Any = None
         self._known: frozenset[bytes] = frozenset()
 
     def body(self, content: bytes) -> bytes:
         """A body without secrets."""
         self._build()
-        return self._without_words(self._body.sub(_replace, content))
+        if self._marks.may_stand_in(content):
+            content = self._body.sub(_replace, content)
+        return self._without_words(content)
 
     def text(self, text: str) -> str:
         """A line without secret values; what is masked by its name already stays readable."""
@@ -119,7 +130,9 @@ class Masker:
     def clean(self, lines: bytes, bodies: bytes) -> bool:
         """Whether there is nothing to mask: most histories need not be looked through piece by piece."""
         self._build()
-        if self._plain.search(lines) is not None or self._body.search(bodies) is not None:
+        if self._plain.search(lines) is not None:
+            return False
+        if self._marks.may_stand_in(bodies) and self._body.search(bodies) is not None:
             return False
         known = self._known
         return not known or not any(word in known for word in self._words.findall(lines + bodies))
@@ -140,11 +153,14 @@ class Masker:
         if self._built_of and self._built_of[0] is values and self._built_of[1] == built_of[1]:
             return
         self._built_of = built_of
-        literals = {_escape(form) for value in values for form in variants(value) if len(form) >= SHORTEST}
+        forms = {form for value in values for form in variants(value) if len(form) >= SHORTEST}
+        literals = {_escape(form) for form in forms}
         words = tokens.words()
         if sum(min(len(word), TELLING) for word in words) <= MOST_LITERALS:
             literals |= {_escape(word[:TELLING]) + r"[\w.~-]*" for word in words}
+            forms |= {word[:TELLING] for word in words}
             words = []
+        self._marks = Marks(form.encode("utf-8", "surrogateescape") for form in {*MARKS, *forms})
         self._known = frozenset(word.encode("utf-8", "surrogateescape") for word in words)
         escaped = sorted(literals, key=len, reverse=True)
         self._plain = _compile("|".join([*escaped, *_SHAPES]))

@@ -201,22 +201,48 @@ def summary(row: sqlite3.Row) -> dict[str, Any]:
 
 def history_text(row: sqlite3.Row) -> bytes:
     """The text of a history, or that it is damaged. Takes a while for a large one."""
-    try:
-        return zlib.decompress(row["log_text_gzip"], wbits=47)
-    except zlib.error as fault:
-        return f"[DAMAGED: it cannot be unpacked: {fault}]\n".encode()
+    return _in_full(*_unpacked(row))
 
 
 def history_json(row: sqlite3.Row) -> dict[str, Any]:
     """All of a history as JSON: what is known, each attempt, and the text of each section."""
-    text, detail = history_text(row), _detail(row, "")
-    sections = [
-        {"title": title, "lines": _text(text[begin:body]).splitlines(), "text": _text(text[body:end])}
-        for title, begin, body, end in detail.get("sections", [])
+    text, sections = _unpacked(row)
+    shown = [
+        {"title": title, "lines": _text(text[begin:body]).splitlines(), "text": _text(_body(text, sections, number))}
+        for number, (title, begin, body, *_) in enumerate(sections)
     ]
-    if not sections:
-        sections = [{"title": "TEXT", "lines": [], "text": _text(text)}]
-    return summary(row) | {"attempts": detail.get("attempts", []), "sections": sections}
+    if not shown:
+        shown = [{"title": "TEXT", "lines": [], "text": _text(text)}]
+    return summary(row) | {"attempts": _detail(row, "").get("attempts", []), "sections": shown}
+
+
+def _unpacked(row: sqlite3.Row) -> tuple[bytes, list[Any]]:
+    """The text as it is stored, and where its sections are (see :class:`cpa.logs.history.Written`)."""
+    try:
+        text = zlib.decompress(row["log_text_gzip"], wbits=47)
+    except zlib.error as fault:
+        return f"[DAMAGED: it cannot be unpacked: {fault}]\n".encode(), []
+    sections = _detail(row, "").get("sections", [])
+    return text, sections if isinstance(sections, list) else []
+
+
+def _in_full(text: bytes, sections: list[Any]) -> bytes:
+    """The text with every body in its place."""
+    pieces: list[bytes] = []
+    at = 0
+    for number, (_, _, body, end, *other) in enumerate(sections):
+        if other:
+            pieces += (text[at:body], _body(text, sections, number))
+            at = end
+    return b"".join([*pieces, text[at:]]) if pieces else text
+
+
+def _body(text: bytes, sections: list[Any], number: int) -> bytes:
+    """The body of a section: its own, or that of the other one it is the same as."""
+    _, _, body, end, *other = sections[number]
+    if other:
+        _, _, body, end, *_ = sections[other[0]]
+    return text[body:end]
 
 
 def _text(content: bytes) -> str:

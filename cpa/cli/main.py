@@ -22,6 +22,7 @@ COMMANDS = {
     "route": ("cpa.cli.route", "route", "Say which account a model's requests go to, and why."),
     "models": ("cpa.cli.models", "models", "List the models that can be asked for."),
     "usage": ("cpa.cli.usage", "usage", "Show requests, tokens and cost."),
+    "prices": ("cpa.cli.prices", "prices", "See and set what models cost."),
     "requests": ("cpa.cli.requests", "requests", "Show what was asked and answered, also as it happens."),
     "logs": ("cpa.cli.logs", "logs", "Show the log files, and what comes."),
     "config": ("cpa.cli.config", "config", "Check, show and change the configuration."),
@@ -33,7 +34,7 @@ COMMANDS = {
 SECTIONS = {
     "Run and set up": ("init", "serve", "doctor", "config", "env", "completion"),
     "Accounts": ("login", "logout", "import", "accounts", "quota"),
-    "Models and requests": ("models", "route", "requests", "usage", "logs"),
+    "Models and requests": ("models", "route", "requests", "usage", "prices", "logs"),
 }
 """How ``cpa --help`` groups the commands."""
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from cpa.exchange.price_fetch import PriceListReader
-from cpa.usage.price_lists import PriceList
-from cpa.usage.price_rows import MANUAL, PriceRow
+from cpa.usage.price import Price
+from cpa.usage.price_lists import LONGEST_NAME, PriceList
+from cpa.usage.price_rows import MANUAL, PriceRow, shown_row
 from cpa.usage.prices import Found, PriceTable
 from cpa.usage.synced_prices import SyncedPrices
 
@@ -75,14 +76,30 @@ class PriceSync:
                 await asyncio.to_thread(self.synced.save, rows)
 
 
+def used_models(sums: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The models in sums of usage by model, as far as they can have a price."""
+    return [name for row in sums if 0 < len(name := row["name"]) <= LONGEST_NAME]
+
+
+def shown_proposal(each: Proposal) -> dict[str, Any]:
+    """The proposal as JSON."""
+    before = each.before
+    return {
+        "model": each.model,
+        "action": each.action,
+        "before": None if before is None else {"model": before.name, **shown_row(before.row)},
+        "after": None if each.row is None else shown_row(each.row),
+    }
+
+
 def _proposal(model: str, found: PriceList, table: PriceTable, now_ms: int, overwrite_manual: bool) -> Proposal:
     before = table.search(model)
     name = found.match(model)
     if name is None:
         return Proposal(model, "missing", before)
     price, known = found.prices[name], before.row if before is not None else None
-    if known is not None and known.price.multiplier != price.multiplier:
-        price = replace(price, multiplier=known.price.multiplier)
+    if known is not None:
+        price = _completed(price, known)
     same = known is not None and known.price == price
     row = PriceRow(
         price,
@@ -95,3 +112,16 @@ def _proposal(model: str, found: PriceList, table: PriceTable, now_ms: int, over
     if known is not None and known.source == MANUAL and not overwrite_manual:
         return Proposal(model, "manual", before, row)
     return Proposal(model, "added" if known is None else "unchanged" if same else "changed", before, row)
+
+
+def _completed(price: Price, known: PriceRow) -> Price:
+    """The price with what the list does not tell and what is known: of the same price, and the user's multiplier."""
+    before = known.price
+    told = {"multiplier": before.multiplier}
+    if known.source != MANUAL and (price.input, price.output) == (before.input, before.output):
+        names = [name for name in _UNTOLD if getattr(price, name) is None]
+        told |= {name: getattr(before, name) for name in names}
+    return replace(price, **told)
+
+
+_UNTOLD = ("cache_read", "cache_write", "cache_write_1h", "above_tokens", "above")

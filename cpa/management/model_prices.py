@@ -14,20 +14,19 @@ from typing import Any
 from aiohttp import web
 
 from cpa.exchange.price_fetch import ListUnreadable
-from cpa.exchange.price_sync import Proposal
+from cpa.exchange.price_sync import Proposal, shown_proposal, used_models
 from cpa.management.answers import Refusal, answer, member, ok, read_object
-from cpa.management.lists import store, stored, text
+from cpa.management.lists import text
 from cpa.management.route import STATUS_OK, Query, Route, Schema
 from cpa.management.services import Management
 from cpa.usage.overview import summary
+from cpa.usage.own_prices import own_prices, write_prices
 from cpa.usage.price_lists import LITELLM, LONGEST_NAME, SOURCES
 from cpa.usage.price_rows import PriceRow, WrongPrice, read_row, shown_row
-from cpa.usage.prices import config_entry, own_prices
 from cpa.usage.store import NotReady
 
 MOST_MODELS = 10_000
 """Rows in one request."""
-_KEY = "prices"
 _TAG = "Prices"
 Rows = Mapping[str, PriceRow]
 
@@ -112,7 +111,7 @@ class ModelPrices:
                 "skipped": len(proposals) - imported,
                 "preview": preview,
                 "prices": _shown(after),
-                "models": [_shown_proposal(each) for each in proposals],
+                "models": [shown_proposal(each) for each in proposals],
             }
         )
 
@@ -127,7 +126,7 @@ class ModelPrices:
             rows = await asyncio.to_thread(self._management.usage.ask, lambda c: summary(c, "model"), [])
         except (NotReady, sqlite3.Error) as fault:
             raise Refusal(503, "usage not ready", f"the models in use cannot be listed: {fault}") from None
-        return [row["name"] for row in rows if row["name"] and len(row["name"]) <= LONGEST_NAME]
+        return used_models(rows)
 
     async def _take(self, request: web.Request, proposals: list[Proposal]) -> None:
         own = self._own()
@@ -144,19 +143,7 @@ class ModelPrices:
         gone = set(gone)
         if not changed and not gone:
             return
-
-        def change(data: dict[str, Any]) -> None:
-            items = [item for item in stored(data, _KEY) if not (isinstance(item, dict) and _model(item) in gone)]
-            places = {_model(item): place for place, item in enumerate(items) if isinstance(item, dict)}
-            for model, row in changed.items():
-                entry = config_entry(model, row)
-                if model in places:
-                    items[places[model]] = entry
-                else:
-                    items.append(entry)
-            store(data, _KEY, items)
-
-        await self._management.writer.edit(request, change)
+        await self._management.writer.edit(request, lambda data: write_prices(data, changed, gone))
 
     async def _keep_synced(self, models: Iterable[str]) -> None:
         """Drop every row of lists but those of these models."""
@@ -176,10 +163,6 @@ class ModelPrices:
 
 def _unsaved(fault: OSError) -> Refusal:
     return Refusal(500, "prices cannot be saved", fault.strerror or str(fault))
-
-
-def _model(item: Mapping[str, Any]) -> str:
-    return text(item.get("model"))
 
 
 def _name(model: Any) -> str:
@@ -206,16 +189,6 @@ def _flag(body: Mapping[str, Any], name: str) -> bool:
 
 def _shown(rows: Rows) -> dict[str, Any]:
     return {model: shown_row(row) for model, row in rows.items()}
-
-
-def _shown_proposal(each: Proposal) -> dict[str, Any]:
-    before = each.before
-    return {
-        "model": each.model,
-        "action": each.action,
-        "before": None if before is None else {"model": before.name, **shown_row(before.row)},
-        "after": None if each.row is None else shown_row(each.row),
-    }
 
 
 def routes(management: Management) -> list[Route]:

@@ -21,8 +21,9 @@ from cpa.config import Config
 from cpa.config.sections import PriceFactor
 from cpa.conversation.usage import Usage
 from cpa.usage.event import Event, executor_of, usage_of
-from cpa.usage.price import ONE, PARTS, Price, nano, price_of, usd
-from cpa.usage.price_rows import BUILT_IN, MANUAL, PriceRow
+from cpa.usage.own_prices import own_prices, price_in
+from cpa.usage.price import ONE, Price
+from cpa.usage.price_rows import BUILT_IN, PriceRow
 
 MOST_REMEMBERED = 1000
 Name = TypeVar("Name")
@@ -167,34 +168,7 @@ def spellings(model: str) -> Iterator[str]:
 def list_prices() -> tuple[str, dict[str, PriceRow]]:
     """The date of the shipped list, and its prices."""
     data: Any = orjson.loads(resources.files("cpa.usage").joinpath("data/prices.json").read_bytes())
-    return data["as_of"], {model: PriceRow(_price(row), BUILT_IN) for model, row in data["models"].items()}
-
-
-def own_prices(config: Config) -> dict[str, PriceRow]:
-    """The prices of a configuration."""
-    return {
-        entry.model: PriceRow(_price(entry.model_dump(exclude_none=True)), MANUAL, style=entry.style)
-        for entry in config.prices
-        if entry.model and not (entry.input is None and entry.output is None)
-    }
-
-
-def config_entry(model: str, row: PriceRow) -> dict[str, Any]:
-    """An item of ``prices`` in the configuration file that says what ``row`` says."""
-    price = row.price
-    entry = {
-        "model": model,
-        **_written(price),
-        "multiplier": None if price.multiplier == 1 else float(price.multiplier),
-        "style": row.style or None,
-        "above": {"tokens": price.above_tokens, **_written(price.above)} if price.above is not None else None,
-    }
-    return {name: value for name, value in entry.items() if value is not None}
-
-
-def _written(price: Price) -> dict[str, int | float]:
-    nanos = {name.replace("_", "-"): getattr(price, name) for name in PARTS}
-    return {name: usd(value) for name, value in nanos.items() if value is not None}
+    return data["as_of"], {model: PriceRow(price_in(row), BUILT_IN) for model, row in data["models"].items()}
 
 
 def price_table(config: Config, synced: Mapping[str, PriceRow] | None = None) -> PriceTable:
@@ -225,12 +199,3 @@ class CurrentPrices:
 def _factor(entry: PriceFactor) -> Factor:
     patterns = {name: pattern for name in FACTOR_FIELDS if (pattern := getattr(entry, name))}
     return Factor(Decimal(repr(entry.factor)), patterns)
-
-
-def _price(row: Mapping[str, Any]) -> Price:
-    above, multiplier = row.get("above"), row.get("multiplier", 1)
-    return price_of(
-        {name: None if row.get(name) is None else nano(row[name]) for name in PARTS},
-        (above["tokens"], _price(above)) if above else None,
-        ONE if multiplier == 1 else Decimal(repr(multiplier)),
-    )

@@ -28,10 +28,10 @@ class SyncedPrices:
     def load(self) -> None:
         """Read the file. One that cannot be used is kept under another name, and said so; then there are no rows."""
         try:
-            self.rows = MappingProxyType(_read(self.path.read_bytes()))
+            self.rows = MappingProxyType(read_synced(self.path))
         except FileNotFoundError:
             return
-        except (OSError, ValueError, WrongPrice) as fault:
+        except (OSError, WrongPrice) as fault:
             broken = self.path.with_suffix(".broken")
             with contextlib.suppress(OSError):
                 self.path.replace(broken)
@@ -52,8 +52,12 @@ def write_private(path: Path, content: bytes) -> None:
     write_atomically(path, content)
 
 
-def _read(content: bytes) -> dict[str, PriceRow]:
-    data = orjson.loads(content)
+def read_synced(path: Path) -> dict[str, PriceRow]:
+    """The rows in a file. Raises OSError, and WrongPrice when it holds something else."""
+    try:
+        data = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as fault:
+        raise WrongPrice(str(fault)) from None
     prices = data.get("prices") if isinstance(data, dict) else None
     if not isinstance(prices, dict):
         raise WrongPrice("there are no prices in it")

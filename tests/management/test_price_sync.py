@@ -135,6 +135,16 @@ async def test_the_makers_price_of_models_dev(daemon: Managed) -> None:
     assert (row["prompt"], row["source"], row["sourceModelId"]) == (1.25, "models.dev", "openai/gpt-5")
 
 
+async def test_what_a_list_does_not_tell_is_kept_of_the_same_price(daemon: Managed, server: PriceServer) -> None:
+    server.litellm["claude-sonnet-4-5"] = {"input_cost_per_token": 3e-06, "output_cost_per_token": 1.5e-05}
+    server.litellm["claude-haiku-4-5"] = {"input_cost_per_token": 9e-06, "output_cost_per_token": 5e-06}
+    told = await sync(daemon, "claude-sonnet-4-5", "claude-haiku-4-5")
+    assert [each["action"] for each in told["models"]] == ["unchanged", "changed"]
+    same, other = (told["prices"][each["model"]] for each in told["models"])
+    assert (same["cache_read"], same["cache_write"], same["cache_write_1h"]) == (0.3, 3.75, 6)
+    assert (other["cache_read"], other["cache_write"], other["cache_write_1h"]) == (None, None, None)
+
+
 async def test_a_synced_price_is_removed_or_put_away(daemon: Managed) -> None:
     await sync(daemon, "gpt-5", "kimi-x9")
     assert (await daemon.call("DELETE", "/model-prices?model=gpt-5")).json["entry"] is None

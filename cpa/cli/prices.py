@@ -1,0 +1,43 @@
+"""``cpa prices``: what models cost, and what of the usage has no price."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "list": ("cpa.cli.prices_list", "list_prices", "List the models in use and what they cost."),
+    "show": ("cpa.cli.prices_list", "show", "Show all there is to know of a model's price."),
+    "set": ("cpa.cli.prices_change", "set_price", "Set the price of a model."),
+    "unset": ("cpa.cli.prices_change", "unset", "Remove the price of a model."),
+    "sync": ("cpa.cli.prices_sync", "sync", "Take prices from a published list."),
+}
+"""Command -> module, attribute, help."""
+
+
+class _Group(click.Group):
+    """Imports a command's module when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=_Group)
+def prices() -> None:
+    """See what models cost, set prices of your own, and take prices from published lists.
+
+    Your own prices are in config.yaml and win over those from lists, which win over those that ship with cpa. A model
+    without a price has no cost: it is never counted as free. Everything works with and without a running daemon.
+    """

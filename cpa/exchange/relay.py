@@ -187,10 +187,18 @@ class TranslatingRelay:
         self._encoder = encoder
         self._observe = observe
         self._parser = SseParser()
-        self.usage: Usage | None = None
+        self._usage: Usage | None = None
+        self._unreported: Callable[[], Usage | None] | None = getattr(decoder, "unreported_usage", None)
         self.error: ErrorInfo | None = None
         self.meaningful = False
         self.complete = False
+
+    @property
+    def usage(self) -> Usage | None:
+        late = self._unreported() if self._unreported is not None else None
+        if late is None or self._usage is None:
+            return late or self._usage
+        return self._usage.merge(late)
 
     def feed(self, chunk: bytes) -> bytes:
         try:
@@ -214,7 +222,7 @@ class TranslatingRelay:
                 self.meaningful = True
             elif kind is ev.UsageReport:
                 usage = event.usage  # type: ignore[union-attr]
-                self.usage = usage if self.usage is None else self.usage.merge(usage)
+                self._usage = usage if self._usage is None else self._usage.merge(usage)
             elif kind is ev.End:
                 self.complete = True
             elif kind is ev.Failure:

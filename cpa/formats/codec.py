@@ -94,7 +94,11 @@ class ReplyContext(Struct):
 
 
 class StreamDecoder(Protocol):
-    """Turns upstream frames into canonical events. Never raises on upstream content: it ends with ``Failure``."""
+    """Turns upstream frames into canonical events. Never raises on upstream content: it ends with ``Failure``.
+
+    One that does not report every count at once has ``unreported_usage()``, which gives the latest: what is recorded
+    when the stream is broken off.
+    """
 
     def feed(self, frame: SseFrame) -> list[Event]:
         """Events of one frame; empty when it has none. After the terminal event everything is ignored."""

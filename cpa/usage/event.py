@@ -70,7 +70,8 @@ class Tokens(Struct, kw_only=True, gc=False):
 def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
     """Both views of what an upstream reported; zeros for what it did not.
 
-    Parts are never more than their whole: cached input that is more than the input was not counted in it. A total
+    Parts are never more than their whole: cached input that is more than the input was not counted in it, unless the
+    total says that it was. A total
     that is more than its parts is believed, and the rest belongs to none of them.
     """
     if usage is None:
@@ -78,13 +79,17 @@ def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
     whole, output = usage.input_total or 0, usage.output_total or 0
     read, written, reasoning = usage.cache_read or 0, usage.cache_write or 0, usage.reasoning or 0
     told = usage.total or 0
-    beside = read + written > whole
-    if beside:
+    exceeding = read + written > whole
+    if exceeding and told and told == whole + output:
+        read = min(read, whole)
+        written = min(written, whole - read)
+    elif exceeding:
         whole += read + written
+        exceeding = told != whole + output
     total = whole + output
     if total > MOST_TOKENS or told > MOST_TOKENS:
         return Tokens()
-    consistent = reasoning <= output and (told >= total or not told) and (told == total or not beside)
+    consistent = not exceeding and reasoning <= output and (told >= total or not told)
     reasoning = min(reasoning, output)
     fresh = whole - read - written
     return Tokens(

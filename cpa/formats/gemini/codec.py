@@ -25,7 +25,7 @@ from cpa.formats.gemini.reasoning import write_thinking
 from cpa.formats.gemini.reply_encode import encode_reply
 from cpa.formats.gemini.request_decode import decode_reasoning, decode_request
 from cpa.formats.gemini.stream_encode import GeminiStreamEncoder
-from cpa.formats.gemini.usage import decode_usage
+from cpa.formats.gemini.usage import counts_of, decode_usage
 from cpa.formats.sse import Framing, JsonArrayFraming, SseFraming
 
 
@@ -90,7 +90,7 @@ class GeminiCodec:
 
     def read_usage(self, body: JsonObject) -> Usage | None:
         """Token counts of a whole answer."""
-        return decode_usage(response_of(body).get("usageMetadata"))
+        return decode_usage(counts_of(response_of(body)))
 
     # -- answers for a client ------------------------------------------------------------------------------
 

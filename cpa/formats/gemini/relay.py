@@ -18,7 +18,7 @@ from cpa.formats.codec import ReplyContext
 from cpa.formats.gemini.envelope import response_of
 from cpa.formats.gemini.errors import encode_error, error_of, info_of
 from cpa.formats.gemini.fields import Object
-from cpa.formats.gemini.usage import decode_usage
+from cpa.formats.gemini.usage import counts_of, decode_usage
 from cpa.formats.sse import Framing, SseFrame, SseFraming
 from cpa.formats.stencil import Stencil, learn
 
@@ -93,7 +93,7 @@ class GeminiNativeRelay:
         if self._usage_data:
             data, self._usage_data = self._usage_data, b""
             try:
-                found = decode_usage(response_of(orjson.loads(data)).get("usageMetadata"))
+                found = decode_usage(counts_of(response_of(orjson.loads(data))))
             except (orjson.JSONDecodeError, AttributeError):
                 found = None
             self._usage = found or self._usage
@@ -178,6 +178,8 @@ class GeminiNativeRelay:
         if not isinstance(value, dict):
             return False
         response = response_of(value)
+        if "usage_metadata" in response:
+            self._usage_data = data
         model = response.get("modelVersion")
         if self.served_model is None and isinstance(model, str):
             self.served_model = model

@@ -15,6 +15,7 @@ import orjson
 
 from cpa.conversation import events as ev
 from cpa.conversation.signatures import GEMINI_SKIP_VALIDATION
+from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import ReplyContext
 from cpa.formats.gemini.errors import error_of, info_of
@@ -22,7 +23,7 @@ from cpa.formats.gemini.fields import Object, get
 from cpa.formats.gemini.finish import decode_finish
 from cpa.formats.gemini.grounding import citations_of, search_of
 from cpa.formats.gemini.partial_args import PartialArguments
-from cpa.formats.gemini.usage import decode_usage
+from cpa.formats.gemini.usage import counts_of, decode_usage
 from cpa.formats.sse import SseFrame
 
 _USAGE_INTERVAL = 16
@@ -103,7 +104,7 @@ class GeminiStreamDecoder:
                 return
         if not self._started:
             self._start(response, trace_id, out)
-        usage = response.get("usageMetadata")
+        usage = counts_of(response)
         if isinstance(usage, dict):
             self._usage = usage
             if self._frames % _USAGE_INTERVAL == 0:
@@ -128,6 +129,10 @@ class GeminiStreamDecoder:
                 trace_id=_string(trace_id),
             )
         )
+
+    def unreported_usage(self) -> Usage | None:
+        """Counts that no event has told yet."""
+        return None if self._usage is self._reported else decode_usage(self._usage)
 
     def _report_usage(self, out: list[ev.Event]) -> None:
         if self._usage is self._reported:

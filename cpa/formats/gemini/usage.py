@@ -12,6 +12,11 @@ from cpa.conversation.usage import Usage, tier
 from cpa.formats.gemini.fields import Object
 
 
+def counts_of(response: Object) -> Any:
+    """``usageMetadata``; some gateways spell it in the other way."""
+    return response.get("usageMetadata") or response.get("usage_metadata")
+
+
 def decode_usage(value: Any) -> Usage | None:
     """Canonical counts; None when there is no usage object. Absent counts stay unknown."""
     if not isinstance(value, dict) or not value:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cpa.config.lease import unwritten
+
 try:
     import fcntl
 except ImportError:  # pragma: no cover - not on this platform
@@ -16,6 +18,9 @@ except ImportError:  # pragma: no cover - not on this platform
 
 _NO_RENAME = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP})
 """Renaming or making a file beside it is impossible, e.g. a single file mounted into a container."""
+
+
+_CHANGED = "{} was changed by somebody else at the same moment"
 
 
 class ChangedMeanwhile(OSError):
@@ -61,19 +66,48 @@ def _replace(target: Path, content: bytes, expected: bytes | None) -> None:
 
 def _move(name: str, target: Path, expected: bytes | None) -> None:
     """Put the temp file in the target's place; when that holds something unexpected it stays there."""
-    _refuse_changed(target, expected)
-    if expected is None or not _exchanged(name, target):
+    if expected is None:
         os.replace(name, target)
         return
-    if Path(name).read_bytes() != expected:
-        _exchanged(name, target)
-        raise ChangedMeanwhile(f"{target.name} was changed by somebody else at the same moment")
-    os.unlink(name)
+    with _refusing(target), unwritten(target) as disturbed:
+        _refuse_changed(target, expected)
+        content = Path(name).read_bytes()
+        if not _exchanged(name, target):
+            _refuse_changed(target, expected)
+            os.replace(name, target)
+        elif Path(name).read_bytes() != expected or disturbed():
+            _put_back(name, target, content)
+            raise ChangedMeanwhile(_CHANGED.format(target.name))
+        else:
+            os.unlink(name)
+
+
+def _put_back(name: str, target: Path, content: bytes) -> None:
+    """Undo a swap that put ``content`` into the target, and leave the newest there of what others saved."""
+    while True:
+        restored = Path(name).read_bytes()
+        if not _exchanged(name, target):
+            os.replace(name, target)  # the target was taken away: nothing newer can be lost
+            return
+        if Path(name).read_bytes() == content:
+            os.unlink(name)
+            return
+        content = restored
 
 
 def _refuse_changed(target: Path, expected: bytes | None) -> None:
-    if expected is not None and target.read_bytes() != expected:
-        raise ChangedMeanwhile(f"{target.name} was changed by somebody else at the same moment")
+    with _refusing(target):
+        if expected is not None and target.read_bytes() != expected:
+            raise ChangedMeanwhile(_CHANGED.format(target.name))
+
+
+@contextmanager
+def _refusing(target: Path) -> Iterator[None]:
+    """A file that is taken away is one that is changed."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ChangedMeanwhile(_CHANGED.format(target.name)) from None
 
 
 def _exchanged(name: str, target: Path) -> bool:

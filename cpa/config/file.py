@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from cpa.config.atomic import ChangedMeanwhile, locked, write_atomically
 from cpa.config.carry import defaulted, with_unknown
+from cpa.config.lease import unwritten
 from cpa.config.list_match import same
 from cpa.config.load import decoded, load_text
 from cpa.config.notices import ConfigWarning, migrate, new_warnings
@@ -100,10 +101,14 @@ class ConfigFile:
         return self._write(content, new)
 
     def _settled(self) -> bytes:
-        """The file's content. Editors save by moving the file away or emptying it first: that is waited out."""
+        """The file's content, while nobody writes to it.
+
+        Editors save by moving the file away or emptying it first: that is waited out.
+        """
         for wait in (0.02, 0.05, 0.1, 0.3):
             try:
-                content = self.path.read_bytes()
+                with unwritten(self.path):
+                    content = self.path.read_bytes()
             except FileNotFoundError:
                 content = b""
             if content.strip():

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cpa.config import ConfigStore, load_config
+from cpa.config import ConfigStore, atomic, load_config
 from cpa.config.file import ConfigBusy, ConfigFile
 from cpa.errors import ConfigError
 
@@ -229,6 +229,52 @@ def test_a_save_by_hand_at_the_last_moment_is_kept(path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "fsync", save_meanwhile)
     ConfigFile(path).set(("port",), 1)
     assert path.read_text() == saved.replace("8317", "1")
+    assert [file.name for file in path.parent.iterdir()] == ["config.yaml"]
+
+
+def test_who_has_the_file_open_for_writing_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor has opened the file before cpa swaps it, and writes just afterwards."""
+    saved = TEXT.replace("- two", "- six")
+    sync = os.fsync
+    editors: list[threading.Timer] = []
+
+    def open_meanwhile(handle: int) -> None:
+        if not editors:
+            stream = path.open("r+")
+            editors.append(threading.Timer(0.03, lambda: (stream.write(saved), stream.close())))
+            editors[0].start()
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", open_meanwhile)
+    ConfigFile(path).set(("port",), 1)
+    editors[0].join()
+    assert path.read_text() == saved.replace("8317", "1")
+
+
+def test_who_keeps_the_file_open_hinders_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpa.config.lease.PATIENCE", (0.001,))
+    with path.open("r+"):
+        ConfigFile(path).set(("port",), 1)
+    assert path.read_text() == TEXT.replace("8317", "1")
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_saves_around_the_very_swap_are_kept(path: Path, monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
+    """Somebody saves just before cpa swaps, and again before cpa has put that back: the last one counts."""
+    swap, swaps = atomic._exchanged, 0
+
+    def saved_meanwhile(name: str, target: Path) -> bool:
+        nonlocal swaps
+        swaps += 1
+        if swaps <= saves:
+            new = target.with_name("by-hand")
+            new.write_text(TEXT.replace("- two", f"- save-{swaps}"))
+            os.rename(new, target)
+        return swap(name, target)
+
+    monkeypatch.setattr(atomic, "_exchanged", saved_meanwhile)
+    ConfigFile(path).set(("port",), 1)
+    assert path.read_text() == TEXT.replace("- two", f"- save-{saves}").replace("8317", "1")
     assert [file.name for file in path.parent.iterdir()] == ["config.yaml"]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 DAY_MS = 86_400_000
+BY = ("day", "model", "account", "key", "provider", "requested", "effort", "tier", "served-tier", "endpoint")
 PIPED_WIDTH = 400
 """Columns of a line that no terminal breaks."""
 
@@ -30,7 +31,7 @@ PIPED_WIDTH = 400
 @config_option
 @click.option(
     "--by",
-    type=click.Choice(["day", "model", "account", "key", "provider"]),
+    type=click.Choice(BY),
     default="day",
     show_default=True,
     help="What a line stands for.",
@@ -44,7 +45,7 @@ PIPED_WIDTH = 400
 )
 @json_option
 def usage(config_path: Path, by: str, days: int, export_format: str | None, as_json: bool) -> None:
-    """Show requests, tokens and cost by day, model, account, key or provider."""
+    """Show requests, tokens and cost by day, model, account, key, or what else requests differ in."""
     start_ms = int(time.time() * 1000) - days * DAY_MS if days else None
     with reading_database(config_path, "usage-statistics-enabled: true?") as connection:
         if export_format is not None:

@@ -15,7 +15,7 @@ from cpa.management.answers import Refusal, answer, read_body
 from cpa.management.route import Query, Route
 from cpa.management.services import Management
 from cpa.usage.filters import EventFilter, WrongQuery, parse_filter
-from cpa.usage.overview import no_overview, overview
+from cpa.usage.overview import GROUPS, no_overview, overview
 from cpa.usage.queries import events_page, facets
 from cpa.usage.schema import DatabaseTooNew, open_for_reading
 from cpa.usage.store import NotReady, StoreClosed
@@ -42,8 +42,10 @@ class UsageResource:
         """Totals by client and model, by day and hour."""
         wanted, zone = _filter(request), _zone(request)
         details = request.query.get("details", request.query.get("include_details", "1")).lower() not in ("0", "false")
+        groups = _groups(request)
         found = await self._read(
-            lambda c: overview(c, wanted.start_ms, wanted.end_ms, details=details, zone=zone), no_overview()
+            lambda c: overview(c, wanted.start_ms, wanted.end_ms, details=details, zone=zone, group_by=groups),
+            no_overview(),
         )
         return answer(found)
 
@@ -154,6 +156,13 @@ def _zone(request: web.Request) -> ZoneInfo | None:
         raise Refusal(400, "tz must be the name of a time zone") from None
 
 
+def _groups(request: web.Request) -> list[str]:
+    names = [name.strip() for each in request.query.getall("group_by", []) for name in each.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in GROUPS]:
+        raise Refusal(400, f"group_by cannot be {unknown[0][:40]!r}: it may be {', '.join(GROUPS)}")
+    return list(dict.fromkeys(names))
+
+
 def _filter(request: web.Request) -> EventFilter:
     try:
         return parse_filter(request.query, tuple(request.query.getall("model", [])))
@@ -209,6 +218,7 @@ def routes(management: Management) -> list[Route]:
         *times,
         Query("details", "``0`` leaves the details out"),
         Query("tz", "Time zone of days and hours, the machine's unless told"),
+        Query("group_by", "Adds ``groups``: totals by these columns, separated by commas"),
     )
     whole = {"type": "object"}
     return [

@@ -47,6 +47,14 @@ class Sent(Protocol):
         """The answer's headers; its ``body``, if it has one, are the bytes that were sent whole."""
 
 
+def new_id() -> str:
+    """16 hexadecimal digits, twelve of time (in 16 microseconds) and four of chance.
+
+    Later ones are greater: the usage record adds them at the end of its index, which costs half of what others do.
+    """
+    return f"{time.time_ns() >> 14 << 16 | random.getrandbits(16):016x}"
+
+
 class Request:
     """What surfaces see of a request. It keeps the configuration snapshot that it began with."""
 
@@ -92,7 +100,7 @@ class Request:
         self.body = body
         self.config: Config = services.config()
         wanted = headers.get("X-Request-Id")
-        self.request_id = wanted if wanted and _REQUEST_ID.fullmatch(wanted) else f"{random.getrandbits(64):016x}"
+        self.request_id = wanted if wanted and _REQUEST_ID.fullmatch(wanted) else new_id()
         self.exchanged = False
         """Whether the exchange writes the access line."""
         self.begun = time.monotonic()

@@ -163,15 +163,16 @@ class Event(Struct, kw_only=True, gc=False):
     """As the client asked; empty when it did not."""
     response_service_tier: str = ""
     """The tier that served it, as the upstream told; empty when it did not."""
-    client_ip: str = ""
     user_agent: str = ""
+    client_ip: str = ""
+    """Where the client's connection came from."""
     cost_nanos: int | None = None
     """Nano-dollars at the prices of the moment; None when the model has no price or tokens are not known."""
     key: str = ""
-    """Given by who records or exports it; made from the rest otherwise."""
+    """What an event that comes from elsewhere is known by; one that is recorded for the first time has none."""
 
     def event_key(self) -> str:
-        """What makes the event the same one when it is seen again."""
+        """What an event from elsewhere is known by: what it says, where it brings no key."""
         if self.key:
             return self.key
         tokens = self.tokens
@@ -256,7 +257,9 @@ def shown_event(row: Any) -> dict[str, Any]:
         "upstream_format": row["upstream_format"],
         "reasoning_effort": row["reasoning_effort"],
         "service_tier": row["service_tier"],
+        "response_service_tier": row["response_service_tier"],
         "user_agent": row["user_agent"],
+        "client_ip": row["client_ip"],
         "estimated": bool(row["estimated"]),
         "cost_nanos": row["cost_nanos"],
         "cost_usd": None if row["cost_nanos"] is None else row["cost_nanos"] / 1e9,

@@ -74,7 +74,20 @@ def parse_filter(query: Mapping[str, str], models: tuple[str, ...] = ()) -> Even
 
 
 def conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
-    """What a filter says of columns that events and sums both have, time left out."""
+    """What a filter says of events besides time, request and status."""
+    parts, values = _of_place(wanted)
+    return parts + _of_result(wanted), values
+
+
+def sum_conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
+    """The same of sums."""
+    parts, values = _of_place(wanted)
+    if parts:
+        parts = [f"place_id IN (SELECT id FROM usage_places WHERE {' AND '.join(parts)})"]  # noqa: S608
+    return parts + _of_result(wanted), values
+
+
+def _of_place(wanted: EventFilter) -> tuple[list[str], list[Any]]:
     parts: list[str] = []
     values: list[Any] = []
     if wanted.models:
@@ -91,10 +104,12 @@ def conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
         if value:
             parts.append(f"{column} = ?")
             values.append(value)
-    failed = True if (wanted.status or 0) >= 400 else wanted.failed
-    if failed is not None:
-        parts.append(f"failed = {int(failed)}")
     return parts, values
+
+
+def _of_result(wanted: EventFilter) -> list[str]:
+    failed = True if (wanted.status or 0) >= 400 else wanted.failed
+    return [] if failed is None else [f"failed = {int(failed)}"]
 
 
 def _first(query: Mapping[str, str], *names: str) -> str:

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from itertools import chain
 from operator import add as plus
 from typing import Any
 
-from cpa.usage.event import LONGEST_BODY, QUARTER_MS, Event, bucket, timestamp
+from cpa.usage.event import DAY_MS, LONGEST_BODY, QUARTER_MS, Event, bucket
+from cpa.usage.places import Places, state
 from cpa.usage.schema import transaction
-from cpa.usage.tables import PLACE, SUMS
+from cpa.usage.tables import ADD_SUMS, ATTEMPT, SUMS
 
-_COLUMNS = (
-    "event_key", "api_group_key", "provider", "endpoint", "auth_type", "request_id", "model", "requested_model",
-    "timestamp", "ts_ms", "source", "auth_index", "failed", "latency_ms", "input_tokens", "output_tokens",
-    "reasoning_tokens", "cached_tokens", "cache_read_tokens", "cache_creation_tokens", "total_tokens",
-    "uncached_tokens", "cache_creation_1h_tokens", "attempt", "final", "status_code", "error_code", "fail_body",
-    "ttft_ms", "stream", "client_format", "upstream_format", "estimated", "cost_nanos", "reasoning_effort",
-    "service_tier", "user_agent", "created_at",
-)  # fmt: skip
-_EVENT = f"INSERT OR IGNORE INTO usage_events ({', '.join(_COLUMNS)}) VALUES "  # noqa: S608
 _ROWS = (100, 10, 1)
 """How many rows one statement writes. Python hands its lock over at every statement, so many small ones would make the
 event loop wait for its turn over and over."""
-_GONE = "SELECT 1 FROM usage_event_keys WHERE event_key = ?"
+_ATTEMPT = f"INSERT INTO usage_attempts ({', '.join(ATTEMPT)}) VALUES "  # noqa: S608
+_OUR_KEY = re.compile(r"([0-9a-f]{16})-(\d{1,18})-(\d{1,15})")
+_OURS = "SELECT ts_ms, request_id FROM usage_attempts WHERE id = ?"
+_THERE = "SELECT 1 FROM usage_attempts WHERE event_key = ? UNION ALL SELECT 1 FROM usage_event_keys WHERE event_key = ?"
 
 
 def _adding(table: str, place: Sequence[str]) -> tuple[str, str]:
     """The two ends of a statement that adds sums to those that are there."""
     return (
         f"INSERT INTO {table} ({', '.join((*place, *SUMS))}) VALUES ",  # noqa: S608
-        f" ON CONFLICT ({', '.join(place)}) DO UPDATE SET "
-        + ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS),
+        f" ON CONFLICT ({', '.join(place)}) {ADD_SUMS}",
     )
 
 
-_ROLLUP = _adding("usage_rollups", ("bucket_start", *PLACE))
-_DAY = _adding("usage_days", ("day", *PLACE))
+_SUM = _adding("usage_sums", ("bucket", "place_id", "failed"))
+_DAY = _adding("usage_day_sums", ("day", "place_id", "failed"))
 _QUARTER = _adding("usage_quarters", ("bucket_start", "failed"))
 
 IMPOSSIBLE = (
@@ -51,53 +46,114 @@ IMPOSSIBLE = (
 )
 """What is raised for a value that no database takes, whatever the disk."""
 
-_TOO_MUCH = "integer overflow"
-"""What SQLite says of a sum that is no 64-bit number; the disk has nothing to do with it."""
-_SUMS = f"""
-SELECT ts_ms / 900000, {", ".join(PLACE)}, count(*), sum(max(latency_ms, 0)), sum(latency_ms > 0), sum(input_tokens),
-    sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(cache_read_tokens),
-    sum(cache_creation_tokens), sum(total_tokens), sum(final), sum(coalesce(ttft_ms, 0)), count(ttft_ms),
-    sum(coalesce(cost_nanos, 0)), count(cost_nanos), sum(CASE WHEN cost_nanos IS NULL THEN 0 ELSE total_tokens END)
-FROM usage_events WHERE id > ? GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
-"""  # noqa: S608
-"""Place and sums of the events after one, in the order of the columns of ``usage_rollups``."""
-
 Row = tuple[Any, ...]
 
 
-def insert(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, *, old: bool = False) -> int:
+def insert(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int) -> int:
     """Write events in one transaction; how many were new. Raises sqlite3.Error, and then none is written."""
     with transaction(connection):
-        return add(connection, events, now_ms, old=old)
+        return len(add(connection, events, now_ms))
 
 
-def add(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, *, old: bool = False) -> int:
-    """Write events in the transaction that is open; how many were new. Raises sqlite3.Error.
+def insert_possible(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int) -> int:
+    """Write events that have keys; without those that no database takes, if there are any. How many those were.
 
-    With ``old`` they may have been here once and have been pruned since: then they stay away.
-    """
-    created = timestamp(now_ms)
-    if old:
-        events = [event for event in events if connection.execute(_GONE, (event.event_key(),)).fetchone() is None]
-    before = connection.execute("SELECT coalesce(max(id), 0) FROM usage_events").fetchone()[0]
-    _write(connection, _EVENT, [_row(event, created) for event in events])
-    return _add_up(connection, before)
-
-
-def insert_possible(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, *, old: bool = False) -> int:
-    """Write events in one transaction; without those that no database takes, if there are any. How many those were.
-
-    Raises sqlite3.Error for every other fault.
+    Raises sqlite3.Error for every other fault; then the rest can be written by calling it again.
     """
     try:
-        insert(connection, events, now_ms, old=old)
-    except (*IMPOSSIBLE, sqlite3.OperationalError) as fault:
-        if isinstance(fault, sqlite3.OperationalError) and str(fault) != _TOO_MUCH:
-            raise
+        insert(connection, events, now_ms)
+    except IMPOSSIBLE:
         if len(events) == 1:
             return 1
-        return sum(insert_possible(connection, [event], now_ms, old=old) for event in events)
+        return sum(insert_possible(connection, [event], now_ms) for event in events)
     return 0
+
+
+def add(
+    connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, places: Places | None = None
+) -> Sequence[Event]:
+    """Write events in the transaction that is open; those that were new. Raises sqlite3.Error, and of IMPOSSIBLE.
+
+    An event with a key is written only if it is not known, also when it was deleted since. ``places`` is what was
+    remembered of the connection so far.
+    """
+    known = places if places is not None else Places()
+    known.begin(connection, now_ms)
+    if any(event.key for event in events):
+        events = _new(connection, events)
+    rows: list[Row] = []
+    groups: dict[tuple[int, int, int], list[Row]] = {}
+    remembered, origins = known.places, known.origins
+    for event in events:
+        name = (
+            event.group, event.provider, event.endpoint, event.auth_type, event.model, event.requested_model,
+            event.source, event.auth_index, event.client_format, event.upstream_format, event.reasoning_effort,
+            event.service_tier, event.response_service_tier,
+        )  # fmt: skip
+        place, summed = remembered.get(name) or known.place(connection, name)
+        way = (1 if event.stream else 0, event.user_agent, event.client_ip)
+        failed, tokens = 1 if event.failed else 0, event.tokens
+        row = (
+            event.at_ms, event.request_id, place, origins.get(way) or known.origin(connection, way), failed,
+            1 if event.final else 0, event.attempt, event.status, event.latency_ms, event.ttft_ms, tokens.input,
+            tokens.output, tokens.reasoning, tokens.cached, tokens.cache_read, tokens.cache_creation, tokens.total,
+            tokens.uncached, event.cost_nanos, tokens.cache_creation_1h, 1 if event.estimated else 0,
+            event.error or None, event.fail_body[:LONGEST_BODY] or None, None, event.key or None,
+        )  # fmt: skip
+        rows.append(row)
+        group = (event.at_ms // QUARTER_MS, summed, failed)
+        if group in groups:
+            groups[group].append(row)
+        else:
+            groups[group] = [row]
+    _write(connection, _ATTEMPT, rows)
+    _add_up(connection, groups, known.hours_until)
+    return events
+
+
+def next_number(connection: sqlite3.Connection) -> int:
+    """The ``id`` that the next event gets; none is ever given twice."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'usage_attempts'").fetchone()
+    return 1 if row is None else int(row[0]) + 1
+
+
+def is_written(connection: sqlite3.Connection, number: int, event: Event) -> bool:
+    """Whether an event stands in the database under a number."""
+    row = connection.execute(_OURS, (number,)).fetchone()
+    return row is not None and (row[0], row[1]) == (event.at_ms, event.request_id)
+
+
+def our_key(database: str, number: int, at_ms: int) -> str:
+    """The key of an event that was recorded in a database, and not brought there."""
+    return f"{database}-{number}-{at_ms}"
+
+
+def _new(connection: sqlite3.Connection, events: Sequence[Event]) -> list[Event]:
+    """Without what is known, or comes twice."""
+    database, seen, new = state(connection, "database", ""), set[str](), []
+    for event in events:
+        if event.key:
+            if event.key in seen or _known(connection, database, event):
+                continue
+            seen.add(event.key)
+        new.append(event)
+    return new
+
+
+def _known(connection: sqlite3.Connection, database: str, event: Event) -> bool:
+    """Whether an event with a key is in the database, or was.
+
+    An event of this very database is known by its number. Where another one stands under it, a copy of the database
+    went on by itself, and the event is that copy's.
+    """
+    ours = _OUR_KEY.fullmatch(event.key)
+    if ours is not None and ours[1] == database:
+        row = connection.execute(_OURS, (int(ours[2]),)).fetchone()
+        if row is None and int(ours[3]) <= state(connection, "pruned_ms", -1):
+            return True
+        if row is not None and (row[0], row[1]) == (int(ours[3]), event.request_id):
+            return True
+    return connection.execute(_THERE, (event.key, event.key)).fetchone() is not None
 
 
 def _write(connection: sqlite3.Connection, start: str, rows: Sequence[Row], end: str = "") -> None:
@@ -112,32 +168,49 @@ def _write(connection: sqlite3.Connection, start: str, rows: Sequence[Row], end:
             at += size
 
 
-def _row(event: Event, created: str) -> Row:
-    tokens = event.tokens
+_COLUMN = {name: index for index, name in enumerate(ATTEMPT)}
+_ADDED = tuple(
+    _COLUMN[name]
+    for name in (
+        "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cache_read_tokens",
+        "cache_creation_tokens", "total_tokens", "final",
+    )
+)  # fmt: skip
+
+
+def _sums(rows: list[Row]) -> Row:
+    """:data:`cpa.usage.tables.SUMS` of rows of attempts."""
+    columns = list(zip(*rows, strict=True))
+    count, latency, first = len(rows), columns[_COLUMN["latency_ms"]], columns[_COLUMN["ttft_ms"]]
+    total, cost = columns[_COLUMN["total_tokens"]], columns[_COLUMN["cost_nanos"]]
+    untimed, unpriced = first.count(None), cost.count(None)
     return (
-        event.event_key(), event.group, event.provider, event.endpoint, event.auth_type, event.request_id,
-        event.model, event.requested_model, timestamp(event.at_ms), event.at_ms, event.source, event.auth_index,
-        event.failed, event.latency_ms, tokens.input, tokens.output, tokens.reasoning, tokens.cached,
-        tokens.cache_read, tokens.cache_creation, tokens.total, tokens.uncached, tokens.cache_creation_1h,
-        event.attempt, event.final, event.status, event.error, event.fail_body[:LONGEST_BODY], event.ttft_ms,
-        event.stream, event.client_format, event.upstream_format, event.estimated, event.cost_nanos,
-        event.reasoning_effort, event.service_tier, event.user_agent, created,
-    )  # fmt: skip
+        count,
+        sum(latency),
+        count - latency.count(0),
+        *[sum(columns[index]) for index in _ADDED],
+        sum(filter(None, first)) if untimed else sum(first),
+        count - untimed,
+        sum(filter(None, cost)) if unpriced else sum(cost),
+        count - unpriced,
+        sum(tokens for tokens, price in zip(total, cost, strict=True) if price is not None) if unpriced else sum(total),
+    )
 
 
-def _add_up(connection: sqlite3.Connection, after: int) -> int:
-    """Add the events after one to the sums; how many they are."""
-    fine: list[Row] = []
+def _add_up(connection: sqlite3.Connection, groups: dict[tuple[int, int, int], list[Row]], hours_until: int) -> None:
+    """Add attempts, grouped by quarter of an hour, place and failure, to the sums."""
+    fine: dict[Row, Row] = {}
     days: dict[Row, Row] = {}
     quarters: dict[Row, Row] = {}
-    for row in connection.execute(_SUMS, (after,)):
-        start = bucket(row[0] * QUARTER_MS)
-        place, sums = tuple(row[1 : 1 + len(PLACE)]), tuple(row[1 + len(PLACE) :])
-        fine.append((start, *place, *sums))
-        for coarse, name in ((days, (start[:10], *place)), (quarters, (start, place[-1]))):
-            there = coarse.get(name)
-            coarse[name] = sums if there is None else tuple(map(plus, there, sums))
-    _write(connection, _ROLLUP[0], fine, _ROLLUP[1])
-    for (start, end), each in ((_DAY, days), (_QUARTER, quarters)):
-        _write(connection, start, [place + sums for place, sums in each.items()], end)
-    return sum(sums[0] for sums in quarters.values())
+    for (quarter, place, failed), rows in groups.items():
+        sums = _sums(rows)
+        begin = quarter if quarter >= hours_until else quarter // 4 * 4
+        for totals, name in (
+            (fine, (begin, place, failed)),
+            (days, (quarter * QUARTER_MS // DAY_MS, place, failed)),
+            (quarters, (bucket(quarter * QUARTER_MS), failed)),
+        ):
+            there = totals.get(name)
+            totals[name] = sums if there is None else tuple(map(plus, there, sums))
+    for (start, end), each in ((_SUM, fine), (_DAY, days), (_QUARTER, quarters)):
+        _write(connection, start, [name + sums for name, sums in each.items()], end)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from cpa.usage.event import TOKEN_COLUMNS, shown_tokens
-from cpa.usage.sums import quarter_range, summed
+from cpa.usage.event import TOKEN_COLUMNS, shown_tokens, timestamp
+from cpa.usage.sums import bucket_range, quarter_range, summed
 from cpa.usage.tables import SUMS
 
 MOST_DETAILS = 1000
@@ -15,8 +16,15 @@ MOST_DETAILS = 1000
 MOST_DETAILS_IN_ALL = 2000
 _TOTALS = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
 _DETAIL = """
-SELECT * FROM usage_rollups WHERE api_group_key = ? AND model = ? AND {where} ORDER BY bucket_start DESC LIMIT ?
+SELECT bucket * 900 AS at, s.*, p.source, p.auth_index, p.provider
+FROM usage_sums s CROSS JOIN usage_places p ON p.id = s.place_id
+WHERE s.place_id = ? AND {where} ORDER BY bucket DESC LIMIT ?
 """
+GROUPS = (
+    "api_group_key", "provider", "endpoint", "auth_type", "model", "requested_model", "source", "auth_index",
+    "client_format", "upstream_format", "reasoning_effort", "service_tier", "response_service_tier", "failed",
+)  # fmt: skip
+"""What totals can be grouped by."""
 
 
 def overview(
@@ -26,20 +34,49 @@ def overview(
     *,
     details: bool = True,
     zone: tzinfo | None = None,
+    group_by: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Totals by client and model, by day and by hour: days and hours of ``zone``, of the machine's when None."""
-    table, values = summed(("api_group_key", "model", "failed", *SUMS), start_ms, end_ms)
-    query = f"SELECT api_group_key, model, failed, {_TOTALS} FROM {table} GROUP BY 1, 2, 3"  # noqa: S608
+    """Totals by client and model, by day and by hour: days and hours of ``zone``, of the machine's when None.
+
+    With ``group_by``, of :data:`GROUPS`, also ``groups``: totals of each combination, the most requests first.
+    """
     usage: dict[str, Any] = {**_counters(), "apis": {}}
-    for row in connection.execute(query, values):
+    for row in _grouped(connection, ("api_group_key", "model", "failed"), start_ms, end_ms):
         api = usage["apis"].setdefault(row["api_group_key"], {**_counters(), "models": {}})
         model = api["models"].setdefault(row["model"], {**_counters(), "details": []})
         for place in (usage, api, model):
             _add(place, row)
     usage |= _by_time(connection, start_ms, end_ms, zone)
+    if group_by:
+        usage["groups"] = _groups(connection, group_by, start_ms, end_ms)
     if details:
         _add_details(connection, usage["apis"], start_ms, end_ms)
     return {"usage": usage, "failed_requests": usage["failure_count"]}
+
+
+def _grouped(
+    connection: sqlite3.Connection, names: Sequence[str], start_ms: int | None, end_ms: int | None
+) -> Iterator[sqlite3.Row]:
+    """Sums of each combination of some of :data:`GROUPS`."""
+    table, values = summed(("place_id", "failed", *SUMS), start_ms, end_ms)
+    columns = ", ".join(names)
+    by_place = f"SELECT place_id, failed, {_TOTALS} FROM {table} GROUP BY 1, 2"  # noqa: S608
+    query = f"""
+        SELECT {columns}, {_TOTALS} FROM ({by_place}) s CROSS JOIN usage_places p ON p.id = s.place_id
+        GROUP BY {columns} ORDER BY request_count DESC"""  # noqa: S608
+    return connection.execute(query, values)
+
+
+def _groups(
+    connection: sqlite3.Connection, names: Sequence[str], start_ms: int | None, end_ms: int | None
+) -> list[dict[str, Any]]:
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in _grouped(connection, tuple(dict.fromkeys((*names, "failed"))), start_ms, end_ms):
+        name = tuple(row[each] for each in names)
+        if name not in found:
+            found[name] = {**dict(zip(names, name, strict=True)), **_counters()}
+        _add(found[name], row)
+    return sorted(found.values(), key=lambda each: -each["total_requests"])
 
 
 def no_overview() -> dict[str, Any]:
@@ -120,18 +157,27 @@ def _add_details(
     connection: sqlite3.Connection, apis: dict[str, Any], start_ms: int | None, end_ms: int | None
 ) -> None:
     """The newest quarters of an hour of every model, so many that the answer stays readable."""
-    where, values = quarter_range(start_ms, end_ms)
-    places = [(group, model, entry) for group, api in apis.items() for model, entry in api["models"].items()]
-    most = max(1, min(MOST_DETAILS, MOST_DETAILS_IN_ALL // max(len(places), 1)))
-    for group, model, entry in places[:MOST_DETAILS_IN_ALL]:
-        rows = connection.execute(_DETAIL.format(where=where), [group, model, *values, most])
-        entry["details"] = [_detail(row) for row in rows]
+    where, values = bucket_range(start_ms, end_ms)
+    models = {(group, model): entry for group, api in apis.items() for model, entry in api["models"].items()}
+    most = max(1, min(MOST_DETAILS, MOST_DETAILS_IN_ALL // max(len(models), 1)))
+    places: dict[tuple[str, str], list[int]] = {}
+    for row in connection.execute("SELECT id, api_group_key, model FROM usage_places WHERE sums_id IS NULL"):
+        places.setdefault((row["api_group_key"], row["model"]), []).append(row["id"])
+    for name, entry in list(models.items())[:MOST_DETAILS_IN_ALL]:
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for place in places[name]:
+            for row in connection.execute(_DETAIL.format(where=where), [place, *values, most]):
+                detail = _detail(row)
+                same = found.setdefault((row["at"], row["failed"], row["source"], row["auth_index"]), detail)
+                if same is not detail:
+                    _add_detail(same, detail)
+        entry["details"] = [found[key] for key in sorted(found, reverse=True)[:most]]
 
 
 def _detail(row: sqlite3.Row) -> dict[str, Any]:
     samples = row["latency_sample_count"]
     return {
-        "timestamp": row["bucket_start"],
+        "timestamp": timestamp(row["at"] * 1000),
         "latency_ms": row["latency_total_ms"] // samples if samples else 0,
         "source": row["source"],
         "auth_index": row["auth_index"],
@@ -145,19 +191,45 @@ def _detail(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-_NAMES = {"model": "model", "account": "source", "key": "api_group_key", "provider": "provider"}
+def _add_detail(detail: dict[str, Any], more: dict[str, Any]) -> None:
+    """Requests of one account that differ in what details do not show are one."""
+    for name in ("request_count", "latency_total_ms", "latency_sample_count", "cost_usd"):
+        detail[name] += more[name]
+    for name, count in more["tokens"].items():
+        detail["tokens"][name] += count
+    samples = detail["latency_sample_count"]
+    detail["latency_ms"] = detail["latency_total_ms"] // samples if samples else 0
+
+
+NAMES = {
+    "model": "model",
+    "account": "source",
+    "key": "api_group_key",
+    "provider": "provider",
+    "requested": "requested_model",
+    "effort": "reasoning_effort",
+    "tier": "service_tier",
+    "served-tier": "response_service_tier",
+    "endpoint": "endpoint",
+}
+"""What :func:`summary` sums by, besides ``day``, and the column that has it."""
 
 
 def summary(
     connection: sqlite3.Connection, by: str, start_ms: int | None = None, end_ms: int | None = None
 ) -> list[dict[str, Any]]:
-    """Sums by ``day`` (local), ``model``, ``account``, ``key`` or ``provider``, the largest first (days in order)."""
+    """Sums by ``day`` (local) or one of :data:`NAMES`, the largest first (days in order)."""
     if by == "day":
         where, values = quarter_range(start_ms, end_ms)
-        name, table, order = "date(bucket_start, 'localtime')", f"usage_quarters WHERE {where}", "1"
-    else:
-        name, order = _NAMES[by], "total_tokens DESC, requests DESC"
-        table, values = summed((name, "failed", *SUMS), start_ms, end_ms)
+        return _lines(connection, "date(bucket_start, 'localtime')", f"usage_quarters WHERE {where}", "1", values)
+    table, numbers = summed(("place_id", "failed", *SUMS), start_ms, end_ms)
+    places = f"{table} s CROSS JOIN usage_places p ON p.id = s.place_id"
+    return _lines(connection, NAMES[by], places, "total_tokens DESC, requests DESC", numbers)
+
+
+def _lines(
+    connection: sqlite3.Connection, name: str, table: str, order: str, values: Sequence[int | str]
+) -> list[dict[str, Any]]:
     query = f"""
         SELECT {name} AS name, sum(final_count) AS requests, sum(request_count) AS attempts,
             sum(CASE WHEN failed THEN request_count ELSE 0 END) AS failed, sum(total_tokens) AS total_tokens,

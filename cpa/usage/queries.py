@@ -9,15 +9,14 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
 
 from cpa.usage.event import DAY_MS, LATEST_MS, QUARTER_MS, shown_event
-from cpa.usage.filters import EventFilter, conditions
-from cpa.usage.sums import quarter_range, summed
-from cpa.usage.tables import PLACE
+from cpa.usage.filters import EventFilter, conditions, sum_conditions
+from cpa.usage.places import state
+from cpa.usage.sums import bucket_range, summed
 
 CHUNK = 1000
 
@@ -52,8 +51,10 @@ def events_page(connection: sqlite3.Connection, wanted: EventFilter) -> dict[str
 def facets(connection: sqlite3.Connection, start_ms: int | None, end_ms: int | None) -> dict[str, list[str]]:
     """Models, accounts, their indices and clients within a range of time, to the quarter of an hour."""
     columns = ("model", "source", "auth_index", "api_group_key")
-    table, values = summed(columns, start_ms, end_ms)
-    rows = connection.execute(f"SELECT DISTINCT {', '.join(columns)} FROM {table}", values).fetchall()  # noqa: S608
+    table, values = summed(("place_id",), start_ms, end_ms)
+    query = f"""
+        SELECT DISTINCT {", ".join(columns)} FROM usage_places WHERE id IN (SELECT place_id FROM {table})"""  # noqa: S608
+    rows = connection.execute(query, values).fetchall()
     names = ("models", "sources", "auth_indexes", "api_group_keys")
     return {
         name: sorted({row[column] for row in rows if row[column]}) for name, column in zip(names, columns, strict=True)
@@ -75,26 +76,33 @@ def every_event(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator
 
 def _windows(connection: sqlite3.Connection, wanted: EventFilter) -> list[_Window]:
     """Where events of a filter are: by day, the newest first; what is no whole quarter of an hour by itself."""
-    oldest = connection.execute("SELECT min(ts_ms) FROM usage_events").fetchone()[0]
+    oldest = connection.execute("SELECT min(ts_ms) FROM usage_attempts").fetchone()[0]
     if oldest is None:
         return []
     first = max(oldest, wanted.start_ms or 0)
     last = LATEST_MS if wanted.end_ms is None else wanted.end_ms
-    begin, end = -(-first // QUARTER_MS) * QUARTER_MS, (last + 1) // QUARTER_MS * QUARTER_MS
+    hours_until = state(connection, "hours_until", 0)
+    begin = -(-first // _step(first, hours_until)) * _step(first, hours_until)
+    end = (last + 1) // _step(last + 1, hours_until) * _step(last + 1, hours_until)
     if wanted.request_id or wanted.status is not None or begin >= end:
         return [_counted(connection, wanted, first, last)]
-    table, values = summed((*PLACE, "request_count"), begin, end - 1)
-    parts, more = conditions(wanted)
+    table, values = summed(("place_id", "failed", "request_count"), begin, end - 1)
+    parts, more = sum_conditions(wanted)
     query = f"""
-        SELECT day, sum(request_count) FROM {table} WHERE {" AND ".join(["1", *parts])}
+        SELECT day * {DAY_MS}, sum(request_count) FROM {table} WHERE {" AND ".join(["1", *parts])}
         GROUP BY 1 ORDER BY 1 DESC"""  # noqa: S608
     days = [
         _Window(max(begin, day), min(end, day + DAY_MS) - 1, count, quarters=True)
-        for day, count in ((_ms(row[0]), row[1]) for row in connection.execute(query, [*values, *more]))
+        for day, count in connection.execute(query, [*values, *more])
     ]
     tail = [_counted(connection, wanted, end, last)] if end <= last < LATEST_MS else []
     head = [_counted(connection, wanted, first, begin - 1)] if first < begin else []
     return tail + days + head
+
+
+def _step(moment_ms: int, hours_until: int) -> int:
+    """Milliseconds that are summed together at a moment."""
+    return QUARTER_MS if moment_ms >= hours_until * QUARTER_MS else 4 * QUARTER_MS
 
 
 def _counted(connection: sqlite3.Connection, wanted: EventFilter, first: int, last: int) -> _Window:
@@ -105,14 +113,15 @@ def _counted(connection: sqlite3.Connection, wanted: EventFilter, first: int, la
 
 def _quarters(connection: sqlite3.Connection, wanted: EventFilter, day: _Window) -> list[_Window]:
     """A window of many quarters of an hour as one window for each that has something, the newest first."""
-    parts, values = conditions(wanted)
-    where, times = quarter_range(day.first_ms, day.last_ms)
+    parts, values = sum_conditions(wanted)
+    where, times = bucket_range(day.first_ms, day.last_ms)
     query = f"""
-        SELECT bucket_start, sum(request_count) FROM usage_rollups WHERE {" AND ".join([where, *parts])}
+        SELECT bucket * {QUARTER_MS}, sum(request_count) FROM usage_sums WHERE {" AND ".join([where, *parts])}
         GROUP BY 1 ORDER BY 1 DESC"""  # noqa: S608
+    hours_until = state(connection, "hours_until", 0)
     return [
-        _Window(start, start + QUARTER_MS - 1, count)
-        for start, count in ((_ms(row[0]), row[1]) for row in connection.execute(query, [*times, *values]))
+        _Window(start, start + _step(start, hours_until) - 1, count)
+        for start, count in connection.execute(query, [*times, *values])
     ]
 
 
@@ -154,8 +163,3 @@ def _page(connection: sqlite3.Connection, wanted: EventFilter, windows: list[_Wi
         rows += connection.execute(query, [window.first_ms, min(window.last_ms, end), *values, most, skip]).fetchall()
         skip = 0
     return rows
-
-
-def _ms(moment: str) -> int:
-    """Of a day or of the start of a quarter of an hour."""
-    return int(datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC).timestamp()) * 1000

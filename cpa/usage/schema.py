@@ -9,28 +9,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cpa.errors import CpaError
-from cpa.usage import tables
-from cpa.usage.event import parse_timestamp
+from cpa.usage import earlier, tables
 
-VERSION = 103
+VERSION = 104
 """``PRAGMA user_version`` of a database of this cpa."""
 LAST_FOREIGN = 4
 """The newest version of CLIProxyAPI's own numbering that is understood."""
 BUSY_SECONDS = 5.0
 LARGEST_LOG = 16 * 1024 * 1024
 """Bytes that the write-ahead log keeps after a large change."""
-
-
-_FILL_COLUMNS = """
-UPDATE usage_events SET
-    ts_ms = CASE WHEN ts_ms <> 0 THEN ts_ms ELSE coalesce(
-        CASE WHEN timestamp GLOB '????-??-??T??:??:??[.Z]*' AND timestamp GLOB '*Z' THEN
-            CAST(strftime('%s', substr(timestamp, 1, 19)) AS INTEGER) * 1000
-            + CAST(substr(rtrim(substr(timestamp, 21), 'Z') || '000', 1, 3) AS INTEGER)
-        END, to_ms(timestamp)) END,
-    status_code = CASE WHEN status_code <> 0 THEN status_code WHEN failed THEN 500 ELSE 200 END
-WHERE ts_ms = 0 OR status_code = 0
-"""
 
 
 class DatabaseTooNew(CpaError):
@@ -130,7 +117,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, fresh: bool) -> None:
 
 def _foreign_version(connection: sqlite3.Connection) -> int:
     """The version CLIProxyAPI has written down; 0 when it never had the file."""
-    if not _columns(connection, "usage_schema_migrations"):
+    if not earlier.columns_of(connection, "usage_schema_migrations"):
         return 0
     row = connection.execute("SELECT max(version_id) FROM usage_schema_migrations WHERE is_applied").fetchone()
     return int(row[0] or 0)
@@ -157,49 +144,12 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:
-    had_rollups = bool(_columns(connection, "usage_rollups"))
-    for script in (tables.EVENTS_AND_HISTORIES, tables.KEYS, tables.ROLLUPS):
-        _run(connection, script)
-    _add_columns(connection, "usage_events", tables.EVENT_COLUMNS)
-    _add_columns(connection, "usage_rollups", tables.ROLLUP_COLUMNS)
-    _add_columns(connection, "request_histories", tables.HISTORY_COLUMNS)
-    _run(connection, tables.COARSE_ROLLUPS)
-    _run(connection, tables.DROPPED_INDEXES)
-    _fill_columns(connection)
-    if had_rollups:
-        connection.execute("UPDATE usage_rollups SET final_count = request_count WHERE final_count = 0")
-    else:
-        connection.execute(tables.BACKFILL_ROLLUPS)
-    _run(connection, tables.BACKFILL_COARSE)
-    _run(connection, tables.INDEXES)
-
-
-def _fill_columns(connection: sqlite3.Connection) -> None:
-    """What rows of older versions do not say in columns of their own."""
-    connection.create_function("to_ms", 1, _to_ms, deterministic=True)
-    connection.execute(_FILL_COLUMNS)
-
-
-def _run(connection: sqlite3.Connection, script: str) -> None:
-    """Statements one by one: ``executescript`` would end the transaction."""
-    for statement in script.split(";\n"):
-        if statement.strip().rstrip(";"):
-            connection.execute(statement)
-
-
-def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
-    return {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
-
-
-def _add_columns(connection: sqlite3.Connection, table: str, columns: dict[str, str]) -> None:
-    known = _columns(connection, table)
-    for name, kind in columns.items():
-        if name not in known:
-            connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
-
-
-def _to_ms(text: str) -> int:
-    try:
-        return parse_timestamp(text)
-    except ValueError:
-        return 1
+    earlier.set_aside(connection)
+    for script in (tables.HISTORIES, tables.KEYS, tables.ATTEMPTS):
+        earlier.run(connection, script)
+    known = earlier.columns_of(connection, "request_histories")
+    missing = {name: kind for name, kind in tables.HISTORY_COLUMNS.items() if name not in known}
+    earlier.add_columns(connection, "request_histories", missing)
+    earlier.take_over(connection)
+    earlier.run(connection, tables.INDEXES)
+    earlier.run(connection, tables.VIEWS)

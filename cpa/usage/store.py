@@ -8,9 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from itertools import count
+from itertools import islice
 from pathlib import Path
-from secrets import randbits
 from threading import Condition, Thread
 from threading import Event as Flag
 from typing import Any, TypeVar
@@ -19,12 +18,14 @@ from msgspec import Struct
 
 from cpa.errors import CpaError
 from cpa.usage import unwritten
+from cpa.usage.compaction import compact_sums
 from cpa.usage.event import Event
 from cpa.usage.health import Health
-from cpa.usage.insert import insert_possible
+from cpa.usage.insert import IMPOSSIBLE
 from cpa.usage.quarantine import is_damage, is_disk_fault, put_aside
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import VERSION, DatabaseTooNew, open_database, open_for_reading, transaction
+from cpa.usage.writing import EventWriter
 
 BATCH = 500
 BATCH_SECONDS = 0.25
@@ -86,7 +87,7 @@ class UsageStore:
     def __init__(self, path: Path, log: Any, retention_days: Callable[[], int], complete: Complete) -> None:
         """``complete`` adds to an event what need not be found on the event loop (its cost); called in the thread."""
         self.path = path
-        self.upkeep: list[Upkeep] = [self._prune]
+        self.upkeep: list[Upkeep] = [self._prune, compact_sums]
         """Called in the thread every ten minutes, each in a transaction of its own."""
         self._log = log
         self._retention_days = retention_days
@@ -104,8 +105,9 @@ class UsageStore:
         self._put_aside: list[str] = []
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
-        self._keys = count(randbits(63))
-        """Later events get greater keys, which a database adds at the end of its index; no two processes share any."""
+        self._writer = EventWriter()
+        self._singly = 0
+        """Events to be written one by one, because one of them is impossible."""
         self._upkeep_at = time.monotonic()
         self._thread: Thread | None = None
 
@@ -208,6 +210,7 @@ class UsageStore:
         self._closed = True
         self._refuse_jobs()
         if self._waiting:
+            self._writer.name_all(self._waiting)
             unwritten.leave(self.path, list(self._waiting), self._log)
 
     def _begin(self) -> None:
@@ -296,25 +299,33 @@ class UsageStore:
 
     def _write_batch(self) -> bool:
         """Write some events; False when it could not be done now."""
-        events = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
+        events = [self._completed(event) for event in islice(self._waiting, 1 if self._singly else BATCH)]
         try:
-            completed = [self._completed(event) for event in events]
-            rejected = insert_possible(self._connected(), completed, int(time.time() * 1000))
+            written = self._written_of(self._connected(), events)
         except (sqlite3.Error, OSError, DatabaseTooNew) as fault:
             self._failed(fault)
             return False
-        for _ in events:
+        self._singly = max(0, self._singly - written)
+        for _ in range(written):
             self._waiting.popleft()
-        self._written += len(events) - rejected
-        self._rejected += rejected
-        if rejected:
-            self._log.error("usage with impossible numbers is not recorded", events=rejected)
         self._health.well(len(self._waiting))
         return True
 
+    def _written_of(self, connection: sqlite3.Connection, events: list[Event]) -> int:
+        """How many of the events are done with."""
+        try:
+            written = self._writer.write(connection, events, int(time.time() * 1000))
+        except IMPOSSIBLE as fault:
+            if len(events) > 1:
+                self._singly = len(events)
+                return 0
+            self._log.error("usage with impossible numbers is not recorded", reason=str(fault))
+            self._rejected += 1
+            return 1
+        self._written += written
+        return written
+
     def _completed(self, event: Event) -> Event:
-        if not event.key:
-            event.key = f"{event.at_ms:012x}{next(self._keys):016x}"
         try:
             return self._complete(event)
         except Exception:
@@ -329,6 +340,7 @@ class UsageStore:
         if self._connection is None:
             self._connection = self._open()
             self._inode = _inode(self.path)
+            self._writer.connected()
             unwritten.take_in(self.path, self._connection, self._log)
         return self._connection
 
@@ -390,6 +402,7 @@ class UsageStore:
         for tidy in self.upkeep:
             try:
                 connection = self._connected()
+                self._writer.changed()
                 with transaction(connection):
                     more |= tidy(connection, int(time.time() * 1000))
             except (sqlite3.Error, OSError, DatabaseTooNew) as fault:

@@ -1,19 +1,48 @@
 """The tables of the usage database, as statements.
 
-Tables and columns of CLIProxyAPI keep their names, so that its databases are taken over in place; ours are added.
+An attempt is a narrow row of numbers in ``usage_attempts``. Its texts, of which there are few different ones, stand in
+``usage_places`` (what is summed by) and ``usage_origins`` (what the client said of itself). Sums are kept by place: by
+quarter of an hour, by day, and by quarter of an hour over everything. Views give it all under the names and columns of
+CLIProxyAPI's tables and of earlier versions of ours: ``usage_events``, ``usage_rollups``, ``usage_days``.
 """
 
 from __future__ import annotations
 
-EVENTS_AND_HISTORIES = """
-CREATE TABLE IF NOT EXISTS usage_events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, event_key TEXT NOT NULL UNIQUE, api_group_key TEXT NOT NULL,
-    provider TEXT NOT NULL DEFAULT '', endpoint TEXT NOT NULL DEFAULT '', auth_type TEXT NOT NULL DEFAULT '',
-    request_id TEXT NOT NULL DEFAULT '', model TEXT NOT NULL, timestamp TEXT NOT NULL,
-    source TEXT NOT NULL DEFAULT '', auth_index TEXT NOT NULL DEFAULT '', failed INTEGER NOT NULL DEFAULT 0,
-    latency_ms INTEGER NOT NULL DEFAULT 0, input_tokens INTEGER NOT NULL DEFAULT 0,
-    output_tokens INTEGER NOT NULL DEFAULT 0, reasoning_tokens INTEGER NOT NULL DEFAULT 0,
-    cached_tokens INTEGER NOT NULL DEFAULT 0, total_tokens INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL);
+PLACE = (
+    "api_group_key", "provider", "endpoint", "auth_type", "model", "requested_model", "source", "auth_index",
+    "client_format", "upstream_format", "reasoning_effort", "service_tier", "response_service_tier",
+)  # fmt: skip
+"""What sums are kept apart by, besides time and failure."""
+CHOSEN = ("requested_model", "reasoning_effort", "service_tier", "response_service_tier")
+"""The part of a place that others choose freely: left out of sums once there are very many places."""
+ORIGIN = ("stream", "user_agent", "client_ip")
+"""How a request came; goes with the last attempt that it belongs to."""
+FOREIGN_SUMS = (
+    "request_count", "latency_total_ms", "latency_sample_count", "input_tokens", "output_tokens", "reasoning_tokens",
+    "cached_tokens", "cache_read_tokens", "cache_creation_tokens", "total_tokens",
+)  # fmt: skip
+OWN_SUMS = ("final_count", "ttft_total_ms", "ttft_sample_count", "cost_nanos", "priced_count", "priced_tokens")
+SUMS = FOREIGN_SUMS + OWN_SUMS
+ADD_SUMS = "DO UPDATE SET " + ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
+"""The end of a statement that adds sums to those that are there."""
+ATTEMPT = (
+    "ts_ms", "request_id", "place_id", "origin_id", "failed", "final", "attempt", "status_code", "latency_ms",
+    "ttft_ms", "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cache_read_tokens",
+    "cache_creation_tokens", "total_tokens", "uncached_tokens", "cost_nanos", "cache_creation_1h_tokens", "estimated",
+    "error_code", "fail_body", "timestamp", "event_key",
+)  # fmt: skip
+"""Columns of ``usage_attempts`` besides ``id``, in the order in which rows are written."""
+
+
+def _texts(names: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} TEXT NOT NULL DEFAULT ''" for name in names)
+
+
+def _counters(names: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in names)
+
+
+HISTORIES = """
 CREATE TABLE IF NOT EXISTS request_histories (
     id INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL UNIQUE, log_name TEXT NOT NULL UNIQUE,
     url TEXT NOT NULL DEFAULT '', method TEXT NOT NULL DEFAULT '', status_code INTEGER NOT NULL DEFAULT 0,
@@ -22,106 +51,66 @@ CREATE TABLE IF NOT EXISTS request_histories (
 CREATE INDEX IF NOT EXISTS idx_request_histories_force ON request_histories (force);
 CREATE INDEX IF NOT EXISTS idx_request_histories_created_at ON request_histories (created_at);
 """
+HISTORY_COLUMNS = {"detail": "TEXT NOT NULL DEFAULT ''"}
+"""What is known of a history besides its text, as JSON; empty for those that CLIProxyAPI wrote."""
 KEYS = "CREATE TABLE IF NOT EXISTS usage_event_keys (event_key TEXT PRIMARY KEY, created_at TEXT) WITHOUT ROWID;"
 """Keys of events that are gone, so that they are recognised when they are imported again."""
-
-PLACE = ("api_group_key", "provider", "endpoint", "auth_type", "model", "source", "auth_index", "failed")
-"""What sums are kept apart by, besides time."""
-FOREIGN_SUMS = (
-    "request_count", "latency_total_ms", "latency_sample_count", "input_tokens", "output_tokens", "reasoning_tokens",
-    "cached_tokens", "cache_read_tokens", "cache_creation_tokens", "total_tokens",
-)  # fmt: skip
-OWN_SUMS = ("final_count", "ttft_total_ms", "ttft_sample_count", "cost_nanos", "priced_count", "priced_tokens")
-SUMS = FOREIGN_SUMS + OWN_SUMS
-
-_PLACE_COLUMNS = (
-    "api_group_key TEXT NOT NULL, provider TEXT NOT NULL DEFAULT '', endpoint TEXT NOT NULL DEFAULT '', "
-    "auth_type TEXT NOT NULL DEFAULT '', model TEXT NOT NULL, source TEXT NOT NULL DEFAULT '', "
-    "auth_index TEXT NOT NULL DEFAULT '', failed INTEGER NOT NULL DEFAULT 0"
-)
-
-
-def _counters(names: tuple[str, ...]) -> str:
-    return ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in names)
-
-
-ROLLUPS = f"""
-CREATE TABLE IF NOT EXISTS usage_rollups (
-    bucket_start TEXT NOT NULL, {_PLACE_COLUMNS}, {_counters(FOREIGN_SUMS)},
-    PRIMARY KEY (bucket_start, {", ".join(PLACE)})) WITHOUT ROWID;
-"""
-"""Sums by quarter of an hour: ``2026-01-31T12:15:00Z``."""
-COARSE_ROLLUPS = f"""
-CREATE TABLE IF NOT EXISTS usage_days (
-    day TEXT NOT NULL, {_PLACE_COLUMNS}, {_counters(SUMS)},
-    PRIMARY KEY (day, {", ".join(PLACE)})) WITHOUT ROWID;
+ATTEMPTS = f"""
+CREATE TABLE usage_state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE usage_places (
+    id INTEGER PRIMARY KEY, sums_id INTEGER, last_ms INTEGER NOT NULL DEFAULT 0, {_texts(PLACE)},
+    UNIQUE ({", ".join(PLACE)}));
+CREATE TABLE usage_origins (
+    id INTEGER PRIMARY KEY, last_ms INTEGER NOT NULL DEFAULT 0, stream INTEGER NOT NULL, {_texts(ORIGIN[1:])},
+    UNIQUE ({", ".join(ORIGIN)}));
+CREATE TABLE usage_attempts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, ts_ms INTEGER NOT NULL, request_id TEXT NOT NULL, place_id INTEGER NOT NULL,
+    origin_id INTEGER NOT NULL, failed INTEGER NOT NULL, final INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    status_code INTEGER NOT NULL, latency_ms INTEGER NOT NULL, ttft_ms INTEGER, input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL, cache_creation_tokens INTEGER NOT NULL, total_tokens INTEGER NOT NULL,
+    uncached_tokens INTEGER, cost_nanos INTEGER, cache_creation_1h_tokens INTEGER NOT NULL, estimated INTEGER NOT NULL,
+    error_code TEXT, fail_body TEXT, timestamp TEXT, event_key TEXT);
+CREATE TABLE usage_sums (
+    bucket INTEGER NOT NULL, place_id INTEGER NOT NULL, failed INTEGER NOT NULL, {_counters(SUMS)},
+    PRIMARY KEY (bucket, place_id, failed)) WITHOUT ROWID;
+CREATE TABLE usage_day_sums (
+    day INTEGER NOT NULL, place_id INTEGER NOT NULL, failed INTEGER NOT NULL, {_counters(SUMS)},
+    PRIMARY KEY (day, place_id, failed)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS usage_quarters (
     bucket_start TEXT NOT NULL, failed INTEGER NOT NULL, {_counters(SUMS)},
     PRIMARY KEY (bucket_start, failed)) WITHOUT ROWID;
-"""
-"""The same sums by day of UTC, and by quarter of an hour alone: what long ranges of time are answered from."""
-EVENT_COLUMNS = {
-    "cache_read_tokens": "INTEGER NOT NULL DEFAULT 0",
-    "cache_creation_tokens": "INTEGER NOT NULL DEFAULT 0",
-    "requested_model": "TEXT NOT NULL DEFAULT ''",
-    "ts_ms": "INTEGER NOT NULL DEFAULT 0",
-    "attempt": "INTEGER NOT NULL DEFAULT 1",
-    "final": "INTEGER NOT NULL DEFAULT 1",
-    "status_code": "INTEGER NOT NULL DEFAULT 0",
-    "error_code": "TEXT NOT NULL DEFAULT ''",
-    "fail_body": "TEXT NOT NULL DEFAULT ''",
-    "ttft_ms": "INTEGER",
-    "stream": "INTEGER NOT NULL DEFAULT 0",
-    "client_format": "TEXT NOT NULL DEFAULT ''",
-    "upstream_format": "TEXT NOT NULL DEFAULT ''",
-    "uncached_tokens": "INTEGER",
-    "cache_creation_1h_tokens": "INTEGER NOT NULL DEFAULT 0",
-    "estimated": "INTEGER NOT NULL DEFAULT 0",
-    "cost_nanos": "INTEGER",
-    "reasoning_effort": "TEXT NOT NULL DEFAULT ''",
-    "service_tier": "TEXT NOT NULL DEFAULT ''",
-    "user_agent": "TEXT NOT NULL DEFAULT ''",
-}
-"""What every version after the first added."""
-HISTORY_COLUMNS = {"detail": "TEXT NOT NULL DEFAULT ''"}
-"""What is known of a history besides its text, as JSON; empty for those that CLIProxyAPI wrote."""
-ROLLUP_COLUMNS = dict.fromkeys(OWN_SUMS, "INTEGER NOT NULL DEFAULT 0")
-INDEXES = """
-CREATE INDEX IF NOT EXISTS idx_usage_events_ts ON usage_events (ts_ms);
-CREATE INDEX IF NOT EXISTS idx_usage_events_request_id ON usage_events (request_id);
-CREATE INDEX IF NOT EXISTS idx_usage_rollups_group_model ON usage_rollups (api_group_key, model, bucket_start);
-"""
-"""As few as possible, because every one is written with every event: the sums tell where events are to be found."""
-DROPPED_INDEXES = """
-DROP INDEX IF EXISTS idx_usage_events_failed;
-DROP INDEX IF EXISTS idx_usage_events_timestamp;
-DROP INDEX IF EXISTS idx_usage_events_model;
-DROP INDEX IF EXISTS idx_usage_events_source;
-DROP INDEX IF EXISTS idx_usage_events_auth_index;
-DROP INDEX IF EXISTS idx_usage_events_model_ts;
-DROP INDEX IF EXISTS idx_usage_events_auth_ts;
-DROP INDEX IF EXISTS idx_usage_events_requested_model;
-DROP INDEX IF EXISTS idx_usage_rollups_model;
-DROP INDEX IF EXISTS idx_usage_rollups_source;
-DROP INDEX IF EXISTS idx_usage_rollups_auth_index;
-"""
-BACKFILL_ROLLUPS = f"""
-INSERT INTO usage_rollups (bucket_start, {", ".join(PLACE)}, {", ".join(FOREIGN_SUMS)}, final_count, priced_count,
-    cost_nanos, priced_tokens, ttft_total_ms, ttft_sample_count)
-SELECT strftime('%Y-%m-%dT%H:%M:%SZ', ts_ms / 900000 * 900, 'unixepoch'), {", ".join(PLACE)}, count(*),
-    sum(max(latency_ms, 0)), sum(latency_ms > 0), sum(input_tokens), sum(output_tokens), sum(reasoning_tokens),
-    sum(cached_tokens), sum(cache_read_tokens), sum(cache_creation_tokens), sum(total_tokens), sum(final),
-    count(cost_nanos), coalesce(sum(cost_nanos), 0), sum(CASE WHEN cost_nanos IS NULL THEN 0 ELSE total_tokens END),
-    coalesce(sum(ttft_ms), 0), count(ttft_ms)
-FROM usage_events GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+INSERT INTO usage_state VALUES ('database', lower(hex(randomblob(8))));
 """  # noqa: S608
-_TOTALS = ", ".join(f"sum({name})" for name in SUMS)
-BACKFILL_COARSE = f"""
-DELETE FROM usage_days;
-DELETE FROM usage_quarters;
-INSERT INTO usage_days (day, {", ".join(PLACE + SUMS)})
-    SELECT substr(bucket_start, 1, 10), {", ".join(PLACE)}, {_TOTALS}
-    FROM usage_rollups GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
-INSERT INTO usage_quarters (bucket_start, failed, {", ".join(SUMS)})
-    SELECT bucket_start, failed, {_TOTALS} FROM usage_rollups GROUP BY 1, 2;
+"""``bucket`` counts quarters of an hour since 1970, ``day`` days; ``timestamp`` is there when it is finer than
+``ts_ms``, ``event_key`` when the event came from elsewhere. ``sums_id`` is the place under which a place is summed when
+that is another one, ``last_ms`` when it was last looked up, to the day."""
+INDEXES = """
+CREATE INDEX idx_usage_attempts_ts ON usage_attempts (ts_ms);
+CREATE INDEX idx_usage_attempts_request_id ON usage_attempts (request_id);
+CREATE UNIQUE INDEX idx_usage_attempts_event_key ON usage_attempts (event_key) WHERE event_key IS NOT NULL;
+CREATE INDEX idx_usage_sums_place ON usage_sums (place_id, bucket);
+"""
+TIME = "rtrim(rtrim(strftime('%Y-%m-%dT%H:%M:%f', {ms} / 1000.0, 'unixepoch'), '0'), '.') || 'Z'"
+"""An expression for ``event.timestamp`` of milliseconds."""
+_QUARTER = "strftime('%Y-%m-%dT%H:%M:%SZ', s.bucket * 900, 'unixepoch') AS bucket_start"
+_DAY = "date(s.day * 86400, 'unixepoch') AS day"
+_SUMMED = ", ".join(f"p.{name}" for name in PLACE) + ", s.failed, " + ", ".join(f"s.{name}" for name in SUMS)
+VIEWS = f"""
+CREATE VIEW usage_events AS SELECT
+    a.id, coalesce(a.event_key,
+        (SELECT value FROM usage_state WHERE name = 'database') || '-' || a.id || '-' || a.ts_ms) AS event_key,
+    p.api_group_key, p.provider, p.endpoint, p.auth_type, a.request_id, p.model,
+    coalesce(a.timestamp, {TIME.format(ms="a.ts_ms")}) AS timestamp, p.source, p.auth_index, a.failed, a.latency_ms,
+    a.input_tokens, a.output_tokens, a.reasoning_tokens, a.cached_tokens, a.total_tokens,
+    coalesce(a.timestamp, {TIME.format(ms="a.ts_ms")}) AS created_at, a.cache_read_tokens, a.cache_creation_tokens,
+    p.requested_model, a.ts_ms, a.attempt, a.final, a.status_code, coalesce(a.error_code, '') AS error_code,
+    coalesce(a.fail_body, '') AS fail_body, a.ttft_ms, o.stream, p.client_format, p.upstream_format, a.uncached_tokens,
+    a.cache_creation_1h_tokens, a.estimated, a.cost_nanos, p.reasoning_effort, p.service_tier, o.user_agent,
+    p.response_service_tier, o.client_ip
+FROM usage_attempts a CROSS JOIN usage_places p ON p.id = a.place_id CROSS JOIN usage_origins o ON o.id = a.origin_id;
+CREATE VIEW usage_rollups AS SELECT {_QUARTER}, {_SUMMED}
+FROM usage_sums s CROSS JOIN usage_places p ON p.id = s.place_id;
+CREATE VIEW usage_days AS SELECT {_DAY}, {_SUMMED}
+FROM usage_day_sums s CROSS JOIN usage_places p ON p.id = s.place_id;
 """  # noqa: S608

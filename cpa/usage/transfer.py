@@ -113,7 +113,8 @@ def _detail(row: sqlite3.Row) -> dict[str, Any]:
 _MORE = (
     "event_key", "provider", "endpoint", "auth_type", "requested_model", "attempt", "final", "status_code",
     "error_code", "fail_body", "ttft_ms", "stream", "client_format", "upstream_format", "uncached_tokens",
-    "cache_creation_1h_tokens", "estimated", "cost_nanos", "reasoning_effort", "service_tier", "user_agent",
+    "cache_creation_1h_tokens", "estimated", "cost_nanos", "reasoning_effort", "service_tier",
+    "response_service_tier", "user_agent", "client_ip",
 )  # fmt: skip
 """What our exports say beyond CLIProxyAPI's, so that nothing is lost and nothing comes in twice."""
 
@@ -209,7 +210,9 @@ def _import(run: Run, rows: Iterator[dict[str, Any] | None]) -> Imported:
 
 def _take(connection: sqlite3.Connection, events: list[Event]) -> int:
     unknown = [event for event in events if event.key or not _known(connection, event)]
-    return add(connection, unknown, int(time.time() * 1000), old=True)
+    for event in unknown:
+        event.key = event.key or event.event_key()
+    return len(add(connection, unknown, int(time.time() * 1000)))
 
 
 def _event(row: dict[str, Any]) -> Event | None:
@@ -255,7 +258,9 @@ def _event(row: dict[str, Any]) -> Event | None:
             estimated=bool(row.get("estimated")),
             reasoning_effort=str(row.get("reasoning_effort") or ""),
             service_tier=str(row.get("service_tier") or ""),
+            response_service_tier=str(row.get("response_service_tier") or ""),
             user_agent=str(row.get("user_agent") or ""),
+            client_ip=str(row.get("client_ip") or ""),
             cost_nanos=_perhaps(row.get("cost_nanos")),
             key=str(row.get("event_key") or ""),
         )

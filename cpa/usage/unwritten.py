@@ -23,7 +23,7 @@ def unwritten_file(database: Path) -> Path:
 
 
 def leave(database: Path, events: Sequence[Event], log: Any) -> None:
-    """Append events; what cannot be kept is said in the log."""
+    """Append events, which have keys; what cannot be kept is said in the log."""
     path = unwritten_file(database)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def take_in(database: Path, connection: sqlite3.Connection, log: Any) -> None:
     events = [event for event in map(_event, lines) if event is not None]
     now_ms = int(time.time() * 1000)
     batches = [events[at : at + BATCH] for at in range(0, len(events), BATCH)]
-    rejected = sum(insert_possible(connection, batch, now_ms, old=True) for batch in batches)
+    rejected = sum(insert_possible(connection, batch, now_ms) for batch in batches)
     lost = len(lines) - len(events) + rejected
     log.info("usage that waited in a file is recorded", path=str(path), events=len(events) - rejected, unreadable=lost)
     path.unlink(missing_ok=True)

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from tests.cli.conftest import LOGIN, World, printed_json
 from tests.cli.import_samples import CLAUDE_STATE, EXPIRY, GEMINI, claude, codex, id_token, jwt, put, state_of
 from tests.management.conftest import Start
-from tests.usage.test_foreign_databases import everything, foreign
+from tests.usage.earlier_layouts import foreign
+from tests.usage.test_foreign_databases import everything
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))

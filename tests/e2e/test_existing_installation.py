@@ -11,7 +11,8 @@ import pytest
 from running import KEY, RunningDaemon, free_port
 
 from cpa.cli.control import ask_daemon
-from tests.usage.test_foreign_databases import everything, foreign
+from tests.usage.earlier_layouts import foreign
+from tests.usage.test_foreign_databases import everything
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accounts"))
 from auth_samples import SAMPLES, VARIANTS

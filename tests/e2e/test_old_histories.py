@@ -14,8 +14,8 @@ from histories import CHAT, Keep, Kept
 
 from cpa.cli.main import cli
 from cpa.usage.event import timestamp
-from cpa.usage.schema import VERSION, open_database
-from tests.usage.test_foreign_databases import foreign
+from cpa.usage.schema import VERSION
+from tests.usage.earlier_layouts import foreign, own
 
 MADE = int(time.time()) - 3600
 NOW = timestamp(MADE * 1000)
@@ -35,11 +35,8 @@ def former(path: Path, version: int) -> None:
     if version < 100:
         foreign(path, version)
     else:
-        open_database(path).close()
+        own(path, version)
     connection = sqlite3.connect(path)
-    if version > 100:
-        connection.execute("ALTER TABLE request_histories DROP COLUMN detail")
-        connection.execute(f"PRAGMA user_version={version}")
     packed = gzip.compress(TEXT.encode())
     for name, forced in (("kept-before", 0), ("failed-before", 1)):
         log_name = f"{'error-' if forced else ''}v1-messages-{name}.log"

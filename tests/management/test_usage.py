@@ -61,6 +61,16 @@ async def test_every_answer_is_there_at_once_with_tokens_and_cost(counting: Mana
     assert item["tokens"] == {**whole["tokens"], "cache_read_tokens_present": True}
 
 
+async def test_totals_are_grouped_by_what_requests_differ_in(counting: Managed) -> None:
+    for effort in ("high", "high", "low"):
+        assert await ask(counting, reasoning_effort=effort) == 200
+    usage = (await counting.call("GET", "/usage/overview?group_by=model,reasoning_effort&details=0")).json["usage"]
+    assert [(each["reasoning_effort"], each["total_requests"]) for each in usage["groups"]] == [("high", 2), ("low", 1)]
+    refused = await counting.call("GET", "/usage/overview?group_by=model,secret")
+    assert refused.status == 400
+    assert "group_by cannot be 'secret'" in refused.json["error"]
+
+
 async def test_a_client_that_goes_away_is_one_failed_row(start: Start) -> None:
     daemon: Managed = await start(
         "usage-statistics-enabled: true\nplugins: {configs: {demo: {delay-ms: 50, chunk-size: 1}}}\n"

@@ -1,0 +1,112 @@
+"""The texts of attempts, each combination once: found by what they are, remembered by the connection that writes."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from cpa.usage.event import DAY_MS
+from cpa.usage.tables import CHOSEN, ORIGIN, PLACE
+
+MOST_REMEMBERED = 10_000
+MOST_PLACES = 10_000
+"""With so many places in the database, what others choose freely makes no further one for sums."""
+_CHOSEN = frozenset(PLACE.index(name) for name in CHOSEN)
+
+PlaceKey = tuple[str, ...]
+"""Values of :data:`cpa.usage.tables.PLACE`."""
+OriginKey = tuple[int, str, str]
+"""Values of :data:`cpa.usage.tables.ORIGIN`."""
+
+
+class Places:
+    """Numbers of places and origins. For one connection, and used in transactions of it only."""
+
+    def __init__(self) -> None:
+        self.places: dict[PlaceKey, tuple[int, int]] = {}
+        """What is remembered: the number of a place, and of the one under which it is summed."""
+        self.origins: dict[OriginKey, int] = {}
+        self.hours_until = 0
+        """The first quarter of an hour since 1970 that is summed by itself; before it whole hours are."""
+        self._version = -1
+        self._now_ms = 0
+        self._room: int | None = None
+        """How many more places may have sums of their own."""
+
+    def begin(self, connection: sqlite3.Connection, now_ms: int) -> None:
+        """A transaction has begun. What others may have changed meanwhile is forgotten, everything once a day."""
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version or now_ms // DAY_MS != self._now_ms // DAY_MS:
+            self.forget()
+            self._version = version
+            self.hours_until = state(connection, "hours_until", 0)
+        self._now_ms = now_ms
+
+    def forget(self) -> None:
+        """Look everything up again: a transaction was not completed, or places were deleted."""
+        self.places.clear()
+        self.origins.clear()
+        self._version = -1
+        self._room = None
+
+    def place(self, connection: sqlite3.Connection, key: PlaceKey) -> tuple[int, int]:
+        """The number of a place that is not remembered, and of the one under which it is summed."""
+        if len(self.places) >= MOST_REMEMBERED:
+            self.places.clear()
+        found = self.places[key] = self._place(connection, key)
+        return found
+
+    def origin(self, connection: sqlite3.Connection, key: OriginKey) -> int:
+        """The number of an origin that is not remembered."""
+        if len(self.origins) >= MOST_REMEMBERED:
+            self.origins.clear()
+        row = connection.execute(_FIND_ORIGIN, key).fetchone()
+        if row is None:
+            number = connection.execute(_ADD_ORIGIN, (self._now_ms, *key)).lastrowid
+        else:
+            number = row[0]
+            connection.execute("UPDATE usage_origins SET last_ms = ? WHERE id = ?", (self._now_ms, number))
+        self.origins[key] = found = int(number or 0)
+        return found
+
+    def _place(self, connection: sqlite3.Connection, key: PlaceKey) -> tuple[int, int]:
+        row = connection.execute(_FIND_PLACE, key).fetchone()
+        if row is not None:
+            connection.execute("UPDATE usage_places SET last_ms = ? WHERE id = ?", (self._now_ms, row[0]))
+            return int(row[0]), int(row[1])
+        if self._room is None:
+            there = connection.execute("SELECT count(*) FROM usage_places WHERE sums_id IS NULL").fetchone()[0]
+            self._room = MOST_PLACES - there
+        plain = tuple("" if index in _CHOSEN else text for index, text in enumerate(key))
+        summed = None
+        if self._room > 0 or key == plain:
+            self._room -= 1
+        else:
+            summed = self._place(connection, plain)[0]
+        number = int(connection.execute(_ADD_PLACE, (summed, self._now_ms, *key)).lastrowid or 0)
+        return number, summed or number
+
+
+def _find(table: str, what: str, names: tuple[str, ...]) -> str:
+    return f"SELECT {what} FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in names)}"  # noqa: S608
+
+
+def _add(table: str, names: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+
+
+_FIND_PLACE = _find("usage_places", "id, coalesce(sums_id, id)", PLACE)
+_FIND_ORIGIN = _find("usage_origins", "id", ORIGIN)
+_ADD_PLACE = _add("usage_places", ("sums_id", "last_ms", *PLACE))
+_ADD_ORIGIN = _add("usage_origins", ("last_ms", *ORIGIN))
+
+
+def state(connection: sqlite3.Connection, name: str, default: Any) -> Any:
+    """Something that the database knows of itself."""
+    row = connection.execute("SELECT value FROM usage_state WHERE name = ?", (name,)).fetchone()
+    return default if row is None else row[0]
+
+
+def set_state(connection: sqlite3.Connection, name: str, value: Any) -> None:
+    """Let the database know something of itself."""
+    connection.execute("INSERT OR REPLACE INTO usage_state VALUES (?, ?)", (name, value))

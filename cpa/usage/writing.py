@@ -1,0 +1,75 @@
+"""Write events that wait, each exactly once, though a commit may fail without saying whether it took place."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from cpa.usage.event import Event
+from cpa.usage.insert import add, is_written, next_number, our_key
+from cpa.usage.places import Places, state
+from cpa.usage.schema import transaction
+
+
+class _Tried(Struct):
+    """A transaction that may or may not have been completed."""
+
+    database: str
+    number: int
+    """The ``id`` of the first of the events, if it was."""
+    events: Sequence[Event]
+    """Those that were new; at least one."""
+    count: int
+    """With those that were not."""
+
+
+class EventWriter:
+    """Writes batches for the one thread that records."""
+
+    def __init__(self) -> None:
+        self._places = Places()
+        self._tried: _Tried | None = None
+
+    def connected(self) -> None:
+        """The connection is another one now."""
+        self._places = Places()
+
+    def changed(self) -> None:
+        """Something was deleted, or may have been."""
+        self._places.forget()
+
+    def write(self, connection: sqlite3.Connection, events: Sequence[Event], now_ms: int) -> int:
+        """Write events in one transaction; how many of them, from the first on, are in the database now.
+
+        Raises sqlite3.Error and of IMPOSSIBLE. After a failure the same events must come first again.
+        """
+        if count := self._written_before(connection):
+            return count
+        try:
+            with transaction(connection):
+                number = next_number(connection)
+                added = add(connection, events, now_ms, self._places)
+                if added:
+                    self._tried = _Tried(state(connection, "database", ""), number, added, len(events))
+        except BaseException:
+            self._places.forget()
+            raise
+        self._tried = None
+        return len(events)
+
+    def name_all(self, events: Sequence[Event]) -> None:
+        """Give keys to events of a transaction whose fate is not known, so that they can be written by other means."""
+        if self._tried is not None:
+            for index, event in enumerate(self._tried.events):
+                event.key = event.key or our_key(self._tried.database, self._tried.number + index, event.at_ms)
+        for event in events:
+            event.key = event.key or event.event_key()
+
+    def _written_before(self, connection: sqlite3.Connection) -> int:
+        """How many events were written by a transaction that seemed to fail."""
+        tried, self._tried = self._tried, None
+        if tried is None or state(connection, "database", "") != tried.database:
+            return 0
+        return tried.count if is_written(connection, tried.number, tried.events[0]) else 0

@@ -1,0 +1,137 @@
+"""Exports come in once, whatever was done meanwhile with the database they came from or go to."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from cpa.usage.filters import EventFilter
+from cpa.usage.insert import insert
+from cpa.usage.retention import prune_events
+from cpa.usage.schema import open_database, transaction
+from cpa.usage.transfer import Imported, export_json, export_jsonl, import_json
+from tests.usage.conftest import NOON, event
+
+DAY = 86_400_000
+Export = Callable[[sqlite3.Connection, EventFilter], Iterator[bytes]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[[str], sqlite3.Connection]]:
+    """Open databases by name."""
+    opened: list[sqlite3.Connection] = []
+
+    def open_(name: str) -> sqlite3.Connection:
+        opened.append(open_database(tmp_path / name))
+        return opened[-1]
+
+    yield open_
+    for connection in opened:
+        connection.close()
+
+
+def exported(connection: sqlite3.Connection, export: Export = export_jsonl) -> bytes:
+    return b"".join(export(connection, EventFilter()))
+
+
+def take(connection: sqlite3.Connection, content: bytes) -> Imported:
+    def run(work: Callable[[sqlite3.Connection], int]) -> int:
+        with transaction(connection):
+            return work(connection)
+
+    return import_json(run, content)
+
+
+def everything(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    found = connection.execute("SELECT * FROM usage_events ORDER BY ts_ms, request_id").fetchall()
+    return [tuple(row)[1:] for row in found]
+
+
+def prune(connection: sqlite3.Connection, days: int, now_ms: int) -> None:
+    with transaction(connection):
+        while prune_events(connection, days, now_ms):
+            pass
+
+
+MADE = [
+    event(request_id="r1", at_ms=NOON - 5 * DAY, ttft_ms=7, cost_nanos=3, stream=True, user_agent="tool"),
+    event(request_id="r2", at_ms=NOON + 1, reasoning_effort="high", service_tier="flex"),
+    event(request_id="r2", at_ms=NOON + 2, attempt=2, failed=True, status=429, error="rate_limit", fail_body="slow"),
+    event(request_id="r3", at_ms=NOON + 3, response_service_tier="default", client_ip="::1"),
+]
+
+
+@pytest.mark.parametrize("export", [export_json, export_jsonl])
+def test_an_export_tells_everything_and_comes_in_once(
+    make: Callable[[str], sqlite3.Connection], export: Export
+) -> None:
+    one, other, third = make("one"), make("other"), make("third")
+    insert(one, MADE, NOON)
+    content = exported(one, export)
+    assert take(one, content) == Imported(added=0, skipped=4)
+    assert take(other, content) == Imported(added=4)
+    assert take(other, content) == Imported(skipped=4)
+    assert everything(one) == everything(other)
+    assert take(third, exported(other, export)) == Imported(added=4)
+    assert take(one, exported(third, export)) == Imported(skipped=4)
+
+
+def test_what_was_deleted_by_age_stays_away_on_both_sides(make: Callable[[str], sqlite3.Connection]) -> None:
+    one, other = make("one"), make("other")
+    insert(one, MADE, NOON)
+    content = exported(one)
+    take(other, content)
+    for connection in (one, other):
+        prune(connection, 1, NOON + DAY // 2)
+        assert take(connection, content) == Imported(skipped=4)
+        assert len(everything(connection)) == 3
+        assert connection.execute("SELECT sum(request_count) FROM usage_days").fetchone()[0] == 4
+
+
+def test_copies_that_went_on_by_themselves_are_brought_together(
+    make: Callable[[str], sqlite3.Connection], tmp_path: Path
+) -> None:
+    one = make("one")
+    insert(one, MADE, NOON)
+    one.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copyfile(tmp_path / "one", tmp_path / "copy")
+    copy = make("copy")
+    insert(one, [event(request_id="here", at_ms=NOON + 10)], NOON)
+    insert(copy, [event(request_id=f"there{n}", at_ms=NOON + 10 + n) for n in range(3)], NOON)
+    content = exported(copy)
+    assert take(one, content) == Imported(added=3, skipped=4)
+    assert take(one, content) == Imported(skipped=7)
+    assert len(everything(one)) == 8
+
+
+def test_numbers_are_never_given_twice(make: Callable[[str], sqlite3.Connection]) -> None:
+    one = make("one")
+    insert(one, MADE, NOON)
+    content = exported(one)
+    prune(one, 1, NOON + 9 * DAY)
+    insert(one, [event(request_id="new", at_ms=NOON + 9 * DAY)], NOON)
+    assert one.execute("SELECT id FROM usage_attempts").fetchall()[0][0] == 5
+    assert take(one, content) == Imported(skipped=4)
+
+
+def test_an_export_of_the_program_before_comes_in_once(make: Callable[[str], sqlite3.Connection]) -> None:
+    detail = {
+        "timestamp": "2026-01-31T12:00:00.123456789Z", "latency_ms": 5, "source": "me", "auth_index": "0a",
+        "tokens": {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}, "failed": False, "request_id": "r",
+    }  # fmt: skip
+    content = orjson.dumps(
+        {"version": 1, "usage": {"apis": {"key": {"models": {"m": {"details": [detail, detail | {"failed": True}]}}}}}}
+    )
+    one, other = make("one"), make("other")
+    assert take(one, content) == Imported(added=2)
+    assert take(one, content) == Imported(skipped=2)
+    assert take(other, exported(one)) == Imported(added=2)
+    assert take(other, content) == Imported(skipped=2)
+    prune(one, 1, NOON + 9 * DAY)
+    assert take(one, content) == Imported(skipped=2)

@@ -1,0 +1,167 @@
+"""Batches are written exactly once, though a commit may fail after it took place; texts stay few."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpa.usage import places as placing
+from cpa.usage.event import Event
+from cpa.usage.filters import EventFilter
+from cpa.usage.insert import insert
+from cpa.usage.overview import overview
+from cpa.usage.places import Places
+from cpa.usage.queries import events_page, facets
+from cpa.usage.schema import open_database, transaction
+from cpa.usage.unwritten import leave, take_in
+from cpa.usage.writing import EventWriter
+from tests.usage.conftest import NOON, event
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    opened = open_database(tmp_path / "u.sqlite")
+    yield opened
+    opened.close()
+
+
+class Unsure:
+    """A connection that says of a commit that it failed, before or after it took place."""
+
+    def __init__(self, connection: sqlite3.Connection, *, committed: bool) -> None:
+        self._connection = connection
+        self._committed = committed
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        if statement != "COMMIT":
+            return self._connection.execute(statement, *values)
+        if self._committed:
+            self._connection.execute("COMMIT")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+
+def rows(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in connection.execute(query)]
+
+
+def some(number: int) -> list[Event]:
+    return [event(request_id=f"r{each}") for each in range(number)]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_what_a_failed_commit_may_have_written_is_there_once(connection: sqlite3.Connection, committed: bool) -> None:
+    writer, events = EventWriter(), [*some(3), event(key="from elsewhere")]
+    insert(connection, [event(key="from elsewhere")], NOON)
+    unsure: Any = Unsure(connection, committed=committed)
+    with pytest.raises(sqlite3.OperationalError):
+        writer.write(unsure, events, NOON)
+    writer.connected()
+    later = [*events, *[event(request_id=f"s{each}") for each in range(2)]]
+    written = writer.write(connection, later, NOON)
+    assert written == (4 if committed else 6)
+    if later[written:]:
+        assert writer.write(connection, later[written:], NOON) == 2
+    assert rows(connection, "SELECT request_id FROM usage_events ORDER BY id") == [
+        ("r1",), ("r0",), ("r1",), ("r2",), ("s0",), ("s1",)
+    ]  # fmt: skip
+    for table in ("usage_rollups", "usage_days", "usage_quarters"):
+        assert rows(connection, f"SELECT sum(request_count) FROM {table}") == [(6,)]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_events_left_in_a_file_are_taken_in_once(
+    connection: sqlite3.Connection, tmp_path: Path, committed: bool
+) -> None:
+    writer, events, log = EventWriter(), some(3), Quiet()
+    unsure: Any = Unsure(connection, committed=committed)
+    with pytest.raises(sqlite3.OperationalError):
+        writer.write(unsure, events, NOON)
+    waiting = [*events, event(request_id="s")]
+    writer.name_all(waiting)
+    for _ in range(2):
+        leave(tmp_path / "u.sqlite", waiting, log)
+        take_in(tmp_path / "u.sqlite", connection, log)
+    assert rows(connection, "SELECT request_id FROM usage_events") == [("r0",), ("r1",), ("r2",), ("s",)]
+
+
+class Quiet:
+    def error(self, text: str, **_: Any) -> None:
+        """Nothing."""
+
+    info = error
+
+
+def test_another_database_in_the_place_of_the_one_that_failed_gets_everything(
+    connection: sqlite3.Connection, tmp_path: Path
+) -> None:
+    writer, events = EventWriter(), some(3)
+    unsure: Any = Unsure(connection, committed=True)
+    with pytest.raises(sqlite3.OperationalError):
+        writer.write(unsure, events, NOON)
+    other = open_database(tmp_path / "other.sqlite")
+    writer.connected()
+    assert writer.write(other, events, NOON) == 3
+    assert rows(other, "SELECT count(*) FROM usage_events") == [(3,)]
+    other.close()
+
+
+def test_two_writers_of_one_file_get_in_each_others_way_nowhere(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    other, writers = open_database(tmp_path / "u.sqlite"), (EventWriter(), EventWriter())
+    for number in range(6):
+        made = [event(request_id=f"r{number}", model=f"m{number // 2}", user_agent=f"a{number // 3}")]
+        writers[number % 2].write((connection, other)[number % 2], made, NOON)
+    assert rows(connection, "SELECT model, user_agent FROM usage_events ORDER BY id") == [
+        ("m0", "a0"), ("m0", "a0"), ("m1", "a0"), ("m1", "a1"), ("m2", "a1"), ("m2", "a1")
+    ]  # fmt: skip
+    assert rows(connection, "SELECT count(*) FROM usage_places") == [(3,)]
+    other.close()
+
+
+def test_places_of_a_transaction_that_failed_are_not_remembered(connection: sqlite3.Connection) -> None:
+    writer = EventWriter()
+    writer.write(connection, [event(model="before")], NOON)
+    unsure: Any = Unsure(connection, committed=False)
+    with pytest.raises(sqlite3.OperationalError):
+        writer.write(unsure, [event(model="new", user_agent="new")], NOON)
+    writer.write(connection, [event(model="other", user_agent="other")], NOON)
+    writer.write(connection, [event(model="new", user_agent="new")], NOON)
+    assert rows(connection, "SELECT model, user_agent FROM usage_events ORDER BY id")[1:] == [
+        ("other", "other"), ("new", "new")
+    ]  # fmt: skip
+
+
+def test_very_many_names_from_outside_make_no_more_sums(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "MOST_PLACES", 5)
+    monkeypatch.setattr(placing, "MOST_REMEMBERED", 3)
+    writer = EventWriter()
+    for number in range(20):
+        made = event(request_id=f"r{number}", requested_model=f"odd{number}", reasoning_effort=str(number))
+        assert writer.write(connection, [made], NOON) == 1
+    asked = "SELECT DISTINCT requested_model, reasoning_effort FROM"
+    assert len(rows(connection, f"{asked} usage_events")) == 20
+    assert len(rows(connection, f"{asked} usage_rollups")) == 6
+    assert ("", "") in rows(connection, f"{asked} usage_days")
+    assert overview(connection)["usage"]["total_requests"] == 20
+    assert len(overview(connection)["usage"]["apis"]["key-1"]["models"]["gpt-5"]["details"]) == 1
+    assert events_page(connection, EventFilter(models=("gpt-5",)))["total_count"] == 20
+    assert facets(connection, None, None)["models"] == ["gpt-5"]
+
+
+def test_what_is_known_of_places_is_looked_up_again_once_a_day(connection: sqlite3.Connection) -> None:
+    known, day = Places(), 86_400_000
+    for now_ms in (NOON, NOON + 1, NOON + day):
+        with transaction(connection):
+            known.begin(connection, now_ms)
+            key = (0, "agent", "")
+            known.origins.get(key) or known.origin(connection, key)
+    assert rows(connection, "SELECT last_ms FROM usage_origins") == [(NOON + day,)]

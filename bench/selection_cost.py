@@ -58,7 +58,7 @@ def measure(accounts: int, strategy: str, variant: str, choices: int) -> Cost:
     chance = random.Random(accounts)
     pool = AccountPool(lambda: clock[0], lambda: clock[0] + 1e9)
     catalog = Catalog(pool.listed)
-    config = Config.model_validate({"routing": {"strategy": strategy, **VARIANTS[variant]}})
+    config = Config.from_plain({"routing": {"strategy": strategy, **VARIANTS[variant]}})
     pool.concurrency = config.routing.account_concurrency
     router = Router(pool, catalog, None)
     ids = [_add(pool, catalog, number, bool(variant)) for number in range(accounts)]

@@ -125,7 +125,7 @@ class Simulation:
         self.turn = accounts * models / per_second
         everything = scenario.everything
         routing: dict[str, Any] = {"strategy": scenario.strategy, "session-affinity": everything}
-        self.config = Config.model_validate({"routing": routing})
+        self.config = Config.from_plain({"routing": routing})
         self.pool.concurrency = 16 if everything else 0
         self.models = [f"m{number}" for number in range(models)]
         self.accounts = [self._account(number) for number in range(accounts)]

@@ -12,11 +12,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
-
 from cpa.accounts.account import Account, account_index
 from cpa.accounts.files import type_of
 from cpa.accounts.renaming import first_path
+from cpa.config.section import InvalidSection
 from cpa.config.sections import ErrorRule, seconds_of
 
 PROVIDERS = {"gemini": "gemini-cli"}
@@ -105,8 +104,8 @@ def file_settings(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _error_rules(entries: list[Any]) -> Iterator[ErrorRule]:
     for entry in entries:
-        with suppress(ValidationError):
-            yield ErrorRule.model_validate(entry)
+        with suppress(InvalidSection):
+            yield ErrorRule.from_plain(entry)
 
 
 def patterns(value: Any) -> tuple[str, ...]:

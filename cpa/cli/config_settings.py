@@ -109,7 +109,7 @@ def _config(path: Path) -> Config:
 
 
 def _data(config: Config) -> Any:
-    return config.model_dump(by_alias=True, mode="json")
+    return config.plain()
 
 
 def _write(config_path: Path, key: str, write: Callable[[ConfigFile], str]) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from cpa.config.list_match import match_items, same
-from cpa.config.schema import fields_of, section_in
+from cpa.config.schema import section_in
+from cpa.config.section import Section, Setting, fields_of, to_plain
 from cpa.config.settings import Config
 
 
 def with_unknown(path: tuple[str | int, ...], old: Any, new: Any) -> Any:
     """``new`` with the members of ``old`` that cpa has no field for, and without defaults ``old`` did not spell out."""
-    model: type[BaseModel] | None = Config
+    model: type[Section] | None = Config
     for key in path:
         if model is None:
             return new
@@ -26,7 +25,7 @@ def with_unknown(path: tuple[str | int, ...], old: Any, new: Any) -> Any:
     return _carry(model, old, new) if model is not None else new
 
 
-def _carry(model: type[BaseModel], old: Any, new: Any) -> Any:
+def _carry(model: type[Section], old: Any, new: Any) -> Any:
     if isinstance(old, list) and isinstance(new, list | tuple):
         items = list(new)
         for index, origin in enumerate(match_items(old, items)):
@@ -45,14 +44,13 @@ def _carry(model: type[BaseModel], old: Any, new: Any) -> Any:
     return {**carried, **{key: value for key, value in old.items() if key not in fields and key not in new}}
 
 
-def _is_default(field: Any, value: Any) -> bool:
-    default = field.get_default(call_default_factory=True)
-    return same(list(default) if isinstance(default, tuple) else default, value)
+def _is_default(setting: Setting, value: Any) -> bool:
+    return same(to_plain(setting.default()), value)
 
 
 def defaulted(data: Any, path: tuple[str | int, ...], value: Any) -> bool:
     """Whether ``path`` is absent from ``data`` and ``value`` is what an absent key means anyway."""
-    node, default = data, Config().model_dump(by_alias=True, mode="json")
+    node, default = data, Config().plain()
     for key in path:
         if isinstance(node, dict):
             node = node.get(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpa.config.sections import SECRET_NAME
+from cpa.config.section import SECRET_NAME
 from cpa.config.settings import Config
 
 RESTART = (
@@ -22,7 +22,7 @@ RESTART = (
 
 def changed_paths(old: Config, new: Config) -> list[str]:
     """Paths of the keys whose values differ, sorted; values are not shown, so no secret can be."""
-    before, after = (config.model_dump(by_alias=True, mode="json") for config in (old, new))
+    before, after = (config.plain() for config in (old, new))
     return sorted(_differences(before, after, ""))
 
 

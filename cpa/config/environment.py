@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 
-from cpa.config.schema import fields_of
+from cpa.config.section import Section, fields_of
 
 PREFIX = "CPA_"
 
 
 def apply_environment(
-    data: dict[str, Any], model: type[BaseModel], environ: Mapping[str, str]
+    data: dict[str, Any], model: type[Section], environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
     """The data with every setting that a ``CPA_`` variable names replaced (a copy), and the paths replaced.
 
@@ -33,7 +32,7 @@ def apply_environment(
     return merged, overridden
 
 
-def _set(target: dict[str, Any], model: type[BaseModel], path: list[str], value: str) -> bool:
+def _set(target: dict[str, Any], model: type[Section], path: list[str], value: str) -> bool:
     field = fields_of(model).get(path[0])
     if field is None:
         return False
@@ -41,7 +40,7 @@ def _set(target: dict[str, Any], model: type[BaseModel], path: list[str], value:
         target[path[0]] = _decoded(value)
         return True
     inner = field.annotation
-    if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+    if not (isinstance(inner, type) and issubclass(inner, Section)):
         return False
     known = target.get(path[0])
     section = dict(known) if isinstance(known, dict) else {}

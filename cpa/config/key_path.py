@@ -8,11 +8,9 @@ import types
 import typing
 from typing import Any
 
-from pydantic import BaseModel
-
 from cpa.config.file import KeyPath
 from cpa.config.load import dotted
-from cpa.config.schema import fields_of
+from cpa.config.section import Section, fields_of
 from cpa.config.settings import Config
 from cpa.config.yaml_reader import parse
 from cpa.config.yaml_tree import plain_value
@@ -81,7 +79,7 @@ def _inside(kind: Any, key: str | int) -> list[Any]:
     """The type of a member; nothing when there is no such member."""
     if kind is Any:
         return [Any]
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if isinstance(kind, type) and issubclass(kind, Section):
         field = fields_of(kind).get(key) if isinstance(key, str) else None
         return [field.annotation] if field is not None else []
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -96,7 +94,7 @@ def _unknown(path: KeyPath, kind: Any) -> str:
     known = [
         name
         for option in _options(kind)
-        if isinstance(option, type) and issubclass(option, BaseModel)
+        if isinstance(option, type) and issubclass(option, Section)
         for name in fields_of(option)
     ]
     similar = difflib.get_close_matches(str(path[-1]), known, n=3)

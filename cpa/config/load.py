@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
-from pydantic import ValidationError
 
 from cpa.config.environment import apply_environment
 from cpa.config.judge import judge
 from cpa.config.notices import ConfigWarning, look_for_unknown, migrate
+from cpa.config.section import InvalidSection, Location
 from cpa.config.settings import Config
 from cpa.config.yaml_reader import parse
 from cpa.config.yaml_tree import LARGEST_FILE, Tree
@@ -77,8 +77,8 @@ def load_text(text: str, *, environ: Mapping[str, str] = os.environ) -> LoadedCo
     warnings += look_for_unknown(migrated, Config)
     merged, overridden = apply_environment(migrated, Config, environ)
     try:
-        config = Config.model_validate(merged)
-    except ValidationError as fault:
+        config = Config.from_plain(merged)
+    except InvalidSection as fault:
         raise ConfigError(_explain(fault, merged, tree, overridden)) from None
     warnings += judge(config, merged)
     return LoadedConfig(config, warnings, overridden=overridden)
@@ -87,42 +87,24 @@ def load_text(text: str, *, environ: Mapping[str, str] = os.environ) -> LoadedCo
 MOST_FAULTS = 5
 """Wrong values named in one error."""
 
-_EXPECTED = {
-    "bool_parsing": "expected true or false",
-    "bool_type": "expected true or false",
-    "int_parsing": "expected a whole number",
-    "int_type": "expected a whole number",
-    "int_from_float": "expected a whole number",
-    "float_parsing": "expected a number",
-    "float_type": "expected a number",
-    "string_type": "expected a text",
-    "tuple_type": "expected a list",
-    "list_type": "expected a list",
-    "dict_type": "expected a mapping of keys to values",
-    "model_type": "expected a mapping of keys to values",
-    "model_attributes_type": "expected a mapping of keys to values",
-}
 
-
-def _explain(fault: ValidationError, data: Any, tree: Tree, overridden: list[str]) -> str:
+def _explain(fault: InvalidSection, data: Any, tree: Tree, overridden: list[str]) -> str:
     """One sentence per wrong value: line, key, what was expected. The value itself is not repeated."""
     faults: dict[str, list[str]] = {}
-    for error in fault.errors(include_input=False, include_url=False, include_context=False):
-        location = _known_part(error["loc"], data)
+    for location, expected in fault.faults:
         where = dotted(location) or "the file"
         if where in overridden:
             where = f"environment variable for {where}"
-        elif line := tree.line_of(location):
+        elif line := tree.line_of(_written_part(location, data)):
             where = f"line {line}: {where}"
-        expected = _EXPECTED.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
         faults.setdefault(where, []).append(expected)
     sentences = [f"{where}: {' or '.join(dict.fromkeys(expected))}" for where, expected in faults.items()]
     more = len(sentences) - MOST_FAULTS
     return "; ".join(sentences[:MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _known_part(location: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
-    """An error's location without the names of union members, which are no keys."""
+def _written_part(location: Location, data: Any) -> Location:
+    """A location as far as the data reaches: a member that is missing has no line, its section has."""
     kept: list[Any] = []
     for part in location:
         in_list = isinstance(data, list) and isinstance(part, int) and part < len(data)
@@ -132,7 +114,7 @@ def _known_part(location: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
     return tuple(kept)
 
 
-def dotted(location: tuple[Any, ...]) -> str:
+def dotted(location: Location) -> str:
     """``("a", 0, "b")`` as ``a[0].b``."""
     text = ""
     for part in location:

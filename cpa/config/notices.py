@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec import Struct
-from pydantic import BaseModel
 
-from cpa.config.schema import fields_of, section_in
+from cpa.config.schema import section_in
+from cpa.config.section import Section, fields_of
 
 
 class ConfigWarning(Struct, frozen=True):
@@ -127,7 +127,7 @@ def _client_keys(node: Any) -> typing.Iterator[str]:
             yield from _client_keys(item)
 
 
-def look_for_unknown(data: Any, model: type[BaseModel], path: str = "") -> list[ConfigWarning]:
+def look_for_unknown(data: Any, model: type[Section], path: str = "") -> list[ConfigWarning]:
     """A warning for every key that has no effect, with the key that was perhaps meant."""
     warnings: list[ConfigWarning] = []
     if not isinstance(data, dict):
@@ -150,7 +150,7 @@ def look_for_unknown(data: Any, model: type[BaseModel], path: str = "") -> list[
     return warnings
 
 
-class _Empty(BaseModel):
+class _Empty(Section, frozen=True):
     """A section without members."""
 
 

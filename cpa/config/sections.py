@@ -7,51 +7,13 @@ least, names with blanks) are tidied while reading.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from msgspec import Meta, field
 
-
-def kebab(name: str) -> str:
-    """The key of an attribute."""
-    return name.replace("_", "-")
-
-
-SECRET_NAME = re.compile(
-    r"(?:^|[_-])(?:keys?|secret|token|password|headers|auth)$|(?:secret|password|authorization|proxy[_-]url)"
-)
-"""Names of settings whose values are not to be shown."""
-
-
-class Section(BaseModel):
-    """A part of the configuration. Unknown members are kept; the loader warns about them."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="allow",
-        alias_generator=kebab,
-        populate_by_name=True,
-        coerce_numbers_to_str=True,
-        defer_build=True,
-    )
-
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Without what must not end up in a log: secrets, and values of keys nobody knows."""
-        known = type(self).model_fields
-        for name, value in super().__repr_args__():
-            shown = name in known and not SECRET_NAME.search(name)
-            yield name, value if shown or not value else "..."
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, data: Any) -> Any:
-        """A key without a value keeps its default."""
-        if isinstance(data, dict):
-            return {key: value for key, value in data.items() if value is not None}
-        return data
+from cpa.config.section import After, Before, Section
 
 
 def _not_negative(value: Any) -> Any:
@@ -120,15 +82,16 @@ def _none_by_default(value: Any) -> Any:
     return seconds if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0 else 0.0
 
 
-Natural = Annotated[int, BeforeValidator(_not_negative)]
-Trimmed = Annotated[str, BeforeValidator(_trimmed)]
-Url = Annotated[str, BeforeValidator(_slashless)]
-Prefix = Annotated[str, BeforeValidator(_prefix)]
-Headers = Annotated[dict[str, str], BeforeValidator(_headers)]
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+Natural = Annotated[int, Before(_not_negative)]
+Trimmed = Annotated[str, Before(_trimmed)]
+Url = Annotated[str, Before(_slashless)]
+Prefix = Annotated[str, Before(_prefix)]
+Headers = Annotated[dict[str, str], Before(_headers)]
+Patterns = Annotated[tuple[str, ...], Before(_patterns)]
+Amount = Annotated[float, Meta(ge=0)]
 
 
-class Thinking(Section):
+class Thinking(Section, frozen=True):
     """Reasoning abilities of a model an openai-compatibility provider lists."""
 
     min: int = 0
@@ -138,7 +101,7 @@ class Thinking(Section):
     dynamic_allowed: bool = False
 
 
-class ModelEntry(Section):
+class ModelEntry(Section, frozen=True):
     """One model of a provider entry: ``name`` upstream, offered as ``alias``."""
 
     name: Trimmed = ""
@@ -153,13 +116,13 @@ class ModelEntry(Section):
     output_modalities: tuple[str, ...] = ()
 
 
-class TimeoutsSection(Section):
+class TimeoutsSection(Section, frozen=True):
     """Seconds per phase of an upstream request; 0 is no limit; None inherits."""
 
-    connect: float | None = Field(default=None, ge=0)
-    first_byte: float | None = Field(default=None, ge=0)
-    idle: float | None = Field(default=None, ge=0)
-    total: float | None = Field(default=None, ge=0)
+    connect: Amount | None = None
+    first_byte: Amount | None = None
+    idle: Amount | None = None
+    total: Amount | None = None
 
 
 @lru_cache(maxsize=256)
@@ -177,41 +140,40 @@ def compiled_pattern(pattern: str) -> Any:
         raise ValueError(f"invalid regular expression: {reason}") from None
 
 
-class ErrorRule(Section):
+def _expressions(value: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in value:
+        compiled_pattern(pattern)
+    return value
+
+
+class ErrorRule(Section, frozen=True):
     """What an upstream error with this status (0 is any) and one of these texts means for other accounts."""
 
     status: int = 0
     match: tuple[str, ...] = ()
-    match_regexr: tuple[str, ...] = ()
+    match_regexr: Annotated[tuple[str, ...], After(_expressions)] = ()
     action: Literal["stop", "stop-and-cooldown", "continue", "continue-and-cooldown"] = "stop"
 
-    @field_validator("match_regexr")
-    @classmethod
-    def _regular(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in value:
-            compiled_pattern(pattern)
-        return value
 
-
-class ProviderEntry(Section):
+class ProviderEntry(Section, frozen=True):
     """What every provider entry may say."""
 
     base_url: Url = ""
     prefix: Prefix = ""
     priority: int = 0
-    weight: Annotated[int, BeforeValidator(_weight)] = 1
-    headers: Headers = Field(default_factory=dict)
+    weight: Annotated[int, Before(_weight)] = 1
+    headers: Headers = field(default_factory=dict)
     proxy_url: Trimmed = ""
     models: tuple[ModelEntry, ...] = ()
     excluded_models: Patterns = ()
     disable_cooling: bool = False
-    request_retry: Annotated[int | None, BeforeValidator(_none_if_negative)] = None
+    request_retry: Annotated[int | None, Before(_none_if_negative)] = None
     concurrency: Natural = 0
     timeouts: TimeoutsSection | None = None
     request_scoped_errors: tuple[ErrorRule, ...] = ()
 
 
-class KeyEntry(ProviderEntry):
+class KeyEntry(ProviderEntry, frozen=True):
     """One credential of a key list (``claude-api-key`` ...)."""
 
     api_key: Trimmed = ""
@@ -220,14 +182,14 @@ class KeyEntry(ProviderEntry):
     rebuild_mid_system_message: bool = False
 
 
-class CompatibilityKey(Section):
+class CompatibilityKey(Section, frozen=True):
     """One key of an openai-compatibility provider."""
 
     api_key: Trimmed = ""
     proxy_url: Trimmed = ""
 
 
-class Compatibility(ProviderEntry):
+class Compatibility(ProviderEntry, frozen=True):
     """One openai-compatibility provider."""
 
     name: Trimmed = ""
@@ -236,35 +198,34 @@ class Compatibility(ProviderEntry):
     support_prompt_cache_key: bool = False
 
 
-class ClientKey(Section):
+def _moment(value: Any) -> Any:
+    text = value.isoformat() if isinstance(value, date) else str(value).strip()
+    try:
+        return text and datetime.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ValueError("expected a date such as 2026-12-31 or a time such as 2026-12-31T18:00:00Z") from None
+
+
+class ClientKey(Section, frozen=True, kw_only=True):
     """A client key with a name and limits. 0 (and an empty text or list) is no limit."""
 
-    key: Trimmed = Field(min_length=1)
+    key: Annotated[Trimmed, Meta(min_length=1)]
     name: Trimmed = ""
     models: Patterns = ()
     """The only models it may ask for; ``*`` stands for any text."""
     requests_per_minute: Natural = 0
     tokens_per_minute: Natural = 0
-    budget_per_day: float = Field(default=0.0, ge=0)
+    budget_per_day: Amount = 0.0
     """USD."""
-    budget_per_month: float = Field(default=0.0, ge=0)
+    budget_per_month: Amount = 0.0
     """USD."""
     concurrency: Natural = 0
     """Requests at the same time."""
-    expires: Trimmed = ""
+    expires: Annotated[str, Before(_moment)] = ""
     """A date or time; the key is refused from then on."""
 
-    @field_validator("expires", mode="before")
-    @classmethod
-    def _a_moment(cls, value: Any) -> Any:
-        text = value.isoformat() if isinstance(value, date) else str(value).strip()
-        try:
-            return text and datetime.fromisoformat(text).isoformat()
-        except ValueError:
-            raise ValueError("expected a date such as 2026-12-31 or a time such as 2026-12-31T18:00:00Z") from None
 
-
-class MetricsSection(Section):
+class MetricsSection(Section, frozen=True):
     """The page that Prometheus reads."""
 
     enable: bool = False
@@ -274,15 +235,15 @@ class MetricsSection(Section):
 
 MOST_EXPENSIVE = 1_000_000
 """USD per million tokens; a price above it is a mistake."""
-Usd = Annotated[float, Field(ge=0, le=MOST_EXPENSIVE, allow_inf_nan=False)]
-Times = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+Usd = Annotated[float, Meta(ge=0, le=MOST_EXPENSIVE)]
+Times = Annotated[float, Meta(ge=0, le=1_000_000)]
 """What a price is multiplied by."""
 
 
-class LongPrompts(Section):
+class LongPrompts(Section, frozen=True):
     """What longer prompts cost, the whole of them, in USD per million tokens."""
 
-    tokens: int = Field(default=200_000, ge=1)
+    tokens: Annotated[int, Meta(ge=1)] = 200_000
     """Prompts of more tokens than this are longer ones."""
     input: Usd = 0.0
     output: Usd = 0.0
@@ -291,7 +252,7 @@ class LongPrompts(Section):
     cache_write_1h: Usd | None = None
 
 
-class PriceEntry(Section):
+class PriceEntry(Section, frozen=True):
     """What a model costs, in USD per million tokens. Of input and output one may be left out: it costs nothing."""
 
     model: Trimmed = ""
@@ -306,7 +267,7 @@ class PriceEntry(Section):
     above: LongPrompts | None = None
 
 
-class PriceFactor(Section):
+class PriceFactor(Section, frozen=True):
     """A factor on what matching attempts cost; ``*`` in a pattern stands for any text."""
 
     factor: Times = 1.0
@@ -332,14 +293,14 @@ LITELLM_URL = "https://raw.githubusercontent.com/BerriAI/litellm/main/model_pric
 MODELS_DEV_URL = "https://models.dev/api.json"
 
 
-class PriceSources(Section):
+class PriceSources(Section, frozen=True):
     """Where price lists are read, when somebody asks for it."""
 
     litellm: Trimmed = LITELLM_URL
     models_dev: Trimmed = MODELS_DEV_URL
 
 
-class Tls(Section):
+class Tls(Section, frozen=True):
     """HTTPS listener."""
 
     enable: bool = False
@@ -353,34 +314,33 @@ LONGEST_MANAGEMENT_KEY = 72
 """Bytes."""
 
 
-class RemoteManagement(Section):
+def _short_enough(key: str) -> str:
+    """bcrypt, by which the key is kept, looks no further than 72 bytes."""
+    if not key.startswith(BCRYPT_PREFIXES) and len(key.encode("utf-8", "surrogatepass")) > LONGEST_MANAGEMENT_KEY:
+        problem = f"it is longer than {LONGEST_MANAGEMENT_KEY} bytes"
+        raise ValueError(f"failed to hash remote management key: {problem}")
+    return key
+
+
+class RemoteManagement(Section, frozen=True):
     """The management API."""
 
     allow_remote: bool = False
-    secret_key: Trimmed = ""
+    secret_key: Annotated[Trimmed, After(_short_enough)] = ""
     disable_control_panel: bool = False
     disable_auto_update_panel: bool = False
     panel_github_repository: str = ""
     releases_url: Trimmed = ""
 
-    @field_validator("secret_key", mode="after")
-    @classmethod
-    def _short_enough(cls, key: str) -> str:
-        """bcrypt, by which the key is kept, looks no further than 72 bytes."""
-        if not key.startswith(BCRYPT_PREFIXES) and len(key.encode("utf-8", "surrogatepass")) > LONGEST_MANAGEMENT_KEY:
-            problem = f"it is longer than {LONGEST_MANAGEMENT_KEY} bytes"
-            raise ValueError(f"failed to hash remote management key: {problem}")
-        return key
 
-
-class Pprof(Section):
+class Pprof(Section, frozen=True):
     """Accepted for compatibility."""
 
     enable: bool = False
     addr: str = "127.0.0.1:8316"
 
 
-class QuotaExceeded(Section):
+class QuotaExceeded(Section, frozen=True):
     """What to try when an account's quota is used up."""
 
     switch_project: bool = False
@@ -405,47 +365,46 @@ STRATEGIES = {
 """Accepted spellings of the ways to choose an account."""
 
 
-class Routing(Section):
+def _strategy(value: Any) -> str:
+    return STRATEGIES.get(str(value).strip().lower(), "round-robin")
+
+
+class Routing(Section, frozen=True):
     """Which account is chosen."""
 
-    strategy: str = "round-robin"
+    strategy: Annotated[str, Before(_strategy)] = "round-robin"
     session_affinity: bool = False
-    session_affinity_ttl: Annotated[float, BeforeValidator(_hour_by_default)] = 3600.0
-    conversation_stickiness: Annotated[float, BeforeValidator(_none_by_default)] = 0.0
+    session_affinity_ttl: Annotated[float, Before(_hour_by_default)] = 3600.0
+    conversation_stickiness: Annotated[float, Before(_none_by_default)] = 0.0
     """Seconds."""
-    quota_reserve: float = Field(default=0.0, ge=0, le=1)
+    quota_reserve: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Share of every quota window."""
     account_concurrency: Natural = 0
-    probe_interval: Annotated[float, BeforeValidator(_none_by_default)] = 900.0
+    probe_interval: Annotated[float, Before(_none_by_default)] = 900.0
     """Seconds after which a request tries whether a longer cooldown is still right; 0 is never."""
 
-    @field_validator("strategy", mode="before")
-    @classmethod
-    def _known(cls, value: Any) -> Any:
-        return STRATEGIES.get(str(value).strip().lower(), "round-robin")
 
-
-class CodexSettings(Section):
+class CodexSettings(Section, frozen=True):
     """Codex upstreams as a whole."""
 
     stream_bootstrap_buffering: bool = False
     optimize_multi_agent_v2: bool = False
 
 
-class XaiSettings(Section):
+class XaiSettings(Section, frozen=True):
     """xAI upstreams as a whole."""
 
     inject_x_search: bool = False
 
 
-class Streaming(Section):
+class Streaming(Section, frozen=True):
     """Streams towards clients."""
 
     keepalive_seconds: Natural = 0
     bootstrap_retries: Natural = 0
 
 
-class HeaderDefaults(Section):
+class HeaderDefaults(Section, frozen=True):
     """Headers for an upstream when the client sent none."""
 
     user_agent: Trimmed = ""
@@ -459,22 +418,22 @@ class HeaderDefaults(Section):
     timezone: str = ""
 
 
-class AmpKeyMapping(Section):
+class AmpKeyMapping(Section, frozen=True):
     """Client keys that use another Amp key."""
 
     upstream_api_key: str = ""
     api_keys: tuple[str, ...] = ()
 
 
-class AmpModelMapping(Section):
+class AmpModelMapping(Section, frozen=True):
     """Another model for one Amp asks for."""
 
-    from_: str = Field(default="", alias="from")
+    from_: str = field(default="", name="from")
     to: str = ""
     regex: bool = False
 
 
-class Amp(Section):
+class Amp(Section, frozen=True):
     """The Amp integration."""
 
     upstream_url: Url = ""
@@ -485,7 +444,7 @@ class Amp(Section):
     force_model_mappings: bool = False
 
 
-class OAuthAlias(Section):
+class OAuthAlias(Section, frozen=True):
     """One model of an OAuth channel under another name."""
 
     name: Trimmed = ""
@@ -495,7 +454,7 @@ class OAuthAlias(Section):
     display_name: str = ""
 
 
-class ModelRoute(Section):
+class ModelRoute(Section, frozen=True):
     """A name that stands for several models."""
 
     alias: Trimmed = ""
@@ -503,8 +462,8 @@ class ModelRoute(Section):
     cooldown_seconds: Natural = 60
     models: tuple[Trimmed, ...] = ()
 
-    @model_validator(mode="after")
-    def _usable(self) -> ModelRoute:
+    def check(self) -> None:
+        """A route has a name that can be asked for, and leads to models."""
         if not self.alias:
             raise ValueError("a model route needs an alias")
         if self.alias.endswith(")") and "(" in self.alias:
@@ -513,30 +472,29 @@ class ModelRoute(Section):
             raise ValueError("a model route needs models")
         if len({model.lower() for model in self.models}) < len(self.models):
             raise ValueError("a model stands twice in this route")
-        return self
 
 
-class RuleModel(Section):
+class RuleModel(Section, frozen=True):
     """Which models (and formats) a rule is for."""
 
     name: str = ""
     protocol: str = ""
     from_protocol: str = ""
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     match: tuple[Any, ...] = ()
     not_match: tuple[Any, ...] = ()
     exist: tuple[str, ...] = ()
     not_exist: tuple[str, ...] = ()
 
 
-class PayloadRule(Section):
+class PayloadRule(Section, frozen=True):
     """One payload rule; ``params`` is a map of paths to values, or a list of paths (filter)."""
 
     models: tuple[RuleModel, ...] = ()
     params: dict[str, Any] | tuple[str, ...] = ()
 
 
-class Payload(Section):
+class Payload(Section, frozen=True):
     """Rules on upstream bodies."""
 
     default: tuple[PayloadRule, ...] = ()
@@ -546,7 +504,7 @@ class Payload(Section):
     filter: tuple[PayloadRule, ...] = ()
 
 
-class PromptRule(Section):
+class PromptRule(Section, frozen=True):
     """One prompt rule, as written: the prompt-rules plugin judges it."""
 
     name: Any = ""
@@ -560,10 +518,10 @@ class PromptRule(Section):
     pattern: Any = ""
 
 
-class PluginsSection(Section):
+class PluginsSection(Section, frozen=True):
     """Settings of plugins by name."""
 
-    configs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     enabled: Any = None
     dir: str = ""
     store_sources: Any = None

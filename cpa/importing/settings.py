@@ -13,7 +13,7 @@ from cpa.config.file import ConfigFile
 from cpa.config.load import decoded, load_text
 from cpa.config.notices import migrate
 from cpa.config.schema import fields_of
-from cpa.config.sections import kebab
+from cpa.config.section import kebab
 from cpa.config.settings import Config
 from cpa.config.yaml_reader import parse
 from cpa.errors import ConfigError

@@ -1,15 +1,13 @@
 """Tell texts that cannot hold a secret from those that may, several times as fast as looking for one.
 
 Whatever a mask matches has one of a few short words in it. They are looked for all at once with vector instructions, by
-the regex engine that comes with pydantic; RE2, which does the masking, reads byte by byte.
+the regex engine in the core of pydantic; RE2, which does the masking, reads byte by byte.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
-
-from pydantic import StringConstraints, TypeAdapter
+from typing import Any
 
 MOST = 64
 """Words that are looked for at once; with more, RE2 is faster."""
@@ -27,8 +25,7 @@ class Marks:
             if not any(known in word for known in fewest):
                 fewest.append(word)
         pattern = "|".join("".join([f"\\x{byte:02x}" for byte in word]) for word in fewest)
-        kind = Annotated[str, StringConstraints(pattern=pattern)]
-        self._any: Any = TypeAdapter(kind).validator if 0 < len(fewest) <= MOST else None
+        self._any: Any = _search(pattern) if 0 < len(fewest) <= MOST else None
         self._none = not fewest
 
     def may_stand_in(self, content: bytes) -> bool:
@@ -37,6 +34,13 @@ class Marks:
             return not self._none
         found: bool = self._any.isinstance_python(_fold(content).decode("ascii"))
         return found
+
+
+def _search(pattern: str) -> Any:
+    """What tells whether a text matches."""
+    from pydantic_core import SchemaValidator, core_schema  # five megabytes that only histories need
+
+    return SchemaValidator(core_schema.str_schema(pattern=pattern))
 
 
 def _fold(content: bytes) -> bytes:

@@ -120,10 +120,8 @@ def _stored(data: dict[str, Any], kind: AmpList) -> list[dict[str, Any]]:
 def shown_amp(management: Management) -> dict[str, Any]:
     """The whole section; false members of a mapping are left out."""
     amp = management.config.ampcode
-    shown: dict[str, Any] = amp.model_dump(mode="json", by_alias=True)
-    shown["model-mappings"] = [
-        mapping.model_dump(mode="json", by_alias=True, exclude_defaults=True) for mapping in amp.model_mappings
-    ]
+    shown: dict[str, Any] = amp.plain()
+    shown["model-mappings"] = [mapping.plain(sparse=True) for mapping in amp.model_mappings]
     return shown
 
 

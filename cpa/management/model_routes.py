@@ -39,7 +39,7 @@ class ModelRoutes(ListResource):
 
     def shown(self) -> list[Any]:
         """Every member spelled out."""
-        return [route.model_dump(mode="json", by_alias=True) for route in self.management.config.model_routes]
+        return [route.plain() for route in self.management.config.model_routes]
 
 
 def routes(management: Management) -> list[Route]:

@@ -67,7 +67,7 @@ def tidy_rules(rules: list[Any]) -> list[dict[str, Any]]:
 
 
 def _shown_alias(alias: Any) -> Any:
-    return alias.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return alias.plain(sparse=True)
 
 
 def _shown_rule(rule: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from cpa.config.sections import PromptRule
 from cpa.management.answers import Refusal
@@ -74,8 +75,8 @@ class PromptRules(ListResource):
 
     def refuse(self, items: list[dict[str, Any]]) -> None:
         """Let the plugin judge all of them."""
-        checked = tuple(PromptRule.model_validate(rule) for rule in items)
-        refuse_problems(self.management.plugins, self.management.config.model_copy(update={"prompt_rules": checked}))
+        checked = tuple(PromptRule.from_plain(rule) for rule in items)
+        refuse_problems(self.management.plugins, replace(self.management.config, prompt_rules=checked))
 
     def without(self, items: list[Any], request: web.Request) -> list[Any]:
         """By name, or by an exact position."""

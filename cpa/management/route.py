@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 from msgspec import Struct, field
-from pydantic import BaseModel
+
+from cpa.config.section import Section
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Schema: TypeAlias = dict[str, Any]
@@ -23,7 +24,7 @@ STATUS_OK: Schema = {
 """``{"status": "ok"}``"""
 
 
-def schema_of(section: type[BaseModel]) -> Schema:
+def schema_of(section: type[Section]) -> Schema:
     """A reference to the schema of a section of the configuration."""
     return {"$ref": f"#/components/schemas/{section.__name__}"}
 

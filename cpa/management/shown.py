@@ -7,7 +7,7 @@ from typing import Any
 from cpa.accounts.pool import AccountPool
 from cpa.config import Config
 from cpa.config.client_secrets import without_client_secrets
-from cpa.config.sections import Section
+from cpa.config.section import fields_of, to_plain
 from cpa.management.account_lookup import index_of
 
 HIDDEN = frozenset({"host", "port", "auth-dir", "remote-management", "home"})
@@ -35,8 +35,8 @@ _ALWAYS_IN_ENTRY: dict[str, dict[str, Any]] = {
 
 def shown_config(config: Config, pool: AccountPool) -> dict[str, Any]:
     """The whole configuration, without :data:`HIDDEN`."""
-    known = {field.alias for field in type(config).model_fields.values()}
-    values = config.model_dump(mode="json", by_alias=True)
+    known = fields_of(type(config))
+    values = config.plain()
     shown = {
         key: value
         for key, value in values.items()
@@ -51,7 +51,7 @@ def shown_config(config: Config, pool: AccountPool) -> dict[str, Any]:
     shown["disable-image-generation"] = image.get(config.disable_image_generation, config.disable_image_generation)
     for key in ("prompt-rules", "oauth-model-alias", "model-routes", "payload"):
         if key in shown:
-            shown[key] = _sparse(getattr(config, key.replace("-", "_")))
+            shown[key] = to_plain(getattr(config, key.replace("-", "_")), sparse=True)
     return shown
 
 
@@ -64,7 +64,7 @@ def shown_entries(config: Config, key: str, pool: AccountPool) -> list[dict[str,
             accounts.setdefault(account.source, []).append((account.secret, index))
     entries = []
     for position, entry in enumerate(getattr(config, key.replace("-", "_"))):
-        shown = {**_ALWAYS_IN_ENTRY[key], **entry.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+        shown = {**_ALWAYS_IN_ENTRY[key], **entry.plain(sparse=True)}
         _add_indices(shown, accounts.get(f"config:{key}[{position}]", []))
         entries.append(shown)
     return entries
@@ -79,12 +79,3 @@ def _add_indices(shown: dict[str, Any], accounts: list[tuple[str, str]]) -> None
                 entry["auth-index"] = index
     elif accounts:
         shown["auth-index"] = accounts[0][1]
-
-
-def _sparse(value: Any) -> Any:
-    """A section, or sections in lists and mappings, without members that are unset."""
-    if isinstance(value, Section):
-        return value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    if isinstance(value, dict):
-        return {name: _sparse(inner) for name, inner in value.items()}
-    return [_sparse(item) for item in value]

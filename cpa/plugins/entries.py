@@ -82,7 +82,7 @@ def entry_fields(entry: Any) -> dict[str, Any]:
         "request_retry": entry.request_retry,
         "concurrency": entry.concurrency,
         "settings": {
-            "timeouts": entry.timeouts.model_dump(exclude_none=True) if entry.timeouts is not None else None,
+            "timeouts": entry.timeouts.stated() if entry.timeouts is not None else None,
             "request_scoped_errors": entry.request_scoped_errors,
         },
     }

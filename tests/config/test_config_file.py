@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cpa.config import ConfigStore, atomic, load_config
 from cpa.config.file import ConfigBusy, ConfigFile
@@ -155,7 +156,7 @@ def test_old_keys_are_rewritten_once_and_never_lost(tmp_path: Path) -> None:
     before = load_config(path, environ={}).config
     ConfigFile(path).set(("debug",), True)
     loaded = load_config(path, environ={})
-    assert loaded.config.model_copy(update={"debug": False}) == before
+    assert replace(loaded.config, debug=False) == before
     assert [warning.path for warning in loaded.warnings] == ["api-keys"]
     text = path.read_text()
     assert "# keep\n" in text

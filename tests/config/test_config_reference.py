@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from cpa.config import Config
-from cpa.config.schema import fields_of, section_in
+from cpa.config.schema import section_in
+from cpa.config.section import Section, Setting, fields_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 BEGIN, END = "<!-- keys -->\n", "<!-- end of keys -->\n"
@@ -36,7 +35,7 @@ SHARED = {
 def words(annotation: Any) -> str:
     """The type of a value, for people."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        if issubclass(annotation, BaseModel):
+        if issubclass(annotation, Section):
             title = SHARED.get(annotation.__name__, ("",))[0]
             return f"[{title[0].lower()}{title[1:]}](#{title.lower().replace(' ', '-')})" if title else "section"
         return PLAIN.get(annotation, "any")
@@ -54,9 +53,9 @@ def words(annotation: Any) -> str:
     return "any"
 
 
-def default(field: Any) -> str:
-    """A field's default, when there is something to show."""
-    value = field.default
+def default(setting: Setting) -> str:
+    """A key's default, when there is something to show."""
+    value = setting.written_default
     shown = isinstance(value, bool | int | float | Path) or (isinstance(value, str) and value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`" if shown else ""
 
@@ -69,7 +68,7 @@ def path_inside(key: str, annotation: Any) -> str:
     return f"{key}[]" if origin is tuple else key
 
 
-def rows(model: type[BaseModel], above: str = "") -> Iterator[str]:
+def rows(model: type[Section], above: str = "") -> Iterator[str]:
     """The lines of a section, with those of the sections in it that stand nowhere else."""
     for key, field in fields_of(model).items():
         here = f"{above}{key}"
@@ -79,7 +78,7 @@ def rows(model: type[BaseModel], above: str = "") -> Iterator[str]:
             yield from rows(inner, f"{path_inside(here, field.annotation)}.")
 
 
-def sections(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+def sections(model: type[Section]) -> Iterator[type[Section]]:
     """Every section below a model, as often as it stands there."""
     for field in fields_of(model).values():
         if (inner := section_in(field.annotation)) is not None:

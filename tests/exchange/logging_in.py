@@ -80,7 +80,7 @@ class LoggingIn:
         await self.server.start_server()
         url = str(self.server.make_url("")).rstrip("/")
         log = structlog.get_logger()
-        config = Config.model_validate({"plugins": {"configs": login_settings(url)}})
+        config = Config.from_plain({"plugins": {"configs": login_settings(url)}})
         self.plugins = Plugins(log)
         self.plugins.load(config)
         pool = AccountPool()

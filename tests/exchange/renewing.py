@@ -36,7 +36,7 @@ class Renewing:
         self.ahead = 0.0
         """Seconds our clock is ahead of the true one."""
         log = structlog.get_logger()
-        config = Config.model_validate({"plugins": {"configs": oauth_settings(url)}})
+        config = Config.from_plain({"plugins": {"configs": oauth_settings(url)}})
         plugins = Plugins(log)
         plugins.load(config)
         self.plugins = plugins

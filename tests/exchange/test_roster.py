@@ -198,7 +198,7 @@ def test_a_file_its_provider_stumbles_over_keeps_its_old_account(house: House) -
 
 
 def test_a_provider_that_fails_on_reload_keeps_its_accounts(house: House) -> None:
-    config = Config.model_validate({"claude-api-key": [{"api-key": "k"}]})
+    config = Config.from_plain({"claude-api-key": [{"api-key": "k"}]})
     house.roster.apply_config(config)
     house.provider.broken = True
     house.roster.apply_config(config)
@@ -208,7 +208,7 @@ def test_a_provider_that_fails_on_reload_keeps_its_accounts(house: House) -> Non
 def test_exclusions_aliases_and_prefix_apply_in_this_order(house: House) -> None:
     house.put("a.json", access_token="1", prefix="team", excluded_models=["*-PREVIEW"])
     house.roster.apply_config(
-        Config.model_validate(
+        Config.from_plain(
             {
                 "oauth-model-alias": {
                     "files": [{"name": "BIG", "alias": "large", "fork": True, "force-mapping": True}]
@@ -222,13 +222,13 @@ def test_exclusions_aliases_and_prefix_apply_in_this_order(house: House) -> None
     large = house.catalog.get_model("team/large")
     assert large is not None
     assert (large.upstream, large.force_mapping) == ("big", True)
-    house.roster.apply_config(Config.model_validate({"oauth-excluded-models": {"files": ["b*g"]}}))
+    house.roster.apply_config(Config.from_plain({"oauth-excluded-models": {"files": ["b*g"]}}))
     assert names(house) == []
 
 
 def test_aliases_and_exclusions_of_a_channel_are_not_for_keys(house: House) -> None:
     house.roster.apply_config(
-        Config.model_validate(
+        Config.from_plain(
             {
                 "claude-api-key": [{"api-key": "k"}],
                 "oauth-model-alias": {"files": [{"name": "big", "alias": "large"}]},
@@ -243,7 +243,7 @@ def test_a_file_s_own_aliases_come_before_the_channel_s(house: House) -> None:
     own = [{"name": "big", "alias": "mine", "display-name": "Mine"}, {"name": "", "alias": "x"}, "junk"]
     house.put("a.json", access_token="1", model_aliases=own)
     house.roster.apply_config(
-        Config.model_validate(
+        Config.from_plain(
             {
                 "oauth-model-alias": {
                     "files": [{"name": "big", "alias": "theirs"}, {"name": "small-preview", "alias": "small"}]
@@ -272,12 +272,12 @@ def test_another_plan_brings_other_models_and_keeps_running_cooldowns(house: Hou
 
 
 def test_every_account_has_an_index_that_stays(house: House) -> None:
-    house.roster.apply_config(Config.model_validate({"claude-api-key": [{"api-key": "k"}, {"api-key": "l"}]}))
+    house.roster.apply_config(Config.from_plain({"claude-api-key": [{"api-key": "k"}, {"api-key": "l"}]}))
     before = {account.id: account.index for account in house.pool}
     assert len(set(before.values())) == 2
     assert all(len(index) == 16 for index in before.values())
     house.roster.apply_config(
-        Config.model_validate({"claude-api-key": [{"api-key": "l", "priority": 3}, {"api-key": "k"}]})
+        Config.from_plain({"claude-api-key": [{"api-key": "l", "priority": 3}, {"api-key": "k"}]})
     )
     assert {account.id: account.index for account in house.pool} == before
 
@@ -286,7 +286,7 @@ def test_many_files_follow_a_configuration_change_in_batches(house: House) -> No
     count = AT_ONCE + 30
     for number in range(count):
         house.put(f"{number:04}.json", access_token="1")
-    house.roster.apply_config(Config.model_validate({"oauth-excluded-models": {"files": ["big"]}}))
+    house.roster.apply_config(Config.from_plain({"oauth-excluded-models": {"files": ["big"]}}))
     assert house.roster.unsettled.is_set()
     assert len(house.catalog.offers("big")) == 30
     assert house.roster.settle(20)
@@ -299,7 +299,7 @@ def test_many_files_follow_a_configuration_change_in_batches(house: House) -> No
 def test_accounts_of_a_connection_survive_reloads_and_end_with_it(house: House) -> None:
     house.roster.put_runtime(Account(id="aistudio-1", provider="files", kind="oauth"))
     house.roster.put_runtime(Account(id="aistudio-2", provider="files", kind="oauth"))
-    house.roster.apply_config(Config.model_validate({"oauth-excluded-models": {"files": ["small*"]}}))
+    house.roster.apply_config(Config.from_plain({"oauth-excluded-models": {"files": ["small*"]}}))
     assert set(house.catalog.offers("big")) == {"aistudio-1", "aistudio-2"}
     assert names(house) == ["big"]
     house.roster.drop_runtime("aistudio-1")
@@ -307,7 +307,7 @@ def test_accounts_of_a_connection_survive_reloads_and_end_with_it(house: House) 
 
 
 def test_an_id_that_is_taken_is_left_out_and_reported(house: House) -> None:
-    house.roster.apply_config(Config.model_validate({"claude-api-key": [{"api-key": "k"}]}))
+    house.roster.apply_config(Config.from_plain({"claude-api-key": [{"api-key": "k"}]}))
     with capture_logs() as logs:
         house.put("key:k", access_token="stolen")
     assert any(line["event"] == "account left out, its id is taken" for line in logs)
@@ -317,7 +317,7 @@ def test_an_id_that_is_taken_is_left_out_and_reported(house: House) -> None:
 
 
 def test_cooling_can_be_switched_on_for_one_file_although_it_is_off_for_all(house: House) -> None:
-    house.roster.apply_config(Config.model_validate({"disable-cooling": True}))
+    house.roster.apply_config(Config.from_plain({"disable-cooling": True}))
     for name, value in (("a.json", None), ("b.json", False), ("c.json", True)):
         house.put(name, access_token="1", disable_cooling=value)
         house.cool(name)
@@ -344,7 +344,7 @@ def test_a_subscriber_hears_what_came_changed_and_went(house: House) -> None:
 def test_the_whole_directory_can_be_read_at_once(house: House, tmp_path: Path) -> None:
     house.directory.create("a.json", {"type": "files", "access_token": "1"})
     house.directory.create("b.json", {"type": "files", "access_token": "2"})
-    config = Config.model_validate({"auth-dir": str(tmp_path / "auth")})
+    config = Config.from_plain({"auth-dir": str(tmp_path / "auth")})
     house.roster.sync(config)
     assert set(house.catalog.offers("big")) == {"a.json", "b.json"}
     house.directory.delete("a.json")
@@ -355,7 +355,7 @@ def test_the_whole_directory_can_be_read_at_once(house: House, tmp_path: Path) -
 def test_an_exclusion_moves_its_own_channel_only(house: House) -> None:
     house.put("a.json", access_token="1")
     before = house.catalog.version("big")
-    house.roster.apply_config(Config.model_validate({"oauth-excluded-models": {"somebody": ["big"]}}))
+    house.roster.apply_config(Config.from_plain({"oauth-excluded-models": {"somebody": ["big"]}}))
     assert house.catalog.version("big") is before
-    house.roster.apply_config(Config.model_validate({"oauth-excluded-models": {"files": ["big"]}}))
+    house.roster.apply_config(Config.from_plain({"oauth-excluded-models": {"files": ["big"]}}))
     assert "big" not in names(house)

@@ -53,7 +53,7 @@ async def test_lesson_66_who_began_before_the_cooldown_says_nothing_new() -> Non
 
 
 def test_lesson_67_waiters_do_not_all_wake_at_once_and_none_waits_longer_than_promised() -> None:
-    config = Config.model_validate({"request-retry": 3, "max-retry-interval": 10})
+    config = Config.from_plain({"request-retry": 3, "max-retry-interval": 10})
     call = Call(format="openai", model="m", body={})
 
     class Out:

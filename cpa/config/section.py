@@ -62,10 +62,17 @@ def kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
+class Unknown(dict[str, Any]):
+    """Members nobody knows: they count when sections are compared, and not in the hash, which lists would not have."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return 0
+
+
 class Section(Struct, frozen=True, kw_only=True, rename=kebab):
     """A part of the configuration: a class per section, an annotated attribute with a default per key."""
 
-    unknown: dict[str, Any] = field(default_factory=dict, name="")
+    unknown: dict[str, Any] = field(default_factory=Unknown, name="")
     """Members that no attribute stands for; the loader warns about them."""
 
     @classmethod
@@ -198,7 +205,7 @@ def _section(kind: type[Section]) -> Reader:
             return data
         if not isinstance(data, Mapping):
             return faults.append(Fault(location, A_MAPPING))
-        rest = {key: value for key, value in data.items() if value is not None}
+        rest = Unknown((key, value) for key, value in data.items() if value is not None)
         known = len(faults)
         values = {}
         for setting, read_member in members:

@@ -9,7 +9,8 @@ import orjson
 
 from cpa.config.client_keys import SAMPLE_KEYS
 from cpa.config.notices import ConfigWarning
-from cpa.config.sections import STRATEGIES, Compatibility, KeyEntry, kebab, seconds_of
+from cpa.config.section import fields_of
+from cpa.config.sections import STRATEGIES, Compatibility, KeyEntry, seconds_of
 from cpa.config.settings import LONGEST_QUEUE_SECONDS, Config
 from cpa.errors import ConfigError
 from cpa.network import split_userinfo
@@ -110,11 +111,12 @@ def _prices(config: Config) -> Iterator[ConfigWarning]:
 
 def _userinfo(config: Config) -> Iterator[ConfigWarning]:
     """Names and passwords in addresses of upstreams that get a key; they are not repeated."""
-    for name, entries in config:
+    for key, setting in fields_of(Config).items():
+        entries = getattr(config, setting.name)
         for index, entry in enumerate(entries if isinstance(entries, tuple) else ()):
             has_key = isinstance(entry, KeyEntry) or (isinstance(entry, Compatibility) and entry.api_key_entries)
             if has_key and split_userinfo(entry.base_url)[1]:
-                yield ConfigWarning(f"{kebab(name)}[{index}].base-url", NOT_SENT)
+                yield ConfigWarning(f"{key}[{index}].base-url", NOT_SENT)
 
 
 def _proxies(config: Config) -> Iterator[ConfigWarning]:

@@ -17,7 +17,7 @@ KEY = "prices"
 def own_prices(config: Config) -> dict[str, PriceRow]:
     """The prices of a configuration, by model."""
     return {
-        entry.model: PriceRow(price_in(entry.model_dump(exclude_none=True)), MANUAL, style=entry.style)
+        entry.model: PriceRow(price_in(entry.stated()), MANUAL, style=entry.style)
         for entry in config.prices
         if entry.model and not (entry.input is None and entry.output is None)
     }

@@ -76,8 +76,9 @@ def _print_summary(shown: dict[str, Any]) -> None:
 
 
 def _last(shown: dict[str, Any]) -> dict[str, Any]:
+    """The last attempt; else whatever was recorded."""
     recorded: list[dict[str, Any]] = shown.get("recorded", [])
-    return recorded[-1] if recorded else {}
+    return next((row for row in reversed(recorded) if row["attempts"]), recorded[-1] if recorded else {})
 
 
 def _attempt(row: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _attempt(row: dict[str, Any]) -> dict[str, Any]:
 def _cells(attempt: dict[str, Any]) -> tuple[str, ...]:
     answered = attempt["answered_ms"]
     return (
-        str(attempt["number"]),
+        str(attempt["number"] or "-"),
         clock(attempt["started_ms"]),
         attempt["account"],
         attempt["model"],

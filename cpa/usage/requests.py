@@ -60,8 +60,8 @@ def describe_request(connection: sqlite3.Connection, request_id: str) -> dict[st
 
 
 def attempts_of(connection: sqlite3.Connection, request_id: str) -> list[dict[str, Any]]:
-    """What the durable record says of each attempt of a request, in their order."""
-    query = "SELECT e.*, NULL AS history_id FROM usage_events e WHERE e.request_id = ? ORDER BY attempt, id"
+    """What the durable record says of each attempt of a request, in their order; what tools took after its attempt."""
+    query = "SELECT e.*, NULL AS history_id FROM usage_events e WHERE e.request_id = ? ORDER BY ts_ms, id"
     return [_of_event(row) for row in connection.execute(query, (request_id,))]
 
 

@@ -4,14 +4,16 @@ request."""
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 
 from cpa.config.client_keys import key_id
 from cpa.usage.overview import overview
-from tests.exchange.recording import ASKED, Bench, stream_of
+from tests.exchange.recording import ASKED, Bench, recording, stream_of
 from tests.usage.vendor_streams import RESPONSES_USAGE, sse
 
 TOOL = {
@@ -132,3 +134,18 @@ async def test_pictures_count_towards_the_budget_of_a_key(bench: Bench) -> None:
     main, tool = await bench.rows(2)
     assert tool["cost_nanos"] == (40 * 10 + 1000 * 40) * 1000
     assert bench.daemon.limits.used(key_id("k-limited")).day_nanos == main["cost_nanos"] + tool["cost_nanos"]
+
+
+async def test_the_images_route_is_a_request_to_the_model_that_had_them_made(tmp_path: Path) -> None:
+    login = {"type": "codex", "access_token": "t", "email": "a@b.c", "expired": "2099-01-01T00:00:00Z"}
+    picture = answer("completed", tool_usage={"image_gen": TOOL}).replace(orjson.dumps(TEXT), orjson.dumps(PICTURE))
+    async with recording(tmp_path, **{"openai-response": login}) as bench:
+        bench.answer = answering(picture)
+        url = f"http://{bench.daemon.addresses[0]}/v1/images/generations"
+        async with bench.session.post(url, json={"prompt": "a cat", "model": "gpt-image-2"}) as response:
+            assert response.status == 200
+            assert (await response.json())["usage"] == TOOL
+        main, tool = await bench.rows(2)
+        assert told(main) == ("gpt-5.4-mini", 180, 1, True, False)
+        assert told(tool) == ("gpt-image-2", 1040, 0, False, False)
+        assert tool["endpoint"] == "POST /v1/images/generations"

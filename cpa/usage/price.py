@@ -37,26 +37,33 @@ class Price(Struct, frozen=True):
         """Nano-dollars for an answer; None when its tokens are not known."""
         if usage.input_total is None and usage.output_total is None:
             return None
-        price = self
-        if self.above is not None and (usage.input_total or 0) > (self.above_tokens or 0):
-            price = self.above
-        total = price.pico(usage)
+        written_1h = usage.cache_write_1h or 0
+        written = max((usage.cache_write or 0) - written_1h, usage.cache_write_5m or 0)
+        return self.sum(usage.fresh_input, usage.cache_read or 0, written, written_1h, usage.output_total or 0, factor)
+
+    def sum(self, fresh: int, read: int, written: int, written_1h: int, output: int, factor: Decimal = ONE) -> int:
+        """Nano-dollars for tokens: fresh input, read from a cache, written to one for five minutes and an hour, output.
+
+        No token is in two of them.
+        """
+        if self.above is not None and fresh + read + written + written_1h > (self.above_tokens or 0):
+            total = self.above.exactly(fresh, read, written, written_1h, output)
+        else:
+            total = self.exactly(fresh, read, written, written_1h, output)
         if self.multiplier is not ONE:
             factor = factor * self.multiplier
         if factor is ONE:
             return (total + TOKENS // 2) // TOKENS
         return int((Decimal(total) * factor / TOKENS).to_integral_value(ROUND_HALF_UP))
 
-    def pico(self, usage: Usage) -> int:
-        """Millionths of a nano-dollar at this price alone. No token is paid twice."""
-        read, written, written_1h = usage.cache_read or 0, usage.cache_write or 0, usage.cache_write_1h or 0
-        total = usage.fresh_input * self.input + (usage.output_total or 0) * self.output
+    def exactly(self, fresh: int, read: int, written: int, written_1h: int, output: int) -> int:
+        """Millionths of a nano-dollar for tokens, at this price alone."""
+        total = fresh * self.input + output * self.output
         if read:
             total += read * (self.input if self.cache_read is None else self.cache_read)
-        if written or written_1h or usage.cache_write_5m:
+        if written or written_1h:
             write = self.input if self.cache_write is None else self.cache_write
-            total += max(written - written_1h, usage.cache_write_5m or 0) * write
-            total += written_1h * (write if self.cache_write_1h is None else self.cache_write_1h)
+            total += written * write + written_1h * (write if self.cache_write_1h is None else self.cache_write_1h)
         return total
 
 

@@ -133,7 +133,8 @@ def _litellm_price(row: Mapping[str, Any]) -> Price | None:
         "cache_write": row.get("cache_creation_input_token_cost"),
         "cache_write_1h": row.get("cache_creation_input_token_cost_above_1hr"),
     }
-    steps = sorted(int(found[1]) for name in row if (found := _ABOVE.fullmatch(name)))
+    longer = (name for name in row if name.startswith("input_cost_per_token_above_"))
+    steps = sorted(int(found[1]) for name in longer if (found := _ABOVE.fullmatch(name)))
     if not steps or not steps[0]:
         return _price(base, _MILLION)
     end = f"_above_{steps[0]}k_tokens"

@@ -20,7 +20,7 @@ from msgspec import Struct
 from cpa.config import Config
 from cpa.config.sections import PriceFactor
 from cpa.conversation.usage import Usage
-from cpa.usage.event import Event, executor_of, usage_of
+from cpa.usage.event import SEPARATE_REASONING, Event, executor_of
 from cpa.usage.own_prices import own_prices, price_in
 from cpa.usage.price import ONE, Price
 from cpa.usage.price_rows import BUILT_IN, PriceRow
@@ -116,10 +116,20 @@ class PriceTable:
             return None
         # what a tool of the answer used is no attempt, and costs nothing like the model that was asked for
         price = self.find(event.model, event.requested_model if event.attempt else "")
-        usage = usage_of(tokens, event.upstream_format)
-        if price is None or usage is None:
+        if price is None:
             return None
-        return price.cost(usage, self._factor(_place(event)) if self._factors else ONE)
+        output = tokens.output
+        if event.upstream_format in SEPARATE_REASONING:
+            output += tokens.reasoning
+        written_1h = tokens.cache_creation_1h
+        return price.sum(
+            tokens.uncached,
+            tokens.cache_read,
+            tokens.cache_creation - written_1h,
+            written_1h,
+            output,
+            self._factor(_place(event)) if self._factors else ONE,
+        )
 
     def _factor(self, place: Mapping[str, str]) -> Decimal:
         known = tuple([place.get(name, "") for name in self._looked_at])

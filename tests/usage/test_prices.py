@@ -11,7 +11,7 @@ from cpa.catalog.builtin import builtin_models
 from cpa.config.load import load_text
 from cpa.conversation.usage import Usage
 from cpa.errors import ConfigError
-from cpa.usage.event import Event, Tokens
+from cpa.usage.event import Event, Tokens, tokens_of
 from cpa.usage.price import Price, nano, usd
 from cpa.usage.price_rows import PriceRow
 from cpa.usage.prices import CurrentPrices, Factor, PriceTable, list_prices, price_table
@@ -155,6 +155,27 @@ def test_what_a_tool_used_is_not_paid_like_the_model_that_was_asked_for() -> Non
     event = Event(group="g", model="picture", requested_model="chat", tokens=Tokens(input=5, total=5, uncached=5))
     assert table.cost_of(event) == 5000
     assert table.cost_of(replace(event, attempt=0)) is None
+
+
+@pytest.mark.parametrize("upstream_format", ["claude", "openai", "openai-response", "gemini"])
+def test_a_recorded_attempt_costs_what_its_answer_told(upstream_format: str) -> None:
+    usage = Usage(
+        input_total=1000,
+        cache_read=300,
+        cache_write=200,
+        cache_write_1h=50,
+        output_total=400,
+        reasoning=100,
+        total=1400,
+    )
+    tokens = tokens_of(usage, upstream_format)
+    table = PriceTable({"m": PriceRow(SONNET)})
+    event = Event(group="g", model="m", tokens=tokens, upstream_format=upstream_format)
+    assert (
+        table.cost_of(event)
+        == table.cost(usage, model="m")
+        == 500 * 3000 + 300 * 300 + 150 * 3750 + 50 * 6000 + 400 * 15_000
+    )
 
 
 def test_tokens_that_are_told_as_a_sum_only_cost_nobody_knows_what() -> None:

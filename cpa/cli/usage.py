@@ -81,10 +81,16 @@ def _show(connection: sqlite3.Connection, by: str, start_ms: int | None, as_json
         click.echo(line.rstrip())
     click.secho(table.total, bold=True)
     if table.unpriced:
-        click.echo("\n- or + for a cost: there is no price for it, or for a part of it")
+        click.echo(f"\n{table.unpriced} of the tokens have no price, marked - or +: cpa prices list says which")
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """A line for programs; ``cost_usd`` is null when nothing in it has a price."""
+    share = row["unpriced_tokens"] / row["total_tokens"] if row["total_tokens"] else 0.0
     shown = {name: value for name, value in row.items() if name not in ("cost_nanos", "priced")}
-    return {**shown, "priced_attempts": row["priced"], "cost_usd": row["cost_nanos"] / 1e9 if row["priced"] else None}
+    return {
+        **shown,
+        "unpriced_share": share,
+        "priced_attempts": row["priced"],
+        "cost_usd": row["cost_nanos"] / 1e9 if row["priced"] else None,
+    }

@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from cpa.cli.price_words import share
+
 LONGEST_BAR = 40
 SHORTEST_BAR = 8
 SHORTEST_NAME = 16
@@ -22,8 +24,8 @@ class Table(Struct):
     heading: str
     lines: list[str]
     total: str
-    unpriced: bool
-    """Whether a cost is marked because something in its line has no price."""
+    unpriced: str
+    """The share of the tokens that have no cost, ``12%``; empty when all have one."""
 
 
 def usage_table(rows: Sequence[Row], by: str, width: int) -> Table:
@@ -50,7 +52,9 @@ def usage_table(rows: Sequence[Row], by: str, width: int) -> Table:
     if room >= SHORTEST_BAR:
         bars = (bar(row["total_tokens"], most, min(room, LONGEST_BAR)) for row in rows)
         lines = [f"{line}{_GAP}{each}" for line, each in zip(lines, [*bars, ""], strict=True)]
-    return Table(_line(heads, widths), lines[:-1], lines[-1].rstrip(), any(map(_is_part, rows)))
+    return Table(
+        _line(heads, widths), lines[:-1], lines[-1].rstrip(), share(total["unpriced_tokens"], total["total_tokens"])
+    )
 
 
 def _cells(row: Row, columns: Sequence[tuple[str, str]], write: Callable[[int], str]) -> tuple[str, ...]:
@@ -72,7 +76,7 @@ def cost(row: Row) -> str:
 
 
 def _is_part(row: Row) -> bool:
-    return bool(row["priced"] < row["attempts"] - row["failed"])
+    return bool(row["priced"] and row["unpriced_tokens"])
 
 
 def short(number: int) -> str:

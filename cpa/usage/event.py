@@ -261,6 +261,7 @@ def shown_event(row: Any) -> dict[str, Any]:
         "user_agent": row["user_agent"],
         "client_ip": row["client_ip"],
         "estimated": bool(row["estimated"]),
+        "cost_available": row["cost_nanos"] is not None,
         "cost_nanos": row["cost_nanos"],
         "cost_usd": None if row["cost_nanos"] is None else row["cost_nanos"] / 1e9,
     }

@@ -100,7 +100,9 @@ def _counters() -> dict[str, Any]:
         "cost_nanos": 0,
         "cost_usd": 0.0,
         "priced_requests": 0,
+        "cost_available": True,
         "unpriced_tokens": 0,
+        "unpriced_share": 0.0,
     }
 
 
@@ -118,6 +120,8 @@ def _add(place: dict[str, Any], row: sqlite3.Row) -> None:
     place["cost_usd"] = place["cost_nanos"] / 1e9
     place["priced_requests"] += row["priced_count"]
     place["unpriced_tokens"] += row["total_tokens"] - row["priced_tokens"]
+    place["unpriced_share"] = place["unpriced_tokens"] / place["total_tokens"] if place["total_tokens"] else 0.0
+    place["cost_available"] = place["priced_requests"] > 0 or place["total_tokens"] == 0
 
 
 _TIMES = ("requests_by_day", "requests_by_hour", "tokens_by_day", "tokens_by_hour")

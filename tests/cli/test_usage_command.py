@@ -49,10 +49,11 @@ def test_a_line_for_each_model_and_their_sum(config: Path) -> None:
     output = run(config, "--by", "model")
     lines = {line.split()[0]: line.split()[1:] for line in output.splitlines() if line.strip()}
     assert lines["gpt-5"][:4] == ["1", "2", "1", "60"]
-    assert "$1.50" in lines["gpt-5"]
+    assert "$1.50+" in lines["gpt-5"]
     assert lines["=cmd()"][6] == "-"
     assert lines["total"][:4] == ["2", "3", "1", "90"]
     assert "$1.50+" in lines["total"]
+    assert "67% of the tokens have no price" in output
 
 
 @pytest.mark.parametrize(("days", "attempts"), [("30", 3), ("0", 4), ("60", 4)])
@@ -157,13 +158,15 @@ def test_a_table_is_never_wider_than_the_terminal(width: int, retried: int) -> N
 @pytest.mark.parametrize(
     ("sums", "text", "unpriced"),
     [
-        ({"priced": 0, "cost_nanos": 0}, " -", True),
-        ({"priced": 10}, "$1,234.57+", True),
-        ({"cost_nanos": 0}, "$0.00", False),
-        ({"cost_nanos": 1_200_000}, "$0.0012", False),
+        ({"priced": 0, "cost_nanos": 0, "unpriced_tokens": 1_198_325_740}, " -", "100%"),
+        ({"priced": 10, "unpriced_tokens": 119_832_574}, "$1,234.57+", "10%"),
+        ({"priced": 10, "unpriced_tokens": 5}, "$1,234.57+", "<1%"),
+        ({"priced": 10}, "$1,234.57", ""),
+        ({"cost_nanos": 0}, "$0.00", ""),
+        ({"cost_nanos": 1_200_000}, "$0.0012", ""),
     ],
 )
-def test_a_missing_price_is_not_zero(sums: dict[str, int], text: str, unpriced: bool) -> None:
+def test_a_missing_price_is_not_zero(sums: dict[str, int], text: str, unpriced: str) -> None:
     table = usage_table([row("m", **sums)], "model", 80)
     assert table.total.endswith(text)
-    assert table.unpriced is unpriced
+    assert table.unpriced == unpriced

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from cpa.usage.event import Tokens
 from tests.management.conftest import Managed, Start
 from tests.usage.conftest import NOON, event
 
@@ -54,7 +55,7 @@ async def test_every_answer_is_there_at_once_with_tokens_and_cost(counting: Mana
     usage = (await counting.call("GET", "/usage/overview")).json["usage"]
     assert (usage["total_requests"], usage["success_count"], usage["failure_count"]) == (3, 2, 1)
     assert usage["total_tokens"] == stream["tokens"]["total_tokens"] + whole["tokens"]["total_tokens"]
-    assert usage["priced_requests"] == 2
+    assert (usage["priced_requests"], usage["cost_available"], usage["unpriced_share"]) == (2, True, 0)
     assert sum(usage["requests_by_day"].values()) == sum(usage["requests_by_hour"].values()) == 3
     item = (await counting.call("GET", "/usage-queue?count=9")).json[0]
     assert (item["provider"], item["alias"], item["failed"]) == ("demo", "demo", False)
@@ -227,3 +228,19 @@ async def test_the_record_says_how_it_fares(counting: Managed) -> None:
     status = (await counting.call("GET", "/usage/status")).json
     assert (status["healthy"], status["written"], status["waiting"], status["dropped"]) == (True, 1, 0, 0)
     assert orjson.dumps(status)
+
+
+async def test_totals_say_what_share_of_their_tokens_has_no_price(start: Start) -> None:
+    daemon: Managed = await start("usage-statistics-enabled: true\nprices: [{model: known, input: 1}]\n")
+    for model, tokens in (("known", 300), ("unknown", 100)):
+        counts = Tokens(input=tokens, total=tokens, uncached=tokens)
+        daemon.daemon.usage.record(event(model=model, requested_model=model, request_id=model, tokens=counts))
+    usage = (await daemon.call("GET", "/usage/overview")).json["usage"]
+    assert (usage["unpriced_share"], usage["cost_available"], usage["cost_nanos"]) == (0.25, True, 300_000)
+    (api,) = usage["apis"].values()
+    known, unknown = api["models"]["known"], api["models"]["unknown"]
+    assert (known["unpriced_share"], known["cost_available"]) == (0, True)
+    assert (unknown["unpriced_share"], unknown["cost_available"]) == (1, False)
+    rows = {row["model"]: row for row in (await daemon.call("GET", "/usage/events")).json["events"]}
+    assert (rows["unknown"]["cost_available"], rows["unknown"]["cost_usd"]) == (False, None)
+    assert (rows["known"]["cost_available"], rows["known"]["cost_nanos"]) == (True, 300_000)

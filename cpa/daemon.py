@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
@@ -50,8 +51,8 @@ from cpa.management.keep_alive import KeepAlive
 from cpa.management.login_pages import add_callback_pages
 from cpa.management.metrics import MetricsPage
 from cpa.management.mount import mount
-from cpa.management.resources import all_routes
 from cpa.management.resp import RespServer
+from cpa.management.route import Route
 from cpa.management.services import Management
 from cpa.management.writing import ConfigWriter
 from cpa.metrics.metrics import Metrics
@@ -373,7 +374,7 @@ class Daemon:
             histories=self.histories,
             quota_queries=self.quota_queries,
         )
-        routes = all_routes(management)
+        routes = cache(lambda: _management_routes(management))
         mount(router, management, routes)
         self._control = ControlSocket(control_socket(self.store.path, self._environ), management, routes)
         if self._local_password and self.on_silence is not None:
@@ -437,6 +438,13 @@ class Daemon:
                 self.store.reload()
         except (OSError, CpaError) as fault:
             self.log.warning("the management key could not be hashed in the file", reason=str(fault))
+
+
+def _management_routes(management: Management) -> list[Route]:
+    """Fifty modules, which a daemon that nobody manages does without."""
+    from cpa.management.resources import all_routes
+
+    return all_routes(management)
 
 
 def _database(store: ConfigStore) -> Path:

@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from cpa.management.services import Management
 class ControlSocket:
     """Serves the routes on a Unix socket. Without it the daemon works all the same: failures are only logged."""
 
-    def __init__(self, path: Path, management: Management, routes: Iterable[Route]) -> None:
+    def __init__(self, path: Path, management: Management, routes: Callable[[], Iterable[Route]]) -> None:
         self._path = path
         self._log = management.log
         app = web.Application(client_max_size=1 << 30)

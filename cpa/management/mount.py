@@ -12,6 +12,7 @@ from cpa import __version__
 from cpa.config import Config
 from cpa.config.notices import ConfigWarning
 from cpa.management.answers import Refusal, answer
+from cpa.management.lazy_routes import LazyRoutes
 from cpa.management.problem import refused
 from cpa.management.route import CONFIGURATION, Handler, Route
 from cpa.management.services import Management
@@ -24,12 +25,16 @@ Admit: TypeAlias = Callable[[web.Request, Config], Awaitable[None]]
 
 
 def mount(
-    router: web.UrlDispatcher, management: Management, routes: Iterable[Route], admit: Admit | None = None
+    router: web.UrlDispatcher, management: Management, routes: Callable[[], Iterable[Route]], admit: Admit | None = None
 ) -> None:
-    """Add ``routes``, every one of them behind the key, or behind ``admit`` instead."""
-    for route in routes:
-        handler = guarded(management, route.handler, admit, tagged=route.tag == CONFIGURATION)
-        router.add_route(route.method, PREFIX + route.path, handler)
+    """Add ``routes``, made when first asked for, every one behind the key, or behind ``admit`` instead."""
+
+    def make(own: web.UrlDispatcher) -> None:
+        for route in routes():
+            handler = guarded(management, route.handler, admit, tagged=route.tag == CONFIGURATION)
+            own.add_route(route.method, PREFIX + route.path, handler)
+
+    router.register_resource(LazyRoutes(PREFIX, make))
 
 
 def guarded(management: Management, handler: Handler, admit: Admit | None = None, *, tagged: bool = False) -> Handler:

@@ -10,14 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from watchfiles import Change, awatch
-
 from cpa.accounts.files import is_auth_file_name
 from cpa.config.store import ConfigStore
 from cpa.errors import ConfigError
 from cpa.exchange.auth_files import AuthFiles
+from cpa.inotify import FolderWatch
 
-DEBOUNCE_MS = 150
+STEP = 0.05
+"""Seconds in which nothing comes end a batch of changes."""
+MOST_STEPS = 3
+"""After which a batch ends all the same."""
 POLL_SECONDS = 5.0
 """Safety net where the kernel reports nothing (network and bind mounts)."""
 QUIET_SECONDS = 0.05
@@ -48,23 +50,44 @@ async def changes(
 ) -> AsyncIterator[set[Path]]:
     """Paths directly in these folders that were written, created, renamed or removed, in batches.
 
-    ``concerns`` says which are wanted, ``stop`` ends it. Raises OSError or RuntimeError when the folders cannot be
-    watched.
+    ``concerns`` says which are wanted, ``stop`` ends it. Raises OSError when the folders cannot be watched.
     """
+    loop = asyncio.get_running_loop()
+    news = asyncio.Event()
+    batch: set[Path] = set()
+    stopping = asyncio.create_task((stop or asyncio.Event()).wait())
+    stopping.add_done_callback(lambda _: news.set())
+    try:
+        with FolderWatch(folders) as watch:
 
-    def wanted(_: Change, path: str) -> bool:
-        return concerns(Path(path))
+            def take() -> None:
+                batch.update(path for path in watch.read() if concerns(path))
+                if batch:
+                    news.set()
 
-    async for batch in awatch(
-        *folders,
-        watch_filter=wanted,
-        debounce=DEBOUNCE_MS,
-        step=50,
-        stop_event=stop,
-        recursive=False,
-        yield_on_timeout=False,
-    ):
-        yield {Path(path) for _, path in batch}
+            loop.add_reader(watch.descriptor, take)
+            try:
+                while not stopping.done():
+                    await news.wait()
+                    await _calm(news)
+                    found = set(batch)
+                    batch.clear()
+                    if found:
+                        yield found
+            finally:
+                loop.remove_reader(watch.descriptor)
+    finally:
+        stopping.cancel()
+
+
+async def _calm(news: asyncio.Event) -> None:
+    """Wait until nothing new has come for a moment, so that what belongs together is told together."""
+    for _ in range(MOST_STEPS):
+        news.clear()
+        await asyncio.sleep(STEP)
+        if not news.is_set():
+            return
+    news.clear()
 
 
 class ConfigWatcher:
@@ -145,7 +168,7 @@ class ConfigWatcher:
                     await self._check()
                     if self._folders() != folders:
                         break
-            except (OSError, RuntimeError) as fault:
+            except OSError as fault:
                 self._log.warning(
                     "cannot watch the configuration; it is looked at every few seconds", reason=str(fault)
                 )
@@ -202,7 +225,7 @@ class AuthWatcher:
             try:
                 async for batch in changes((folder,), lambda path: is_auth_file_name(path.name), self._moved):
                     await self._check({path.name for path in batch})
-            except (OSError, RuntimeError) as fault:
+            except OSError as fault:
                 self._log.warning(
                     "cannot watch the auth directory; it is looked at every few seconds", reason=str(fault)
                 )

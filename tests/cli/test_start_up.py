@@ -68,3 +68,45 @@ def test_no_plugin_of_ours_adds_commands() -> None:
     assert points
     plugins = [create(point.load(), {}) for point in points if not point.extras]
     assert not [plugin for plugin in plugins if hasattr(plugin, "cpa_commands")]
+
+
+UNUSED = {
+    "aiohttp_socks", "anyio", "bcrypt", "cpa.management.resources", "cpa.metrics.requests", "cryptography",
+    "opentelemetry", "prometheus_client", "pydantic", "pydantic_core", "re2", "rich", "structlog", "tiktoken",
+    "unittest", "watchfiles",
+}  # fmt: skip
+"""What a daemon that was just started has no use for."""
+
+STARTED = """\
+import asyncio, json, sys
+from pathlib import Path
+import cpa.cli.main, cpa.cli.serve
+from cpa.config import ConfigStore
+from cpa.daemon import Daemon
+from cpa.logs import Secrets, setup_logging
+
+async def run():
+    setup_logging(Secrets())
+    async with Daemon(ConfigStore(Path(sys.argv[1]), {}), {}):
+        print(json.dumps([name for name, module in sys.modules.items() if module is not None]))
+
+asyncio.run(run())
+"""
+
+
+def test_a_daemon_starts_with_what_it_needs(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"host: 127.0.0.1\nport: 0\nauth-dir: {tmp_path}\napi-keys: [k]\nusage-statistics-enabled: true\n"
+        "claude-api-key: [{api-key: c, base-url: 'http://127.0.0.1:1'}]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED, str(config)],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}", "XDG_RUNTIME_DIR": str(tmp_path)},
+    )
+    loaded = set(json.loads(done.stdout))
+    assert {"cpa.exchange.exchange", "cpa_claude"} <= loaded
+    assert not {name for name in loaded if any(name == unused or name.startswith(f"{unused}.") for unused in UNUSED)}
+    commands = {name for name in loaded if name.startswith("cpa.cli.")}
+    assert commands <= {"cpa.cli.main", "cpa.cli.serve", "cpa.cli.options", "cpa.cli.legacy"}

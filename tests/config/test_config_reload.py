@@ -165,7 +165,7 @@ async def test_without_notifications_the_file_is_looked_at(path: Path, monkeypat
     def broken(*_: Any, **__: Any) -> Any:
         raise OSError("no watches left")
 
-    monkeypatch.setattr("cpa.watch.awatch", broken)
+    monkeypatch.setattr("cpa.watch.FolderWatch", broken)
     async with watching(path, poll_seconds=0.05) as (store, log, _):
         by_rename(path, "port: 2\n")
         await until(lambda: store.current.port == 2)

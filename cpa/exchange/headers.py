@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cpa.errors import ErrorInfo
 
@@ -63,9 +64,15 @@ def telling_headers(upstream: Mapping[str, str]) -> dict[str, list[str]]:
     """What an answer's headers say of rate limits and of its id, under their names in the usual spelling."""
     found: dict[str, list[str]] = {}
     for name, value in upstream.items():
-        if len(found) < MOST_TELLING and _TELLING.fullmatch(name):
-            found.setdefault(name.title(), []).append(value[:LONGEST_TELLING])
+        if (shown := _told_as(name)) and len(found) < MOST_TELLING:
+            found.setdefault(shown, []).append(value[:LONGEST_TELLING])
     return found
+
+
+@lru_cache(maxsize=1024)
+def _told_as(name: str) -> str:
+    """The usual spelling of a header that is told; empty for others."""
+    return name.title() if _TELLING.fullmatch(name) else ""
 
 
 def retry_after_seconds(error: ErrorInfo) -> int | None:

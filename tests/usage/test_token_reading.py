@@ -376,6 +376,12 @@ def test_usage_on_every_chunk_of_a_compatible_vendor_is_known_as_it_grows() -> N
         assert buckets(read("openai", *told[:seen])) == (130, 0, 0, seen)
 
 
+@pytest.mark.parametrize("last", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}])
+def test_zeros_after_the_counts_of_openai_undo_nothing(last: Any) -> None:
+    told = openai({"prompt_tokens": 130, "completion_tokens": 50, "total_tokens": 180}, last)
+    assert buckets(read("openai", told)) == (130, 0, 0, 50)
+
+
 def test_openai_tells_its_counts_in_a_chunk_after_the_finish() -> None:
     told = frames(openai({"prompt_tokens": 130, "completion_tokens": 50, "total_tokens": 180}))
     assert read("openai", *told[:2]) == Tokens()

@@ -196,7 +196,7 @@ class ChatNativeRelay:
         if usage is None and isinstance(choices, list) and choices and isinstance(choices[0], dict):
             usage = choices[0].get("usage")
         decoded = decode_usage(usage, chunk.get("service_tier")) if usage is not None else None
-        if decoded is not None:
+        if decoded is not None and (self.usage is None or decoded.sum()):
             self.usage = decoded
         if self.served_model is None and isinstance(chunk.get("model"), str):
             self.served_model = chunk["model"]

@@ -255,6 +255,7 @@ def shown_event(row: Any) -> dict[str, Any]:
         "stream": bool(row["stream"]),
         "client_format": row["client_format"],
         "upstream_format": row["upstream_format"],
+        "executor_type": executor_of(row["provider"], row["upstream_format"]),
         "reasoning_effort": row["reasoning_effort"],
         "service_tier": row["service_tier"],
         "response_service_tier": row["response_service_tier"],

@@ -14,6 +14,8 @@ from cpa.exchange.call import Call
 from cpa.exchange.record import AttemptRecord
 from cpa.exchange.usage_trail import UsageTrail
 from cpa.usage.event import Event
+from cpa.usage.filters import EventFilter
+from cpa.usage.transfer import export_csv
 from tests.exchange.recording import ASKED, STREAMS, TEXT, WHOLE, Bench, answered, stream_of
 from tests.usage.vendor_streams import claude, gemini, openai, responses, sse
 
@@ -290,8 +292,39 @@ async def test_a_row_says_what_the_client_said_of_itself_and_asked_for(bench: Be
         await answer.read()
     (row,) = await bench.rows(1)
     assert (row["service_tier"], row["user_agent"][:9], len(row["user_agent"])) == ("flex", "tool/1.0 ", 200)
+    assert (row["client_ip"], row["executor_type"], row["response_service_tier"]) == (
+        "127.0.0.1",
+        "OpenAICompatExecutor",
+        "",
+    )
     assert row["reasoning_effort"] == "high"
     assert row["cost_nanos"] == (130 + 2 * 50) * 1000
+
+
+async def test_a_row_says_which_tier_served_it(bench: Bench) -> None:
+    """Asked for, and what the answer says came of it; both are told by exports, too."""
+
+    async def slower(request: web.Request, name: str) -> web.StreamResponse:
+        return web.json_response({**WHOLE["openai"], "service_tier": "default"})
+
+    bench.answer = slower
+    path, body = ASKED["openai"]
+    body = {**body, "model": "openai", "service_tier": "priority"}
+    async with bench.session.post(f"http://{bench.daemon.addresses[0]}{path}", json=body) as answer:
+        await answer.read()
+    (row,) = await bench.rows(1)
+    assert (row["service_tier"], row["response_service_tier"]) == ("priority", "default")
+    nothing: list[bytes] = []
+    exported = b"".join(
+        await asyncio.to_thread(bench.daemon.usage.ask, lambda found: list(export_csv(found, EventFilter())), nothing)
+    ).decode()
+    names, values = (line.split(",") for line in exported.splitlines())
+    told = dict(zip(names, values, strict=True))
+    assert (told["service_tier"], told["response_service_tier"], told["client_ip"]) == (
+        "priority",
+        "default",
+        "127.0.0.1",
+    )
 
 
 async def test_counting_tokens_is_no_row(bench: Bench) -> None:

@@ -26,6 +26,9 @@ from cpa.usage.synced_prices import FILE_NAME, SyncedPrices, read_synced
 SYNC_SECONDS = 60.0
 """How long a daemon may take to read a list."""
 
+REVALUE_SECONDS = 1800.0
+"""How long a daemon may take to compute costs anew: millions of attempts take minutes."""
+
 
 class NoSuchPrice(CpaError):
     """There is no price that could be removed or shown."""
@@ -130,6 +133,33 @@ class Prices:
             "preview": preview,
             "models": [shown_proposal(each) for each in proposals],
         }
+
+    def revalue(self, since_ms: int, *, preview: bool) -> dict[str, Any]:
+        """Compute the cost of recorded attempts anew; what ``POST /model-prices/revalue`` answers."""
+        if daemon_listens(self._path):
+            body = {"since": since_ms, "preview": preview}
+            told: dict[str, Any] = ask_daemon(
+                self._path, "POST", "/model-prices/revalue", body, seconds=REVALUE_SECONDS
+            )
+            return told
+        from cpa.usage import revaluation
+        from cpa.usage.schema import open_database, transaction
+
+        prices = self.table
+        with reading_database(self._path, "usage-statistics-enabled: true?") as connection:
+            if preview:
+                return revaluation.shown(revaluation.preview(connection, prices, since_ms), dry_run=True)
+        connection = open_database(self.database)
+        try:
+            done, more = revaluation.begin(connection, since_ms), True
+            while more:
+                with transaction(connection):
+                    more = revaluation.go_on(connection, done, prices, since_ms)
+        except sqlite3.Error as fault:
+            raise click.ClickException(f"{self.database} cannot be changed: {fault}") from None
+        finally:
+            connection.close()
+        return revaluation.shown(done, dry_run=False)
 
     def _keep(self, rows: dict[str, PriceRow]) -> None:
         from cpa.cli.quiet import Quiet

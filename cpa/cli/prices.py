@@ -12,6 +12,7 @@ COMMANDS = {
     "set": ("cpa.cli.prices_change", "set_price", "Set the price of a model."),
     "unset": ("cpa.cli.prices_change", "unset", "Remove the price of a model."),
     "sync": ("cpa.cli.prices_sync", "sync", "Take prices from a published list."),
+    "revalue": ("cpa.cli.prices_revalue", "revalue", "Put the present prices on what was recorded before."),
 }
 """Command -> module, attribute, help."""
 

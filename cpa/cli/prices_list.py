@@ -122,6 +122,8 @@ def _sum_up(rows: Sequence[dict[str, Any]], as_of: str) -> None:
     click.echo(f"\nUSD per million tokens; prices from cpa are of {as_of}")
     if unpriced:
         click.echo(f"{words.share(unpriced, tokens)} of the tokens have no cost in the record")
+    if any(row["price"] is not None and row["unpriced_tokens"] for row in rows):
+        click.echo("Recorded before their price was known:\n  cpa prices revalue computes their cost")
     if any(row["price"] is None for row in rows):
         click.echo("No price:\n  " + "\n  ".join(ADVICE))
 

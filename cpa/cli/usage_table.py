@@ -70,9 +70,12 @@ def cost(row: Row) -> str:
     """Dollars; a dash when nothing in the line has a price, a plus when a part has none."""
     if not row["priced"]:
         return "-"
-    nanos = row["cost_nanos"]
-    dollars = f"${nanos / 1e9:,.2f}" if nanos >= 5_000_000 or not nanos else f"${nanos / 1e9:.4f}"
-    return f"{dollars}+" if _is_part(row) else dollars
+    return f"{money(row['cost_nanos'])}+" if _is_part(row) else money(row["cost_nanos"])
+
+
+def money(nanos: int) -> str:
+    """Dollars and cents; of less than half a cent more digits."""
+    return f"${nanos / 1e9:,.2f}" if nanos >= 5_000_000 or not nanos else f"${nanos / 1e9:.4f}"
 
 
 def _is_part(row: Row) -> bool:

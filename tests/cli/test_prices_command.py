@@ -159,6 +159,20 @@ async def test_own_prices_are_replaced_when_asked(config: Path, server: PriceSer
     assert (await run_json(config, "show", "own"))["price"]["prompt"] == 1.25
 
 
+async def test_what_was_recorded_gets_a_cost_without_a_daemon(config: Path) -> None:
+    assert "cpa prices revalue" in await run(config, "list")
+    said = await run(config, "revalue", "--dry-run")
+    assert "3 of 5 attempts get another cost: $1.00 before, $0.02 now" in said
+    assert "2 have none, because their model has no price" in said
+    assert "nothing was changed" in said
+    assert (await run_json(config, "revalue", "--dry-run"))["after_nanos"] == 7_000_000 + 12_000_000
+    today = f"{time.strftime('%Y-%m-%d')}"
+    told = await run_json(config, "revalue", "--since", today)
+    assert (told["attempts"], told["changed"], told["preview"]) == (4, 3, False)
+    assert (await run_json(config, "revalue"))["changed"] == 0
+    assert "cpa prices revalue" not in await run(config, "list")
+
+
 async def test_a_list_that_cannot_be_read_is_one_line(config: Path, server: PriceServer) -> None:
     server.bad = "html"
     said = await run(config, "sync", status=1)

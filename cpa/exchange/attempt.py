@@ -22,7 +22,7 @@ from cpa.exchange.exposure import without_secret
 from cpa.exchange.headers import passed_headers
 from cpa.exchange.quota_events import WatchedResponse
 from cpa.exchange.record import AttemptRecord, ExchangeLog
-from cpa.exchange.recorder import CLIENT_GONE
+from cpa.exchange.recorder import CLIENT_GONE, RecordedRelay
 from cpa.exchange.relay import PassingRelay, Relay, TranslatingRelay
 from cpa.exchange.shape import Shaped
 from cpa.exchange.transport import plain, read_error, send
@@ -175,10 +175,10 @@ class Attempt:
     async def _stream(self, response: UpstreamResponse, headers: dict[str, str]) -> Answer:
         shaped, context = self._shaped, self._context
         framing = shaped.client.framing(context)
-        chunks = response.chunks()
         relay: Relay
         if "json" in response.headers.get("Content-Type", ""):
             translating = self._translating(framing)
+            chunks = response.chunks()
             head = await self._replay(response, translating)
             relay = translating
         else:
@@ -186,6 +186,8 @@ class Attempt:
                 relay = PassingRelay(shaped.client.native_relay(context, framing))
             else:
                 relay = self._translating(framing)
+            relay = self._noted(relay)
+            chunks = response.chunks()
             head = await self._until_meaningful(chunks, relay)
         if relay.error is not None and not relay.meaningful:
             raise self._judge(relay.error, response)
@@ -194,7 +196,14 @@ class Attempt:
             headers=headers,
             content_type=framing.content_type,
             keep_alive=framing.keep_alive(),
+            noted=isinstance(relay, RecordedRelay),
         )
+
+    def _noted(self, relay: Relay) -> Relay:
+        """The relay, noted for the history when one is kept."""
+        if self._call.recorder is None or self._record.note is None:
+            return relay
+        return self._call.recorder.relay(self._record.note, relay)
 
     def _translating(self, framing: Any) -> TranslatingRelay:
         shaped, context = self._shaped, self._context
@@ -244,7 +253,7 @@ class Attempt:
             self._end(relay)
             closed = True
             if relay.complete:
-                await _drain(chunks)
+                await _drain(chunks, relay)
         except (GeneratorExit, asyncio.CancelledError):
             if not closed:
                 self._record.usage = relay.usage
@@ -347,11 +356,13 @@ def broken(fault: Exception, provider: Provider, logger: Any, request_id: str) -
     return UpstreamError(error, scope="none", cooldown=0)
 
 
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
+async def _drain(chunks: AsyncIterator[bytes], relay: Relay) -> None:
     """Read a finished answer to its end, so that its connection can be used again; not for long."""
+    note = relay.note_rest if isinstance(relay, RecordedRelay) else None
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in chunks:
-                pass
+            async for chunk in chunks:
+                if note is not None:
+                    note(chunk)
     except (TimeoutError, ApiError):
         return

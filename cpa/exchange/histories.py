@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from threading import Condition, Event, Thread
 from typing import Any
 
-import orjson
 from msgspec import Struct
 
 from cpa.config import Config
 from cpa.errors import CpaError
+from cpa.exchange.capture import Held
+from cpa.exchange.history_rows import LONGEST_ERROR, history_row
 from cpa.exchange.live import LiveFeed
-from cpa.exchange.recorder import AttemptNote, Capture, Held, Recorder
+from cpa.exchange.recorder import Recorder
 from cpa.logs import Secrets
-from cpa.logs.history import Clipped, History, HistoryAttempt, Written, log_name, write
-from cpa.logs.masking import Masker, mask_query
-from cpa.usage.event import tokens_of
+from cpa.logs.masking import Masker
 from cpa.usage.histories import Bounds, HistoryRow, insert_histories, prune_histories
 from cpa.usage.store import StoreClosed, UsageStore
 
@@ -38,10 +36,6 @@ MOST_WAITING_BYTES = 128 * 1024 * 1024
 BATCH_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 15.0
 CLOSE_SECONDS = 10.0
-COMPRESSION = 1
-MEMORY_LEVEL = 6
-"""Of zlib."""
-LONGEST_ERROR = 500
 
 
 class HistoriesStatus(Struct):
@@ -165,7 +159,7 @@ class Histories:
             recorder = self._waiting.popleft()
             self._waiting_bytes -= recorder.held
             try:
-                self._rows.append(self._row(recorder))
+                self._rows.append(history_row(recorder, self._masker))
             except Exception:
                 self._log.exception("a request history cannot be written", request_id=recorder.request_id)
             finally:
@@ -194,36 +188,10 @@ class Histories:
         self._rows = []
         return True
 
-    def _row(self, recorder: Recorder) -> HistoryRow:
-        forced = not recorder.whole
-        history = history_of(recorder)
-        written = write(history, self._masker)
-        url, detail = mask_query(recorder.url), _detail(history, written)
-        if not written.clean:
-            url, detail = self._masker.text(url), self._masker.body(detail)
-        return HistoryRow(
-            request_id=recorder.request_id,
-            log_name=log_name(url.partition("?")[0], recorder.begun, recorder.request_id, forced=forced),
-            url=url,
-            method=recorder.method,
-            status=history.status,
-            forced=forced,
-            begun_ms=int(recorder.begun * 1000),
-            answered_ms=_answered_ms(recorder),
-            text=_pack(written.text),
-            detail=detail,
-        )
-
     def _prune(self, connection: sqlite3.Connection, now_ms: int) -> bool:
         config = self._config()
         bounds = Bounds(config.request_history_retention_days, config.request_history_max_size_mb)
         return prune_histories(connection, bounds, now_ms)
-
-
-def _pack(text: bytes) -> bytes:
-    """Gzipped, with small tables: they stay in the processor's cache."""
-    packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, 31, MEMORY_LEVEL)
-    return packer.compress(text) + packer.flush()
 
 
 def _refused(recorder: Recorder) -> dict[str, Any]:
@@ -235,118 +203,3 @@ def _refused(recorder: Recorder) -> dict[str, Any]:
         "duration_ms": round((recorder.finished_at - recorder.begun) * 1000),
         "error": recorder.error.message[:LONGEST_ERROR] if recorder.error is not None else "",
     }
-
-
-def history_of(recorder: Recorder) -> History:
-    """What a finished recorder has noted."""
-    sent = recorder.sent
-    status = recorder.status
-    return History(
-        request_id=recorder.request_id,
-        method=recorder.method,
-        url=recorder.url,
-        headers=recorder.headers.items(),
-        body=_client_body(recorder),
-        edited=None if recorder.edited is None else orjson.dumps(recorder.edited),
-        attempts=[_attempt(note, number) for number, note in enumerate(recorder.attempts, 1)],
-        omitted_attempts=recorder.omitted_attempts,
-        status=status,
-        response_headers=recorder.response.headers.items() if recorder.response is not None else (),
-        sent=sent.clipped() if isinstance(sent, Capture) else sent,
-        begun=recorder.begun,
-        answered_at=recorder.answered_at,
-        finished_at=recorder.finished_at,
-        facts=_facts(recorder),
-    )
-
-
-def _client_body(recorder: Recorder) -> Clipped | None:
-    """As received; a form, which is not kept as it came, as the JSON that was made of it."""
-    if recorder.body is None and recorder.call is not None:
-        return Clipped(orjson.dumps(recorder.call.body))
-    return recorder.body
-
-
-def _attempt(note: AttemptNote, number: int) -> HistoryAttempt:
-    account, error = note.account, note.error
-    return HistoryAttempt(
-        number=note.number or number,
-        provider=account.provider,
-        account_id=account.id,
-        account=account.label or account.id,
-        kind=account.kind,
-        secret=account.secret,
-        model=note.model,
-        method=note.method,
-        url=note.url,
-        headers=note.headers.items(),
-        body=note.body,
-        started_at=note.started_at,
-        answered_at=note.answered_at,
-        finished_at=note.finished_at,
-        first_token=note.first_token,
-        status=note.status,
-        response_headers=note.response_headers.items(),
-        received=note.received.clipped() if note.received is not None else None,
-        outcome=note.outcome,
-        error="" if error is None else error.message,
-    )
-
-
-def _facts(recorder: Recorder) -> dict[str, Any]:
-    call, last = recorder.call, recorder.attempts[-1] if recorder.attempts else None
-    facts: dict[str, Any] = {
-        "duration_ms": round((recorder.finished_at - recorder.begun) * 1000),
-        "attempt_count": len(recorder.attempts) + recorder.omitted_attempts,
-    }
-    if call is not None:
-        facts |= {"model": call.model, "format": call.format, "operation": call.operation, "stream": call.stream}
-        if call.client is not None:
-            facts["client"] = call.client.id
-    if (error := recorder.error or (last.error if last is not None else None)) is not None:
-        facts["error"] = error.message[:LONGEST_ERROR]
-    if last is not None:
-        facts |= {
-            "provider": last.account.provider,
-            "account": last.account.label or last.account.id,
-            "upstream_model": last.model,
-            "upstream_format": last.upstream_format,
-            "outcome": last.outcome,
-        }
-        if last.first_token is not None:
-            facts["ttft_ms"] = round((last.started_at - recorder.begun + last.first_token) * 1000)
-        if last.usage is not None:
-            tokens = tokens_of(last.usage, last.upstream_format)
-            facts |= {"input_tokens": tokens.input, "output_tokens": tokens.output, "total_tokens": tokens.total}
-    return facts
-
-
-def _detail(history: History, written: Written) -> bytes:
-    return orjson.dumps(
-        {
-            "facts": history.facts,
-            "attempts": [
-                {
-                    "number": attempt.number,
-                    "provider": attempt.provider,
-                    "account": attempt.account,
-                    "model": attempt.model,
-                    "url": mask_query(attempt.url),
-                    "started_ms": round(attempt.started_at * 1000),
-                    "answered_ms": None if attempt.answered_at is None else round(attempt.answered_at * 1000),
-                    "finished_ms": round(attempt.finished_at * 1000),
-                    "ttft_ms": None if attempt.first_token is None else round(attempt.first_token * 1000),
-                    "status": attempt.status,
-                    "outcome": attempt.outcome,
-                    "error": attempt.error,
-                }
-                for attempt in history.attempts
-            ],
-            "sections": written.sections,
-        }
-    )
-
-
-def _answered_ms(recorder: Recorder) -> int | None:
-    moments = [note.answered_at for note in recorder.attempts if note.answered_at is not None]
-    return int(moments[-1] * 1000) if moments else None

@@ -7,149 +7,53 @@ What is kept is bounded, per body and for all exchanges that are under way toget
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cpa.accounts.account import Account
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
+from cpa.exchange.capture import SECTION_BYTES, Capture, Held
 from cpa.formats.codec import JsonObject
-from cpa.logs.history import Clipped, clip
 
 if TYPE_CHECKING:
     from cpa.exchange.call import Call
+    from cpa.exchange.relay import Relay
     from cpa.exchange.shape import Shaped
     from cpa.upstream.client import UpstreamResponse
 
-SECTION_BYTES = 8 * 1024 * 1024
-"""Of one body: its first and its last half are kept."""
 ERROR_SECTION_BYTES = 1024 * 1024
-"""The same while only failures are kept."""
-LEAST_TAIL = 32 * 1024
-MOST_HELD = 256 * 1024 * 1024
-"""Bytes of streams under way, all together; beyond it only their ends are kept."""
+"""Of one body, while only failures are kept."""
 MOST_ATTEMPTS = 16
-
-
 CLIENT_GONE = 499
-
-
-class Held:
-    """How many bytes of streams are held now, all exchanges together."""
-
-    def __init__(self, limit: int = MOST_HELD) -> None:
-        self.limit = limit
-        self.bytes = 0
-
-
-class Capture:
-    """Takes a stream piece by piece, and keeps its beginning and its end."""
-
-    __slots__ = ("_held", "_mine", "_pieces", "_room", "_tail", "_tail_bytes", "_tail_room", "size")
-
-    def __init__(self, held: Held, limit: int = SECTION_BYTES) -> None:
-        self._held = held
-        self._mine = 0
-        self._room = self._tail_room = limit // 2
-        self._pieces: list[bytes] = []
-        self._tail: deque[bytes] = deque()
-        self._tail_bytes = 0
-        self.size = 0
-        """Bytes that came, kept or not."""
-
-    def add(self, piece: bytes) -> None:
-        """Take the next piece."""
-        size = len(piece)
-        self.size += size
-        if size <= self._room and self._held.bytes <= self._held.limit:
-            self._room -= size
-            self._mine += size
-            self._held.bytes += size
-            self._pieces.append(piece)
-        else:
-            self._add_to_tail(piece)
-
-    def _add_to_tail(self, piece: bytes) -> None:
-        if self._room:
-            head, piece = piece[: self._room], piece[self._room :]
-            if self._held.bytes > self._held.limit:
-                self._tail_room = LEAST_TAIL
-            self._pieces.append(head)
-            self._mine += len(head)
-            self._held.bytes += len(head)
-            self._room = 0
-        piece = piece[-self._tail_room :]
-        self._tail.append(piece)
-        grown = len(piece)
-        while self._tail_bytes + grown > self._tail_room and len(self._tail) > 1:
-            grown -= len(self._tail.popleft())
-        self._tail_bytes += grown
-        self._mine += grown
-        self._held.bytes += grown
-
-    def clipped(self) -> Clipped:
-        """What was kept."""
-        head, tail = b"".join(self._pieces), b"".join(self._tail)
-        return Clipped(head, self.size - len(head) - len(tail), tail)
-
-    def release(self) -> None:
-        """It is held no more."""
-        self._held.bytes -= self._mine
-        self._mine = 0
 
 
 class AttemptNote:
     """One attempt."""
 
-    __slots__ = (
-        "account",
-        "answered_at",
-        "body",
-        "error",
-        "finished_at",
-        "first_token",
-        "headers",
-        "method",
-        "model",
-        "number",
-        "outcome",
-        "received",
-        "response_headers",
-        "started_at",
-        "status",
-        "upstream_format",
-        "url",
-        "usage",
-    )
-
-    def __init__(self, shaped: Shaped, number: int, limit: int) -> None:
-        request = shaped.request
+    def __init__(self, shaped: Shaped, number: int) -> None:
         self.number = number
         self.started_at = time.time()
-        self.account: Account = request.account
-        self.model = shaped.target.model
-        self.upstream_format = shaped.upstream.name
-        self.method = request.method
-        self.url = request.url
-        self.headers: Mapping[str, str] = request.headers
-        self.body = clip(shaped.content, limit)
-        self.answered_at: float | None = None
-        """When the head of the answer was there."""
-        self.status = 0
-        self.response_headers: Mapping[str, str] = {}
-        self.received: Capture | None = None
-        """The answer's body; None when it was not kept."""
-        self.outcome = 0
-        self.finished_at = 0.0
-        self.first_token: float | None = None
-        """Seconds until content came."""
-        self.usage: Usage | None = None
-        self.error: ErrorInfo | None = None
+        self.shaped = shaped
+
+    answered_at: float | None = None
+    """When the head of the answer was there."""
+    status = 0
+    response_headers: Mapping[str, str] = {}
+    received: Capture | None = None
+    """The answer's body; None when it was not kept."""
+    outcome = 0
+    finished_at = 0.0
+    reading: RecordedResponse | None = None
+    """The response, while it is noted."""
+    first_token: float | None = None
+    """Seconds until content came."""
+    usage: Usage | None = None
+    error: ErrorInfo | None = None
 
     def close(self, status: int, error: ErrorInfo | None, first_token: float | None, usage: Usage | None) -> None:
         """The attempt is over, with what the exchange makes of it (499 when the client went away)."""
         self.finished_at = time.time()
+        self.reading = None
         self.outcome = status
         self.error, self.first_token, self.usage = error, first_token, usage
 
@@ -157,65 +61,42 @@ class AttemptNote:
 class Recorder:
     """Notes one exchange. With ``whole`` also the answers of attempts that succeed."""
 
-    __slots__ = (
-        "_held",
-        "answered_at",
-        "attempts",
-        "begun",
-        "body",
-        "call",
-        "edited",
-        "error",
-        "finished_at",
-        "headers",
-        "limit",
-        "method",
-        "omitted_attempts",
-        "request_id",
-        "response",
-        "sent",
-        "status",
-        "url",
-        "whole",
-    )
-
     def __init__(
         self, held: Held, *, whole: bool, request_id: str, method: str, url: str, headers: Mapping[str, str]
     ) -> None:
         self._held = held
         self.whole = whole
-        self.limit = SECTION_BYTES if whole else ERROR_SECTION_BYTES
         self.begun = time.time()
         self.request_id = request_id
         self.method = method
         self.url = url
         self.headers = headers
-        self.body: Clipped | None = None
-        """As received, decoded of any Content-Encoding; None when it was not read, or not as one piece."""
-        self.call: Call | None = None
-        """None when the request was refused before it was understood."""
-        self.edited: JsonObject | None = None
-        """The body after request hooks, when they changed it."""
         self.attempts: list[AttemptNote] = []
-        self.omitted_attempts = 0
-        self.sent: Clipped | Capture | None = None
-        """None when it was not kept."""
-        self.status = 0
-        self.error: ErrorInfo | None = None
-        """Why the client was given no answer."""
-        self.response: Any = None
-        """What the client got (an aiohttp response); None when it got nothing."""
-        self.answered_at: float | None = None
-        """When the client was given the first bytes of an answer that is a stream."""
-        self.finished_at = 0.0
 
-    def received(self, content: bytes) -> None:
-        """The client's body is there."""
-        self.body = clip(content, self.limit)
+    body: bytes | None = None
+    """As received, decoded of any Content-Encoding; None when it was not read, or not as one piece."""
+    call: Call | None = None
+    """None when the request was refused before it was understood."""
+    edited: JsonObject | None = None
+    """The body after request hooks, when they changed it."""
+    omitted_attempts = 0
+    sent: bytes | Capture | None = None
+    """None when it was not kept."""
+    status = 0
+    error: ErrorInfo | None = None
+    """Why the client was given no answer."""
+    response: Any = None
+    """What the client got (an aiohttp response); None when it got nothing."""
+    finished_at = 0.0
+
+    @property
+    def limit(self) -> int:
+        """The most bytes of one body."""
+        return SECTION_BYTES if self.whole else ERROR_SECTION_BYTES
 
     def attempt(self, shaped: Shaped, number: int) -> AttemptNote:
         """An attempt begins. Of very many the first and the last are kept."""
-        note = AttemptNote(shaped, number, self.limit)
+        note = AttemptNote(shaped, number)
         if len(self.attempts) >= MOST_ATTEMPTS:
             self.omitted_attempts += 1
             del self.attempts[1]
@@ -230,16 +111,25 @@ class Recorder:
         if not self.whole and 200 <= response.status < 300:
             return response
         note.received = Capture(self._held, self.limit)
-        return RecordedResponse(response, note.received)
+        note.reading = RecordedResponse(response, note.received)
+        return note.reading
+
+    def relay(self, note: AttemptNote, relay: Relay) -> Relay:
+        """The relay of a stream, to be fed with the response's pieces; it notes them and what becomes of them."""
+        if note.reading is None or note.received is None:
+            return relay
+        note.reading.noted_by_relay = True
+        return RecordedRelay(relay, note.received, self._sending())
 
     def sending(self, stream: Any) -> SentStream:
-        """The client's stream, to be noted on its way."""
-        self.sent = Capture(self._held, self.limit)
-        return SentStream(stream, self.sent, self)
+        """A stream for the client, to be noted on its way."""
+        return SentStream(stream, self._sending())
 
-    def answer(self, body: bytes) -> None:
-        """The client is given a whole answer."""
-        self.sent = clip(body, self.limit)
+    def _sending(self) -> Capture:
+        if isinstance(self.sent, Capture):
+            self.sent.release()
+        self.sent = Capture(self._held, self.limit)
+        return self.sent
 
     def finish(self, status: int, response: Any) -> None:
         """The exchange is over."""
@@ -249,7 +139,9 @@ class Recorder:
             self.status = CLIENT_GONE
         self.response = response
         if isinstance(body := getattr(response, "body", None), bytes):
-            self.answer(body)
+            if isinstance(self.sent, Capture):
+                self.sent.release()
+            self.sent = body
 
     @property
     def failed(self) -> bool:
@@ -261,32 +153,31 @@ class Recorder:
     @property
     def held(self) -> int:
         """About how many bytes it keeps."""
-        size = self.body.size if self.body is not None else 0
-        size += self.sent.size if self.sent is not None else 0
-        for note in self.attempts:
-            size += note.body.size + (note.received.size if note.received is not None else 0)
-        return size
+        size = len(self.body or b"") + _size(self.sent)
+        return size + sum(len(note.shaped.content) + _size(note.received) for note in self.attempts)
 
     def release(self) -> None:
         """Nothing of it is needed any more."""
         for capture in (self.sent, *(note.received for note in self.attempts)):
             if isinstance(capture, Capture):
                 capture.release()
+        self.call = None  # which knows its recorder: the two would wait for the garbage collector
+
+
+def _size(kept: bytes | Capture | None) -> int:
+    return kept.size if isinstance(kept, Capture) else len(kept or b"")
 
 
 class SentStream:
     """A stream whose pieces are noted as the client is given them. ``aclose`` closes the stream itself."""
 
-    def __init__(self, stream: Any, capture: Capture, recorder: Recorder) -> None:
+    def __init__(self, stream: Any, capture: Capture) -> None:
         self._stream = stream
         self._capture = capture
-        self._recorder = recorder
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         add = self._capture.add
         async for chunk in self._stream:
-            if self._recorder.answered_at is None:
-                self._recorder.answered_at = time.time()
             add(chunk)
             yield chunk
 
@@ -296,16 +187,20 @@ class SentStream:
 
 
 class RecordedResponse:
-    """A response whose body is noted as it is read."""
+    """A response whose body is noted as it is read, here or by the relay it is fed to."""
 
     def __init__(self, response: UpstreamResponse, capture: Capture) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        self.noted_by_relay = False
         self._response = response
         self._capture = capture
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """See :class:`UpstreamResponse`."""
+        return self._response.chunks() if self.noted_by_relay else self._noted()
+
+    async def _noted(self) -> AsyncIterator[bytes]:
         add = self._capture.add
         async for chunk in self._response.chunks():
             add(chunk)
@@ -314,3 +209,47 @@ class RecordedResponse:
     def close(self) -> None:
         """See :class:`UpstreamResponse`."""
         self._response.close()
+
+
+class RecordedRelay:
+    """A relay whose two sides are noted."""
+
+    def __init__(self, relay: Relay, received: Capture, sent: Capture) -> None:
+        self._relay = relay
+        self._feed = relay.feed
+        self._send = sent.add
+        self.note_rest = received.add
+        """Takes what comes after the end, which is fed to nobody."""
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._relay.usage
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        return self._relay.error
+
+    @property
+    def meaningful(self) -> bool:
+        return self._relay.meaningful
+
+    @property
+    def complete(self) -> bool:
+        return self._relay.complete
+
+    def feed(self, chunk: bytes) -> bytes:
+        self.note_rest(chunk)
+        if out := self._feed(chunk):
+            self._send(out)
+        return out
+
+    def close(self) -> bytes:
+        return self._noted(self._relay.close())
+
+    def fail(self, error: ErrorInfo) -> bytes:
+        return self._noted(self._relay.fail(error))
+
+    def _noted(self, out: bytes) -> bytes:
+        if out:
+            self._send(out)
+        return out

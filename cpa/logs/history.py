@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 from msgspec import Struct
 
@@ -62,15 +61,12 @@ class HistoryAttempt(Struct, kw_only=True):
     kind: str
     """``apikey``, ``oauth`` or ``none``."""
     secret: str
-    model: str
     method: str
     url: str
     headers: Headers
     body: Clipped
     started_at: float
     answered_at: float | None
-    finished_at: float
-    first_token: float | None
     status: int
     """Of the answer; 0 when none came."""
     response_headers: Headers
@@ -85,7 +81,6 @@ class HistoryAttempt(Struct, kw_only=True):
 class History(Struct, kw_only=True):
     """One exchange. Times are Unix seconds."""
 
-    request_id: str
     method: str
     url: str
     headers: Headers
@@ -99,10 +94,6 @@ class History(Struct, kw_only=True):
     sent: Clipped | None
     """What the client was sent; None when it was not kept."""
     begun: float
-    answered_at: float | None
-    finished_at: float
-    facts: dict[str, Any]
-    """What else is known: model, client, format, stream, tokens."""
 
 
 class Written(Struct):

@@ -21,7 +21,7 @@ async def read_json(request: Request, limit: int) -> tuple[JsonObject, bytes]:
     """The JSON object in a body and its decoded bytes. Raises ApiError 400, 413, 415."""
     content = await read_body(request, limit)
     if request.recorder is not None:
-        request.recorder.received(content)
+        request.recorder.body = content
     try:
         if len(content) > PARSE_OFF_LOOP:
             body = await asyncio.to_thread(orjson.loads, content)

@@ -39,7 +39,7 @@ async def send(wire: Wire, request: Request, answer: Answer) -> None:
     if stream is None:
         await wire.whole(answer.status, answer.content_type, headers, answer.body or b"")
         return
-    if request.recorder is not None and request.recorder.whole:
+    if request.recorder is not None and request.recorder.whole and not answer.noted:
         stream = request.recorder.sending(stream)
     seconds = request.config.streaming.keepalive_seconds
     try:

@@ -27,15 +27,12 @@ def history(*, body: bytes = b"{}", sent_on: bytes = b"{}", received: bytes = ST
         account="a",
         kind="none",
         secret="",
-        model="m",
         method="POST",
         url="http://up/v1",
         headers=[("Content-Type", "application/json")],
         body=Clipped(sent_on),
         started_at=1.0,
         answered_at=2.0,
-        finished_at=3.0,
-        first_token=None,
         status=200,
         response_headers=[("Server", "x")],
         received=Clipped(received),
@@ -43,7 +40,6 @@ def history(*, body: bytes = b"{}", sent_on: bytes = b"{}", received: bytes = ST
         error="",
     )
     return History(
-        request_id="one",
         method="POST",
         url="/v1/x",
         headers=[("Host", "h")],
@@ -55,9 +51,6 @@ def history(*, body: bytes = b"{}", sent_on: bytes = b"{}", received: bytes = ST
         response_headers=[("Server", "cpa")],
         sent=Clipped(sent),
         begun=0.0,
-        answered_at=None,
-        finished_at=4.0,
-        facts={},
     )
 
 

@@ -33,6 +33,11 @@ class ErrorInfo(Struct):
     """Google ``error.details``."""
 
 
+def bad_event() -> ErrorInfo:
+    """An upstream's stream holds something that its protocol does not know: part of the answer may be lost."""
+    return ErrorInfo(502, "the upstream sent an event that is not JSON", type="server_error", code="bad_event")
+
+
 class CpaError(Exception):
     """Base of every error cpa raises on purpose."""
 

@@ -11,6 +11,7 @@ from cpa.conversation import events as ev
 from cpa.conversation.reply import Reply, fold
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
+from cpa.exchange.relay import whole
 from cpa.exchange.shape import Shaped
 from cpa.exchange.transport import bad_answer, plain
 from cpa.formats.codec import JsonObject, ReplyContext
@@ -35,7 +36,8 @@ async def collect(
 
     Raises Failed, and UpstreamError when the answer is cut off or is not JSON.
     """
-    if shaped.target.stream or "event-stream" in response.headers.get("Content-Type", ""):
+    kind = response.headers.get("Content-Type", "")
+    if "event-stream" in kind or (shaped.target.stream and "json" not in kind):
         reply = await _fold_stream(response, shaped, context, note_usage)
         return shaped.client.encode_reply(reply, context)
     content = plain(await read_whole(response))
@@ -87,7 +89,8 @@ async def _fold_stream(
                 break
         else:
             for frame in parser.close():
-                events += decoder.feed(frame)
+                if whole(frame.data):
+                    events += decoder.feed(frame)
             events += decoder.close()
     except EventTooLarge as fault:
         raise bad_answer(str(fault)) from None

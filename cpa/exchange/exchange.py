@@ -44,6 +44,8 @@ from cpa.plugins.values import ClientRequest
 from cpa.upstream.client import UpstreamClient
 
 BOOTSTRAP_STATUSES = frozenset({0, 401, 402, 403, 408, 429})
+NO_ENDPOINT = frozenset({404, 405, 501})
+"""What an upstream answers that has no endpoint for counting tokens."""
 LONGEST_WAIT = 120.0
 """Seconds one request may spend waiting between rounds, all together."""
 LARGEST_JITTER = 2.0
@@ -260,7 +262,12 @@ class Exchange:
             passthrough_headers=run.config.passthrough_headers,
             may_be_renewed=may_be_renewed,
         )
-        answer = await attempt.run()
+        try:
+            answer = await attempt.run()
+        except UpstreamError as failure:
+            if call.operation != "count" or failure.error.status not in NO_ENDPOINT:
+                raise
+            return await self._count_locally(call, log, shaped)
         if answer.stream is None:
             log.close(answer.status, record)
         return answer

@@ -133,7 +133,7 @@ class PassingRelay:
     def close(self) -> bytes:
         out = self._parse(self._rest) if self._rest else b""
         self._rest = b""
-        out += self._pass(frame for frame in self._parser.close() if _whole(frame.data))
+        out += self._pass(frame for frame in self._parser.close() if whole(frame.data))
         if self.error is None:
             out += self._native.close()
             if self._native.error is not None and self._native.meaningful:
@@ -152,7 +152,7 @@ class PassingRelay:
         return b""
 
 
-def _whole(data: bytes) -> bool:
+def whole(data: bytes) -> bool:
     """Whether the last frame of a stream that ended without its blank line is all there; half a JSON is not."""
     try:
         orjson.loads(data)
@@ -237,7 +237,8 @@ class TranslatingRelay:
     def close(self) -> bytes:
         events: list[ev.Event] = []
         for frame in self._parser.close():
-            events += self._decoder.feed(frame)
+            if whole(frame.data):
+                events += self._decoder.feed(frame)
         events += self._decoder.close()
         return self.translate(events)
 

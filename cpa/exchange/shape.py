@@ -63,16 +63,17 @@ class Shaper:
         call = self._call
         self._suffix = parse_suffix(model.suffix) if model.suffix else self._resolution.suffix
         upstream = self._formats[provider.format_for(account, call.operation, call.format)]
+        native = upstream.family == self._client.family
+        folded = upstream.stream_only or (upstream.prefers_stream and not native)
         target = Target(
             model=model.upstream or model.id,
             format=upstream.name,
-            stream=call.stream or (upstream.stream_only and call.operation in ("generate", "images")),
+            stream=call.stream or (folded and call.operation in ("generate", "images")),
             operation=call.operation,
             limits=model.limits(),
             client_format=call.format,
             quirks=provider.quirks(account),
         )
-        native = upstream.family == self._client.family
         encoded = self._encode(self._body, upstream, target, native)
         request = self._request(account, target, encoded)
         if not native:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import AsyncIterator
 from functools import lru_cache
 
@@ -14,10 +12,13 @@ from cpa.errors import ErrorInfo, UpstreamError
 from cpa.exchange.shape import Shaped
 from cpa.exchange.verdict import settled
 from cpa.plugins.provider import Provider, UpstreamAnswer
-from cpa.upstream.client import UpstreamClient, UpstreamResponse, read_whole
+from cpa.upstream.client import LARGEST_BODY, UpstreamClient, UpstreamResponse, read_whole
+from cpa.upstream.decoding import check_ends, decoders, unpack
 from cpa.upstream.timeouts import Timeouts, timeouts_from
 
 LARGEST_ERROR = 1024 * 1024
+_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""How packed bodies begin."""
 
 
 class OwnTransportResponse:
@@ -77,13 +78,21 @@ async def read_error(provider: Provider, shaped: Shaped, response: UpstreamRespo
 
 
 def plain(body: bytes) -> bytes:
-    """A body that was gzipped without saying so in a header, unpacked; others as they are."""
-    if body[:2] != b"\x1f\x8b":
+    """A body that was packed without saying so in a header, unpacked; others as they are."""
+    coding = next((name for mark, name in _PACKED.items() if body.startswith(mark)), None)
+    if coding is None:
         return body
+    unpacked, size, chain = [], 0, decoders(coding)
     try:
-        return gzip.decompress(body)
-    except (OSError, EOFError, zlib.error):
+        for piece in unpack(chain, body):
+            size += len(piece)
+            if size > LARGEST_BODY:
+                return body
+            unpacked.append(piece)
+        check_ends(chain)
+    except ValueError:
         return body
+    return b"".join(unpacked)
 
 
 def bad_answer(message: str) -> UpstreamError:

@@ -159,6 +159,9 @@ class Codec(Protocol):
     """``openai``, ``openai-response``, ``claude`` or ``gemini``."""
     stream_only: bool
     """The upstream dialect answers streams only; a non-stream answer is folded (``codex``)."""
+    prefers_stream: bool
+    """Whole answers that must be translated are asked for as streams and folded: they may take longer than the vendor
+    keeps a silent connection open (``claude``)."""
 
     # -- requests ------------------------------------------------------------------------------------------
 

@@ -172,6 +172,11 @@ def _parse(block: bytes, raw: bytes) -> SseFrame | None:
     return None
 
 
+def is_half(frame: SseFrame) -> bool:
+    """Whether data that is not JSON began as an object: a part of the answer is lost, which no other junk means."""
+    return frame.event != "stray" and frame.data.lstrip()[:1] == b"{"
+
+
 class Framing(Protocol):
     """How a client format puts JSON payloads on the wire."""
 

@@ -23,6 +23,8 @@ _UNSUPPORTED_MODEL = re.compile(
     re.IGNORECASE,
 )
 _REQUEST_FAULT = ("invalid_request_error", "INVALID_ARGUMENT", "FAILED_PRECONDITION")
+_NO_CREDIT = "insufficient_quota"
+"""OpenAI's word for an account without money, which comes as 429; waiting does not help."""
 _CHALLENGE = ("challenge-platform", "cf-mitigated")
 _SHORTEST_CHALLENGE = 10.0
 
@@ -103,6 +105,9 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, error: ErrorI
         return UpstreamError(error, scope="account", cooldown=seconds, reason="challenge")
     if status in (400, 401) and '"invalid_grant"' in text:
         return UpstreamError(error, scope="account", cooldown=30 * MINUTE, reason="unauthorized")
+    if status == 429 and _NO_CREDIT in (error.code, error.type):
+        seconds, reason = COOLDOWNS[402]
+        return UpstreamError(error, scope="account", cooldown=seconds, reason=reason)
     if status == 429:
         return UpstreamError(error, scope="model", cooldown=error.retry_after, reason="quota")
     if status in COOLDOWNS or status > _NOT_IMPLEMENTED:

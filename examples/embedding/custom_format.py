@@ -34,6 +34,7 @@ class PromptCodec(Codec):
 
     name = family = "prompt"
     stream_only = False
+    prefers_stream = False
 
     def encode_request(self, conversation: Conversation, target: Target, reasoning: Any) -> EncodedRequest:
         """Everything that was said, as one text."""

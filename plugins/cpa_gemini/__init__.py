@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from cpa.config import Config
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import Operation
-from cpa.plugins import Account, Provider, UpstreamRequest, classify, hookimpl
+from cpa.plugins import Account, Provider, UpstreamRequest, classify, hookimpl, server_time
 from cpa.plugins.entries import base_headers, custom_headers, key_accounts
+from cpa_gemini.quota import is_daily, until_new_day
 
 BASE_URL = "https://generativelanguage.googleapis.com"
 _BAD_KEY = (b"API_KEY_INVALID", b"API key not valid", b"API key expired")
@@ -57,6 +58,8 @@ class GeminiProvider(Provider):
         """A wrong key comes as 400: it is the account's fault, not the request's."""
         if status == 400 and any(mark in body for mark in _BAD_KEY):
             return UpstreamError(error, scope="account", cooldown=_UNAUTHORIZED_SECONDS, reason="unauthorized")
+        if error.status == 429 and is_daily(error.details):
+            error.retry_after = until_new_day(server_time(headers))
         return classify(status, headers, body, error)
 
 

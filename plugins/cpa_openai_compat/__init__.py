@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cpa.config import Config
 from cpa.conversation.models import ThinkingSupport
 from cpa.formats.codec import Operation
-from cpa.plugins import Account, Model, Provider, UpstreamRequest, account_id, account_index, hookimpl, mask
+from cpa.plugins import (
+    Account,
+    Model,
+    Provider,
+    QuotaWindow,
+    UpstreamRequest,
+    account_id,
+    account_index,
+    hookimpl,
+    mask,
+)
 from cpa.plugins.entries import address_and_credential, base_headers, custom_headers, entry_fields, mappings
+from cpa.plugins.limits import rate_limits
 from cpa.plugins.provider import BuiltinModels
 
 DEFAULT_THINKING = ThinkingSupport(levels=("low", "medium", "high"), assumed=True)
@@ -77,6 +88,10 @@ class OpenAICompatProvider(Provider):
     def supports(self, operation: Operation, account: Account) -> bool:
         """There is no counting endpoint."""
         return operation in _PATHS
+
+    def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> list[QuotaWindow] | None:
+        """The rate limits that OpenAI and many others tell of."""
+        return rate_limits(headers, now) or None
 
     def prepare(self, request: UpstreamRequest) -> None:
         """URL, key and headers."""

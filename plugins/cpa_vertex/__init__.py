@@ -7,6 +7,7 @@ from typing import Any
 
 from cpa.config import Config
 from cpa.formats.codec import Operation
+from cpa.formats.gemini.imagen import predict_request
 from cpa.plugins import (
     Account,
     HttpClient,
@@ -23,6 +24,8 @@ from cpa_vertex.login import OFFER, log_in
 from cpa_vertex.service_account import TokenSource, location_host, read_service_account
 
 BASE_URL = "https://aiplatform.googleapis.com"
+IMAGEN = "imagen"
+"""In the names of models that make pictures of a prompt, and do nothing else."""
 QUIRKS = frozenset({"vertex"})
 
 
@@ -67,13 +70,16 @@ class VertexProvider(Provider):
     def prepare(self, request: UpstreamRequest) -> None:
         """URL and headers; the token of a service account is set when the request is sent."""
         account = request.account
-        method = "generateContent"
+        stream, method = request.stream, "generateContent"
         if request.operation == "count":
             method = "countTokens"
-        elif request.stream:
+        elif IMAGEN in request.model:
+            stream, method = False, "predict"
+            request.body = predict_request(request.body)
+        elif stream:
             method = "streamGenerateContent?alt=sse"
         service = account.settings.get("service_account")
-        headers = base_headers(request.stream)
+        headers = base_headers(stream)
         if service is None:
             place = f"{account.base_url}/v1/publishers/google"
             headers["x-goog-api-key"] = account.secret

@@ -61,7 +61,7 @@ async def test_an_event_about_limits_is_known_to_the_pool(tmp_path: Path, path: 
 
 async def test_an_event_about_limits_that_makes_no_sense_harms_nobody(tmp_path: Path) -> None:
     async with codex(tmp_path) as (upstream, daemon):
-        broken = [b'data: {"type":"codex.rate_limits"\n\n', b'data: ["codex.rate_limits"]\n\n']
+        broken = [b'data: "codex.rate_limits\n\n', b'data: ["codex.rate_limits"]\n\n']
         upstream.before = [*broken, sse({**LIMITS, "rate_limits": "odd"})]
         assert (await ask(daemon, "/v1/chat/completions", True))[0] == 200
         assert daemon.pool.quota("0.json") == []

@@ -268,6 +268,16 @@ def test_half_an_object_never_reaches_a_client(name: str) -> None:
 
 
 @every_format
+@pytest.mark.parametrize("upstream", FORMATS)
+def test_an_answer_that_has_lost_a_part_is_no_success(upstream: str, name: str) -> None:
+    frames = written(upstream, ANSWERS["text"]).split(b"\n\n")
+    middle = len(frames) // 2
+    data = b"\n\n".join([*frames[:middle], frames[middle][:-9], *frames[middle + 1 :]])
+    out = written(name, read(upstream, data))
+    assert len(errors_in(name, out)) == 1
+
+
+@every_format
 def test_what_comes_after_the_end_reaches_nobody(name: str) -> None:
     end = written(name, ANSWERS["text"])
     if name != "gemini":

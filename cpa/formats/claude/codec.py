@@ -41,6 +41,7 @@ class ClaudeCodec:
     name = "claude"
     family = "claude"
     stream_only = False
+    prefers_stream = True
 
     def decode_request(self, body: JsonObject, *, model: str, stream: bool) -> Conversation:
         """Read a client's request."""

@@ -9,7 +9,7 @@ import orjson
 from cpa.conversation.effort import ResolvedReasoning
 from cpa.conversation.signatures import family_of
 from cpa.conversation.usage import Usage
-from cpa.errors import ErrorInfo
+from cpa.errors import ErrorInfo, bad_event
 from cpa.formats.claude.caching import with_cache_marks
 from cpa.formats.claude.errors import error_event, error_frame
 from cpa.formats.claude.fields import Object, a_list, an_object, without
@@ -137,8 +137,7 @@ class ClaudeNativeRelay:
         try:
             event: Any = orjson.loads(data)
         except orjson.JSONDecodeError:
-            message = "the upstream sent an event that is not JSON"
-            self.error = ErrorInfo(502, message, type="server_error", code="bad_event")
+            self.error = bad_event()
             return b""
         return self._event(event, frame) if isinstance(event, dict) else b""
 

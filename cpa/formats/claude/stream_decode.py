@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 
 from cpa.conversation import events as ev
-from cpa.errors import ErrorInfo
+from cpa.errors import ErrorInfo, bad_event
 from cpa.formats.claude.errors import error_event
 from cpa.formats.claude.fields import Object, a_list, an_object, text_of
 from cpa.formats.claude.finish import decode_finish
 from cpa.formats.claude.usage import decode_usage
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai.stream_decode import unwrap_input
-from cpa.formats.sse import SseFrame
+from cpa.formats.sse import SseFrame, is_half
 
 _RESULTS = ("web_search_tool_result", "web_fetch_tool_result")
 
@@ -53,10 +53,11 @@ class ClaudeStreamDecoder:
         try:
             event: Any = orjson.loads(frame.data)
         except orjson.JSONDecodeError:
-            self._doubt = ErrorInfo(
-                502, "the upstream sent an event that is not JSON", type="server_error", code="bad_event"
-            )
-            return []
+            self._doubt = bad_event()
+            if not is_half(frame):
+                return []
+            self._closed = True
+            return [ev.Failure(self._doubt)]
         return self.event(event) if isinstance(event, dict) else []
 
     def event(self, event: Object) -> list[ev.Event]:

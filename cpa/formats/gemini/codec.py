@@ -19,7 +19,7 @@ from cpa.formats.codec import (
     StreamEncoder,
     Target,
 )
-from cpa.formats.gemini import count, errors, fields, native, relay, request_encode, stream_decode
+from cpa.formats.gemini import count, errors, fields, imagen, native, relay, request_encode, stream_decode
 from cpa.formats.gemini.envelope import count_request, is_wrapped, request_of, response_of, wrap_request
 from cpa.formats.gemini.reasoning import write_thinking
 from cpa.formats.gemini.reply_encode import encode_reply
@@ -38,6 +38,7 @@ class GeminiCodec:
     name = "gemini"
     family = "gemini"
     stream_only = False
+    prefers_stream = False
     wraps = False
 
     # -- requests ------------------------------------------------------------------------------------------
@@ -78,7 +79,7 @@ class GeminiCodec:
 
     def decode_reply(self, body: JsonObject, context: ReplyContext) -> list[Event]:
         """Read a whole answer as events."""
-        return stream_decode.decode_reply(body, context)
+        return stream_decode.decode_reply(imagen.answer_of(body), context)
 
     def stream_decoder(self, context: ReplyContext) -> StreamDecoder:
         """Read a streamed answer."""
@@ -129,7 +130,7 @@ class GeminiCodec:
 
     def adapt_native_reply(self, body: JsonObject, context: ReplyContext) -> JsonObject:
         """A whole answer of either dialect for a client of this one."""
-        return relay.adapt_native_reply(body, context, wrap=self.wraps)
+        return relay.adapt_native_reply(imagen.answer_of(body), context, wrap=self.wraps)
 
     def reply_failure(self, body: JsonObject) -> ErrorInfo | None:
         """The error in an answer with status 200; an answer that says nothing at all is one, too."""

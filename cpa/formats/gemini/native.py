@@ -51,7 +51,8 @@ def _adapt_request(request: Object, target: Target, *, wrap: bool) -> Object:
     changes: Object = {}
     contents = request.get("contents")
     if isinstance(contents, list):
-        changes["contents"] = _adapt_contents(contents)
+        adapted = _adapt_contents(contents)
+        changes["contents"] = _mapped(adapted, _without_ids) if "vertex" in target.quirks else adapted
     tools = request.get("tools")
     if isinstance(tools, list):
         changes["tools"] = _mapped(tools, _adapt_tool)
@@ -62,11 +63,11 @@ def _adapt_request(request: Object, target: Target, *, wrap: bool) -> Object:
     if get(request, "safetySettings") is None:
         changes["safetySettings"] = safety_defaults()
     changes = {name: value for name, value in changes.items() if request.get(name) is not value}
-    adapted = {**request, **changes} if changes else request
-    if wrap and "system_instruction" in adapted:
-        instruction = get(adapted, "systemInstruction")
-        adapted = {**fields.without(adapted, "systemInstruction"), "systemInstruction": instruction}
-    return fields.without(adapted, *(("model",) if wrap else ("model", "sessionId")))
+    changed = {**request, **changes} if changes else request
+    if wrap and "system_instruction" in changed:
+        instruction = get(changed, "systemInstruction")
+        changed = {**fields.without(changed, "systemInstruction"), "systemInstruction": instruction}
+    return fields.without(changed, *(("model",) if wrap else ("model", "sessionId")))
 
 
 def _mapped(values: list[Any], adapt: Any) -> list[Any]:
@@ -110,6 +111,23 @@ def _adapt_contents(contents: list[Any]) -> list[Any]:
         return contents
     same = len(adapted) == len(contents) and all(new is old for new, old in zip(adapted, contents, strict=True))
     return contents if same else adapted
+
+
+def _without_ids(content: Any) -> Any:
+    """A content whose calls and their answers bear no ids, which Vertex refuses."""
+    parts = content.get("parts") if isinstance(content, dict) else None
+    if not isinstance(parts, list):
+        return content
+    bare = _mapped(parts, _without_id)
+    return content if bare is parts else {**content, "parts": bare}
+
+
+def _without_id(part: Any) -> Any:
+    for name in ("functionCall", "function_call", "functionResponse", "function_response"):
+        value = part.get(name) if isinstance(part, dict) else None
+        if isinstance(value, dict) and "id" in value:
+            part = {**part, name: {key: member for key, member in value.items() if key != "id"}}
+    return part
 
 
 def _member(part: Any, name: str) -> Any:
@@ -208,6 +226,13 @@ def _adapt_declaration(declaration: Any) -> Any:
     return declaration
 
 
+def _within_limit(config: Object, target: Target) -> Object:
+    """No more output is asked for than the model gives: Google refuses that."""
+    key = "maxOutputTokens" if "maxOutputTokens" in config else "max_output_tokens"
+    wanted, most = config.get(key), target.limits.max_output_tokens
+    return {**config, key: most} if isinstance(wanted, int) and most and wanted > most else config
+
+
 def _adapt_config(config: Object, target: Target) -> Object:
     schema = get(config, "responseSchema")
     if schema is not None:
@@ -215,4 +240,5 @@ def _adapt_config(config: Object, target: Target) -> Object:
         config = fields.without(config, "responseSchema")
         if twin is None:
             config = {**config, "responseJsonSchema": from_openapi(schema)}
+    config = _within_limit(config, target)
     return fields.without(config, *AISTUDIO_REFUSES) if "aistudio" in target.quirks else config

@@ -96,7 +96,7 @@ def _generation_config(conversation: Conversation, target: Target) -> Object:
         "topP": sampling.top_p,
         "topK": sampling.top_k,
         "candidateCount": sampling.n if sampling.n is not None and sampling.n > 1 else None,
-        "maxOutputTokens": sampling.max_output_tokens,
+        "maxOutputTokens": _within_limit(sampling.max_output_tokens, target),
         "stopSequences": [text for text in sampling.stop or () if text][:_MAX_STOP_SEQUENCES] or None,
         "seed": sampling.seed,
         "presencePenalty": sampling.presence_penalty,
@@ -110,6 +110,12 @@ def _generation_config(conversation: Conversation, target: Target) -> Object:
         for key in AISTUDIO_REFUSES:
             config.pop(key, None)
     return config
+
+
+def _within_limit(wanted: int | None, target: Target) -> int | None:
+    """No more output than the model gives: Google refuses that."""
+    most = target.limits.max_output_tokens
+    return most if wanted is not None and most and wanted > most else wanted
 
 
 def _output(conversation: Conversation) -> Object:

@@ -16,7 +16,7 @@ import orjson
 from cpa.conversation import events as ev
 from cpa.conversation.signatures import GEMINI_SKIP_VALIDATION
 from cpa.conversation.usage import Usage
-from cpa.errors import ErrorInfo
+from cpa.errors import ErrorInfo, bad_event
 from cpa.formats.codec import ReplyContext
 from cpa.formats.gemini.errors import error_of, info_of
 from cpa.formats.gemini.fields import Object, get
@@ -24,7 +24,7 @@ from cpa.formats.gemini.finish import decode_finish
 from cpa.formats.gemini.grounding import citations_of, search_of
 from cpa.formats.gemini.partial_args import PartialArguments
 from cpa.formats.gemini.usage import counts_of, decode_usage
-from cpa.formats.sse import SseFrame
+from cpa.formats.sse import SseFrame, is_half
 
 _USAGE_INTERVAL = 16
 """Usage stands in nearly every frame; this often it is reported while the answer runs."""
@@ -78,7 +78,10 @@ class GeminiStreamDecoder:
             value: Any = orjson.loads(data)
         except orjson.JSONDecodeError:
             self._broken = True
-            return []
+            if not is_half(frame):
+                return []
+            self._done = True
+            return [ev.Failure(bad_event())]
         self._broken = False
         return self.read(value)
 

@@ -41,6 +41,7 @@ class OpenAICodec:
     name = "openai"
     family = "openai"
     stream_only = False
+    prefers_stream = False
 
     def decode_request(self, body: JsonObject, *, model: str, stream: bool) -> Conversation:
         """Read a client's request."""

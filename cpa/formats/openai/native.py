@@ -9,7 +9,7 @@ import orjson
 
 from cpa.conversation.effort import ResolvedReasoning
 from cpa.conversation.usage import Usage
-from cpa.errors import ErrorInfo
+from cpa.errors import ErrorInfo, bad_event
 from cpa.formats.codec import EncodedRequest, ReplyContext, Target
 from cpa.formats.openai.errors import encode_error, hidden_error
 from cpa.formats.openai.request_encode import write_reasoning
@@ -177,9 +177,7 @@ class ChatNativeRelay:
         try:
             chunk: Any = orjson.loads(frame.data)
         except orjson.JSONDecodeError:
-            self.error = ErrorInfo(
-                502, "the upstream sent an event that is not JSON", type="server_error", code="bad_event"
-            )
+            self.error = bad_event()
             return b""
         if not isinstance(chunk, dict):
             return b""

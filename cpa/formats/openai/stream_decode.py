@@ -13,13 +13,13 @@ from cpa.conversation import events as ev
 from cpa.conversation.media import source_from_url
 from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
-from cpa.errors import ErrorInfo
+from cpa.errors import ErrorInfo, bad_event
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai.errors import hidden_error
 from cpa.formats.openai.finish import decode_finish
 from cpa.formats.openai.tools import arguments_text
 from cpa.formats.openai.usage import decode_usage
-from cpa.formats.sse import SseFrame
+from cpa.formats.sse import SseFrame, is_half
 
 Object = dict[str, Any]
 
@@ -100,10 +100,11 @@ class ChatStreamDecoder:
         try:
             chunk: Any = orjson.loads(data)
         except orjson.JSONDecodeError:
-            self._doubt = ErrorInfo(
-                502, "the upstream sent an event that is not JSON", type="server_error", code="bad_event"
-            )
-            return []
+            self._doubt = bad_event()
+            if not is_half(frame):
+                return []
+            self._closed = True
+            return [ev.Failure(self._doubt)]
         self._doubt = None
         if isinstance(chunk, list) and len(chunk) == 1:
             chunk = chunk[0]

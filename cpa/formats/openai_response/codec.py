@@ -32,6 +32,7 @@ class OpenAIResponseCodec:
     name = "openai-response"
     family = "openai-response"
     stream_only = False
+    prefers_stream = False
 
     def decode_request(self, body: JsonObject, *, model: str, stream: bool) -> Conversation:
         """Read a client's request."""

@@ -8,7 +8,7 @@ import orjson
 
 from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
-from cpa.errors import ErrorInfo
+from cpa.errors import ErrorInfo, bad_event
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai_response.errors import cut_off, error_event, failed_event, stream_error
 from cpa.formats.openai_response.fields import Object, object_of
@@ -89,9 +89,7 @@ class ResponseNativeRelay:
         except orjson.JSONDecodeError:
             if frame.data.strip() == b"[DONE]":
                 return b""
-            self.error = ErrorInfo(
-                502, "the upstream sent an event that is not JSON", type="server_error", code="bad_event"
-            )
+            self.error = bad_event()
             return b""
         if not isinstance(event, dict):
             return b""

@@ -14,14 +14,14 @@ import orjson
 
 from cpa.conversation import events as ev
 from cpa.conversation.numbers import natural
-from cpa.errors import ErrorInfo
+from cpa.errors import ErrorInfo, bad_event
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai_response.errors import cut_off, reply_failure, stream_error
 from cpa.formats.openai_response.fields import Object, object_of, objects, text
 from cpa.formats.openai_response.finish import decode_finish
 from cpa.formats.openai_response.items_decode import FORMAT, KINDS, Item
 from cpa.formats.openai_response.usage import read_usage
-from cpa.formats.sse import SseFrame
+from cpa.formats.sse import SseFrame, is_half
 
 _loads = orjson.loads
 
@@ -56,7 +56,10 @@ class ResponseStreamDecoder:
         except orjson.JSONDecodeError:
             if data.strip() != b"[DONE]":
                 self._bad = True
-            return []
+            if not is_half(frame):
+                return []
+            self._closed = True
+            return [ev.Failure(bad_event())]
         if not isinstance(event, dict):
             return []
         kind = event.get("type") or frame.event
@@ -74,7 +77,7 @@ class ResponseStreamDecoder:
             return []
         self._closed = True
         if self._bad:
-            error = ErrorInfo(502, "the upstream sent an event that is not JSON", type="server_error", code="bad_event")
+            error = bad_event()
         elif not self._started and not self._items:
             error = ErrorInfo(502, "the upstream's stream is empty", type="server_error", code="empty_stream")
         else:

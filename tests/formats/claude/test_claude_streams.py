@@ -255,10 +255,12 @@ def test_an_answer_cut_after_its_reason_is_complete() -> None:
     assert out == sse(*FULL)
 
 
-def test_half_an_event_at_the_end_is_a_failure_and_in_the_middle_is_passed_over() -> None:
+def test_half_an_event_is_a_failure_and_what_is_no_event_is_passed_over() -> None:
     broken = b'data: {"type":"content_blo\n\n'
     assert isinstance(decode(sse(message(), *text(0, "a")) + broken)[-1], ev.Failure)
-    reply = fold(decode(sse(message()) + broken + sse(*text(0, "a"), *ending())))
+    [*_, last] = decode(sse(message()) + broken + sse(*text(0, "a"), *ending()))
+    assert isinstance(last, ev.Failure)
+    reply = fold(decode(sse(message()) + b"data: [HEARTBEAT]\n\n" + sse(*text(0, "a"), *ending())))
     assert (reply.ended, reply.blocks[0].text) == (True, "a")
 
 

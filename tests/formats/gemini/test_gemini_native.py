@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from strategies_gemini import META, STREAMS, USAGE, chunk, parse, payloads, sse
 
 from cpa.conversation.effort import KEEP, ResolvedReasoning
+from cpa.conversation.models import ModelLimits
 from cpa.errors import ErrorInfo
 from cpa.exchange.relay import PassingRelay
 from cpa.formats.codec import NativeRelay, ReplyContext, Target
@@ -421,3 +422,27 @@ def test_a_mark_for_the_end_that_other_vendors_send_is_left_out() -> None:
     data = sse([part_of(0, "a"), part_of(0, "b", "STOP")])
     out, native = relay(data + b"data: [DONE]\n\n")
     assert (out, native.complete, native.error) == (data, True, None)
+
+
+@pytest.mark.parametrize("spelling", [("functionCall", "functionResponse"), ("function_call", "function_response")])
+def test_vertex_gets_no_ids_of_calls(spelling: tuple[str, str]) -> None:
+    call, answer = spelling
+    body = contents(
+        ("user", [{"text": "q"}]),
+        ("model", [{call: {"id": "1", "name": "f", "args": {}}, "thoughtSignature": OWN}]),
+        ("user", [{answer: {"id": "1", "name": "f", "response": {}}}]),
+    )
+    parts = [turn["parts"][0] for turn in adapt(body, Target("m", "gemini", quirks=frozenset({"vertex"})))["contents"]]
+    assert parts[1][call] == {"name": "f", "args": {}}
+    assert parts[2][answer] == {"name": "f", "response": {}}
+    assert adapt(body) is body
+
+
+@pytest.mark.parametrize(("wanted", "asked"), [(5, 5), (100_000, 8192)])
+def test_no_more_output_is_asked_for_than_the_model_gives(wanted: int, asked: int) -> None:
+    target = Target("m", "gemini", limits=ModelLimits(max_output_tokens=8192))
+    body = {**contents(("user", [{"text": "q"}])), "generationConfig": {"maxOutputTokens": wanted}}
+    assert adapt(body, target)["generationConfig"] == {"maxOutputTokens": asked}
+    translated = CODEC.encode_request(CODEC.decode_request(body, model="m", stream=False), target, KEEP).body
+    assert translated["generationConfig"]["maxOutputTokens"] == asked
+    assert adapt(body)["generationConfig"] == {"maxOutputTokens": wanted}

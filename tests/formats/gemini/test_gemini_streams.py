@@ -243,7 +243,8 @@ def test_a_bare_error_line() -> None:
 
 def test_broken_frames() -> None:
     good = sse([chunk({"text": "a"}, finish="STOP")])
-    assert isinstance(events_of(parse(b'data: {"cand\n\n' + good))[-1], ev.End)
+    assert isinstance(events_of(parse(b'data: {"cand\n\n' + good))[-1], ev.Failure)
+    assert isinstance(events_of(parse(b"data: alive\n\n" + good))[-1], ev.End)
     assert isinstance(events_of(parse(good + b'data: {"cand\n\n'))[-1], ev.Failure)
 
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
+from cpa.accounts.account import Account
 from cpa.config.load import load_text
 from cpa.errors import UpstreamError
 from cpa.formats.registry import builtin_formats
@@ -252,6 +253,53 @@ def test_codex_says_when_its_limit_ends() -> None:
 def test_retry_after_is_heeded(value: str, seconds: float) -> None:
     error = judged(OpenAICompatProvider(), 429, b"{}", Retry_After=value)
     assert error.cooldown == pytest.approx(seconds, abs=0.6)
+
+
+def test_an_account_without_money_rests_whole_although_it_says_429() -> None:
+    body = orjson.dumps({"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}})
+    error = judged(OpenAICompatProvider(), 429, body, Retry_After="1")
+    assert (error.scope, error.cooldown, error.reason, error.retryable) == ("account", 1800.0, "payment_required", True)
+
+
+QUOTA = {
+    "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+    "violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}],
+}
+DAY = {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}
+DAILY = {**QUOTA, "violations": [*QUOTA["violations"], DAY]}
+RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}
+
+
+@pytest.mark.parametrize(
+    ("details", "date", "seconds"),
+    [
+        ([QUOTA, RETRY], "Mon, 05 Jan 2026 12:00:00 GMT", 7.0),
+        ([DAILY, RETRY], "Mon, 05 Jan 2026 12:00:00 GMT", 20 * 3600.0),
+        ([DAILY, RETRY], "Mon, 06 Jul 2026 12:00:00 GMT", 19 * 3600.0),
+        ([{**QUOTA, "violations": "odd"}, 5, RETRY], "Mon, 05 Jan 2026 12:00:00 GMT", 7.0),
+    ],
+)
+def test_a_quota_of_a_day_lasts_until_midnight_in_california(details: list[Any], date: str, seconds: float) -> None:
+    error = {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": details}
+    found = judged(GeminiProvider(), 429, orjson.dumps({"error": error}), Date=date)
+    assert (found.cooldown, found.scope, found.reason) == (seconds, "model", "quota")
+
+
+def test_rate_limits_in_headers_are_windows() -> None:
+    told = {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "45",
+        "x-ratelimit-reset-requests": "6m0s",
+        "x-ratelimit-limit-tokens": "1000",
+        "x-ratelimit-remaining-tokens": "0",
+        "x-ratelimit-reset-tokens": "1.5",
+    }
+    account = Account(id="a", provider="o")
+    found = OpenAICompatProvider().read_quota(account, CIMultiDict(told), 100.0) or []
+    shown = [(window.name, window.used_ratio, window.resets_at) for window in found]
+    assert shown == [("requests", 0.25, 460.0), ("tokens", 1.0, 101.5)]
+    odd = {"x-ratelimit-limit-requests": "nan", "x-ratelimit-remaining-requests": "1", "x-ratelimit-limit-tokens": "0"}
+    assert OpenAICompatProvider().read_quota(account, CIMultiDict(odd), 100.0) is None
 
 
 @pytest.mark.parametrize("provider", [CodexProvider(), OpenAICompatProvider(), ClaudeProvider()])

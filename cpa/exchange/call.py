@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from cpa.conversation.request import Reasoning
 from cpa.formats.codec import JsonObject, Operation
 from cpa.plugins.values import ClientIdentity
 
@@ -41,6 +42,8 @@ class Call(Struct, kw_only=True):
     """``json`` for a Gemini JSON-array stream, ``completions`` for the legacy completions route."""
     account_id: str = ""
     """The only account that may serve it; empty for any."""
+    reasoning: Reasoning | None = None
+    """What ``body`` says of it, once somebody has read that."""
     recorder: Recorder | None = None
     """Notes the exchange for its history; None when none is wanted."""
 

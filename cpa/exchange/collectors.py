@@ -86,15 +86,18 @@ class Collectors:
 
     def effort(self, call: Call) -> str:
         """The reasoning effort asked for: a level, a number of tokens, ``none`` or ``auto``; empty when it is not."""
-        if call.format not in self._formats:
+        asked = call.reasoning
+        if asked is None:
+            if call.format not in self._formats:
+                return ""
+            try:
+                asked = call.reasoning = self._formats[call.format].read_reasoning(call.body)
+            except ApiError:
+                return ""
+        if asked.mode == "unset":
             return ""
-        try:
-            asked = self._formats[call.format].read_reasoning(call.body)
-        except ApiError:
-            return ""
-        return {"level": asked.level or "", "budget": str(asked.budget), "off": "none", "auto": "auto"}.get(
-            asked.mode, ""
-        )[:LONGEST_TEXT]
+        words = {"level": asked.level or "", "budget": str(asked.budget), "off": "none", "auto": "auto"}
+        return words[asked.mode][:LONGEST_TEXT]
 
     # -- failures ----------------------------------------------------------------------------------------------
 

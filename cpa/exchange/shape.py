@@ -132,6 +132,8 @@ class Shaper:
     def _resolve_reasoning(self, target: Target) -> ResolvedReasoning:
         if self._reasoning is None:
             self._reasoning = self._client.read_reasoning(self._body)
+            if self._body is self._call.body:
+                self._call.reasoning = self._reasoning
         return resolve(
             self._reasoning,
             self._suffix,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ TOOL_FORMAT = "openai-response"
 LONGEST_AGENT = 200
 
 
+@lru_cache(maxsize=256)
 def endpoint_of(path: str) -> str:
     """``POST`` and the route of a path: models in it are left out."""
     for prefix in _GEMINI:

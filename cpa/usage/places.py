@@ -20,12 +20,19 @@ OriginKey = tuple[int, str, str]
 
 
 class Places:
-    """Numbers of places and origins. For one connection, and used in transactions of it only."""
+    """Numbers of places and origins, and what else must not be asked for every time.
+
+    For one connection, and used in transactions of it only.
+    """
 
     def __init__(self) -> None:
         self.places: dict[PlaceKey, tuple[int, int]] = {}
         """What is remembered: the number of a place, and of the one under which it is summed."""
         self.origins: dict[OriginKey, int] = {}
+        self.database = ""
+        """What the database calls itself."""
+        self.last_number = 0
+        """The ``id`` of the attempt that was added last."""
         self.hours_until = 0
         """The first quarter of an hour since 1970 that is summed by itself; before it whole hours are."""
         self._version = -1
@@ -39,6 +46,7 @@ class Places:
         if version != self._version or now_ms // DAY_MS != self._now_ms // DAY_MS:
             self.forget()
             self._version = version
+            self.database = state(connection, "database", "")
             self.hours_until = state(connection, "hours_until", 0)
         self._now_ms = now_ms
 

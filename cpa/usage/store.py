@@ -239,7 +239,7 @@ class UsageStore:
                 close_at = close_at or time.monotonic() + CLOSE_SECONDS
                 if not self._waiting or time.monotonic() > close_at:
                     break
-            if self._waiting or self._health.reason:
+            if self._health.reason:
                 self._health.warn(len(self._waiting))
                 self._rest()
             else:
@@ -259,6 +259,8 @@ class UsageStore:
         self._do_jobs()
         while self._waiting and self._write_batch():
             self._do_jobs()
+            if not (len(self._waiting) >= BATCH or self._singly or self._hurry or self._closing):
+                break
         if not self._health.reason and time.monotonic() >= self._upkeep_at and not self._closing:
             self._upkeep_at = time.monotonic() + (0.05 if self._do_upkeep() else UPKEEP_SECONDS)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from cpa.usage.event import Event
-from cpa.usage.insert import add, is_written, next_number, our_key
+from cpa.usage.insert import add, is_written, our_key
 from cpa.usage.places import Places, state
 from cpa.usage.schema import transaction
 
@@ -49,10 +49,10 @@ class EventWriter:
             return count
         try:
             with transaction(connection):
-                number = next_number(connection)
                 added = add(connection, events, now_ms, self._places)
                 if added:
-                    self._tried = _Tried(state(connection, "database", ""), number, added, len(events))
+                    number = self._places.last_number - len(added) + 1
+                    self._tried = _Tried(self._places.database, number, added, len(events))
         except BaseException:
             self._places.forget()
             raise

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
+
+from cpa.cli.lazy import LazyGroup
 
 COMMANDS = {
     "list": ("cpa.cli.accounts_list", "list_accounts", "List all accounts and how they fare."),
@@ -20,25 +20,7 @@ COMMANDS = {
 """Command -> module, attribute, help."""
 
 
-class _Group(click.Group):
-    """Imports a command's module when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
-
-
-@click.group(cls=_Group)
+@click.group(cls=LazyGroup, lazy=COMMANDS)
 def accounts() -> None:
     """See your accounts, try them, switch them off and on, rename, delete and export them.
 

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from pathlib import Path
 
 import click
 
+from cpa.cli.lazy import LazyGroup
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_finding, print_json, print_table
 from cpa.config import load_config
 from cpa.config.notices import ConfigWarning
 from cpa.errors import ConfigError
 
-
-class ConfigGroup(click.Group):
-    """Imports the commands that change things when they are used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *_LAZY]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _LAZY:
-            return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(importlib.import_module(_LAZY[cmd_name]), cmd_name)
-        return command
-
-
-_LAZY = {
-    "get": "cpa.cli.config_settings",
-    "set": "cpa.cli.config_settings",
-    "unset": "cpa.cli.config_settings",
-    "diff": "cpa.cli.config_settings",
-    "edit": "cpa.cli.config_edit",
+COMMANDS = {
+    "get": ("cpa.cli.config_settings", "get", "Print a setting as it is in force."),
+    "set": ("cpa.cli.config_settings", "set", "Set one setting in the file."),
+    "unset": ("cpa.cli.config_settings", "unset", "Remove one setting, so that its default counts."),
+    "diff": ("cpa.cli.config_settings", "diff", "Show which settings differ from their defaults."),
+    "edit": ("cpa.cli.config_edit", "edit", "Change the file in an editor; checked before it is saved."),
 }
+"""Command -> module, attribute, help."""
 
 
-@click.group(cls=ConfigGroup)
+@click.group(cls=LazyGroup, lazy=COMMANDS)
 def config() -> None:
     """Check, show and change the configuration."""
 

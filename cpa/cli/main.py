@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import click
 
 from cpa import __version__
+from cpa.cli.lazy import LazyGroup
 from cpa.cli.legacy import translate
 
 COMMANDS = {
@@ -39,19 +39,13 @@ SECTIONS = {
 """How ``cpa --help`` groups the commands."""
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *sorted(set(super().list_commands(ctx)) - set(COMMANDS))]
+class MainGroup(LazyGroup):
+    """All commands, in sections; those of plugins are looked for when they are asked for."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.lazy:
             self._add_plugin_commands()
-            return super().get_command(ctx, cmd_name)
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self._add_plugin_commands()
@@ -70,7 +64,7 @@ class LazyGroup(click.Group):
         add_plugin_commands(self)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=MainGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cpa")
 def cli() -> None:
     """One local daemon between your coding tools and your own model accounts."""

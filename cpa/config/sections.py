@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
 from cpa.config.section import After, Before, Section
+from cpa.patterns import compile_pattern
 
 
 def _not_negative(value: Any) -> Any:
@@ -125,24 +125,12 @@ class TimeoutsSection(Section, frozen=True):
     total: Amount | None = None
 
 
-@lru_cache(maxsize=256)
-def compiled_pattern(pattern: str) -> Any:
-    """An RE2 expression: linear time, whatever the text. Raises ValueError."""
-    import re2  # two megabytes that most configurations do not need
-
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as fault:
-        reason = fault.args[0] if fault.args else fault
-        reason = reason.decode() if isinstance(reason, bytes) else reason
-        raise ValueError(f"invalid regular expression: {reason}") from None
-
-
 def _expressions(value: tuple[str, ...]) -> tuple[str, ...]:
     for pattern in value:
-        compiled_pattern(pattern)
+        try:
+            compile_pattern(pattern)
+        except ValueError as fault:
+            raise ValueError(f"invalid regular expression: {fault}") from None
     return value
 
 

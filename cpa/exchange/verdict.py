@@ -8,9 +8,10 @@ import orjson
 
 from cpa.accounts.account import Account
 from cpa.config import Config
-from cpa.config.sections import ErrorRule, compiled_pattern
+from cpa.config.sections import ErrorRule
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import Operation
+from cpa.patterns import compile_pattern
 from cpa.plugins.faults import COOLDOWNS, LONGEST_HINT, MINUTE
 
 _ACCOUNT_STATUSES = frozenset({401, 402, 403, 429})
@@ -52,7 +53,7 @@ def _applies(rule: ErrorRule, error: ErrorInfo) -> bool:
         return bool(rule.status)
     text = _text(error)
     return any(part in text for part in rule.match if part) or any(
-        compiled_pattern(pattern).search(text) for pattern in rule.match_regexr if pattern
+        compile_pattern(pattern).search(text) for pattern in rule.match_regexr if pattern
     )
 
 

@@ -12,6 +12,7 @@ from cpa.accounts.login.stored import name_part
 from cpa.accounts.projects import project_accounts, split_projects
 from cpa.accounts.quota import QuotaWindow
 from cpa.catalog.model import Model
+from cpa.patterns import compile_pattern
 from cpa.plugins.described import described
 from cpa.plugins.faults import classify, retry_after_of, server_time, wait_of
 from cpa.plugins.hookspecs import hookimpl
@@ -46,6 +47,7 @@ __all__ = [
     "account_id",
     "account_index",
     "classify",
+    "compile_pattern",
     "described",
     "device_code_of",
     "expires_at",

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from cpa.plugins import compile_pattern
+
 PROTOCOLS = frozenset({"", "openai", "openai-response", "claude", "gemini", "gemini-cli", "interactions"})
 LONGEST_PATTERN = 1024
 LONGEST_CONTENT = 256 * 1024
@@ -30,7 +32,7 @@ class Rule:
         pattern = _text(source, "pattern")
         self._models = [_model(entry) for entry in source.get("models") or ()]
         self._validate(pattern)
-        self._pattern: Any = compile_pattern(pattern) if self.action == "strip" else None
+        self._pattern: Any = _compiled(pattern) if self.action == "strip" else None
         self.position = self.position or "append"
 
     def _validate(self, pattern: str) -> None:
@@ -65,7 +67,7 @@ class Rule:
         size = len(pattern.encode())
         if size > LONGEST_PATTERN:
             raise ValueError(f"pattern length {size} exceeds max {LONGEST_PATTERN}")
-        compile_pattern(pattern)
+        _compiled(pattern)
         if self.content or self.marker:
             raise ValueError("content and marker must be empty for strip")
 
@@ -84,17 +86,11 @@ class Rule:
         return str(self._pattern.sub("", text))
 
 
-def compile_pattern(pattern: str) -> Any:
-    """An RE2 expression: linear time, whatever the text. Raises ValueError."""
-    import re2  # two megabytes that nobody without such a rule needs
-
-    options = re2.Options()
-    options.log_errors = False
+def _compiled(pattern: str) -> Any:
     try:
-        return re2.compile(pattern, options)
-    except re2.error as fault:
-        reason = fault.args[0] if fault.args else fault
-        raise ValueError(f"invalid regex: {reason.decode() if isinstance(reason, bytes) else reason}") from None
+        return compile_pattern(pattern)
+    except ValueError as fault:
+        raise ValueError(f"invalid regex: {fault}") from None
 
 
 def _text(source: Mapping[str, Any], name: str) -> str:

@@ -313,6 +313,7 @@ class Attempt:
         self._record.close(status)
 
     def _failed(self, failure: UpstreamError) -> None:
+        self._record.retryable = failure.retryable
         scope: Scope | None = "account" if failure.scope == "account" else "model" if failure.scope == "model" else None
         self._pool.fail(
             self._record.account.id,

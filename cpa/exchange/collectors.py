@@ -20,6 +20,7 @@ from cpa.config.client_keys import key_id
 from cpa.errors import ApiError
 from cpa.exchange.call import Call
 from cpa.exchange.headers import telling_headers
+from cpa.exchange.recorder import CLIENT_GONE
 from cpa.formats.registry import FormatRegistry
 from cpa.usage.event import Event, timestamp
 from cpa.usage.queue_item import LONGEST_TEXT, QueueItem, RequestDetails
@@ -51,8 +52,8 @@ class Collectors:
         if not self._queue.enabled:
             return
         self._queue.put(QueueItem(event, self._details(event, call, record)))
-        if self._queue.errors and event.failed and event.attempt:
-            self._queue.errors.tell(self._failure(event))
+        if self._queue.errors and event.failed and record is not None and event.status != CLIENT_GONE:
+            self._queue.errors.tell(self._failure(event, record))
 
     def look_again(self) -> None:
         """The configuration or the accounts have changed: tell listeners so, once for many changes."""
@@ -101,7 +102,7 @@ class Collectors:
 
     # -- failures ----------------------------------------------------------------------------------------------
 
-    def _failure(self, event: Event) -> bytes:
+    def _failure(self, event: Event, record: AttemptRecord) -> bytes:
         message: dict[str, Any] = {
             "timestamp": timestamp(event.at_ms),
             "provider": event.provider,
@@ -111,6 +112,8 @@ class Collectors:
             "body": event.fail_body or "request failed",
             "code": event.error,
         }
+        if record.retryable is not None:
+            message["retryable"] = record.retryable
         account = next((found for found in self._pool if _index(found) == event.auth_index), None)
         if account is not None:
             message["auth_id"] = account.id

@@ -49,6 +49,8 @@ class AttemptRecord:
         self.usage: Usage | None = None
         self.headers: Mapping[str, str] | None = None
         """Of the upstream's answer; None before there is one."""
+        self.retryable: bool | None = None
+        """Of a failure: whether another account may do better."""
         self.status = 0
         self.error: str | None = None
 

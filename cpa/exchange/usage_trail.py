@@ -145,9 +145,12 @@ def _of_tool(event: Event, tool: ToolUsage) -> Event:
 
 def asked_tier(call: Call) -> str:
     """The tier that was asked for."""
-    asked = call.body.get("service_tier")
+    body = call.body
+    if call.format == "claude" and body.get("speed") == "fast":
+        return "fast"
+    asked = body.get("service_tier")
     if asked is None and call.format == "gemini":
-        asked = call.body.get("serviceTier")
+        asked = body.get("serviceTier")
     return tier(asked) or ""
 
 

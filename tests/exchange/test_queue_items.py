@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,16 @@ async def test_gemini_tells_its_tier_in_a_header(bench: Bench) -> None:
     assert (item["service_tier"], item["response_service_tier"]) == ("priority", "standard")
 
 
+async def test_claude_in_a_hurry_is_a_tier_of_its_own(bench: Bench) -> None:
+    async def hurried(request: web.Request, name: str) -> web.StreamResponse:
+        usage = {"input_tokens": 1, "output_tokens": 1, "service_tier": "standard", "speed": "fast"}
+        return await stream_of(request, claude(usage, {"output_tokens": 2}))
+
+    bench.answer = hurried
+    item = await asked(bench, "claude", {"speed": "fast", "service_tier": "auto"})
+    assert (item["service_tier"], item["response_service_tier"]) == ("fast", "fast")
+
+
 @pytest.mark.parametrize(
     ("name", "tier"), [("openai", "auto"), ("openai-response", "auto"), ("claude", "default"), ("gemini", "default")]
 )
@@ -218,6 +229,29 @@ async def test_a_failure_has_its_status_and_headers(bench: Bench) -> None:
     assert (item["failed"], item["fail"]) == (True, {"status_code": 429, "body": "slow down"})
     assert item["response_headers"] == {"Retry-After": ["30"], "Request-Id": ["req_2"]}
     assert item["tokens"]["total_tokens"] == 0
+
+
+async def test_failures_of_accounts_are_told_as_such_and_a_client_that_left_is_none(bench: Bench) -> None:
+    told, begun = bench.daemon.usage_queue.errors.listen(), asyncio.Event()
+
+    async def stalls(request: web.Request, name: str) -> web.StreamResponse:
+        begun.set()
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async def refuses(request: web.Request, name: str) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "no", "type": "invalid_request_error"}}, status=400)
+
+    bench.answer = stalls
+    leaving = asyncio.ensure_future(bench.ask("claude")._coro)
+    await begun.wait()
+    leaving.cancel()
+    assert (await bench.items(1))[0]["fail"]["status_code"] == 499
+    bench.answer = refuses
+    assert (await asked(bench, "claude"))["fail"]["status_code"] == 400
+    message = orjson.loads(await told.payloads.get() or b"")
+    assert (message["status_code"], message["body"], message["retryable"]) == (400, "no", False)
+    assert told.payloads.empty()
 
 
 async def test_a_request_nobody_was_asked_for_is_an_item_too(bench: Bench) -> None:

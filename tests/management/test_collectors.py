@@ -242,6 +242,7 @@ async def test_usage_keeper_listens_to_usage_and_errors_and_reads_its_columns(da
     assert (told["provider"], told["model"], told["status_code"]) == ("claude", "up", 502)
     assert told["auth_index"]
     assert told["body"]
+    assert told["retryable"] is True
     standing = told["auth_status"]
     assert (standing["status"], standing["unavailable"], standing["disabled"]) == ("error", True, False)
     assert standing["next_retry_after"].endswith("Z")

@@ -8,6 +8,9 @@ from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage, tier
 from cpa.formats.claude.fields import a_list, an_object
 
+_FAST = "fast"
+"""The speed that costs more than the usual one: a tier of its own, whatever ``service_tier`` says."""
+
 
 def decode_usage(raw: Any, known: dict[str, Any] | None = None) -> Usage | None:
     """The canonical usage. ``known`` are the members seen before (message_start): later ones overwrite.
@@ -39,7 +42,7 @@ def decode_usage(raw: Any, known: dict[str, Any] | None = None) -> Usage | None:
         output_total=output,
         reasoning=_count(details, "thinking_tokens") or _count(details, "reasoning_tokens"),
         web_search_requests=_count(an_object(merged.get("server_tool_use")), "web_search_requests"),
-        service_tier=tier(merged.get("service_tier")),
+        service_tier=_FAST if merged.get("speed") == _FAST else tier(merged.get("service_tier")),
         raw=merged,
     )
 

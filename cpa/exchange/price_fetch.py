@@ -15,6 +15,7 @@ from cpa import __version__
 from cpa.config import Config
 from cpa.config.sections import LITELLM_URL, MODELS_DEV_URL
 from cpa.errors import CpaError, UpstreamError
+from cpa.upstream.address import split_url
 from cpa.upstream.client import UpstreamClient
 from cpa.upstream.proxies import choose_proxy
 from cpa.upstream.public import ForbiddenAddress, public_session, refuse_literal
@@ -59,7 +60,10 @@ class PriceListReader:
         """The list of a source, as it is published now. Raises ListUnreadable."""
         sources = self._config().price_sources
         url = sources.litellm if source == LITELLM else sources.models_dev
-        host = urlsplit(url).hostname or url
+        try:
+            host = split_url(url)[0].host
+        except ValueError as fault:
+            raise ListUnreadable(f"price-sources.{source.replace('.', '-')}: {fault}") from None
         kept = await asyncio.to_thread(self._cache.read, source, url)
         try:
             async with asyncio.timeout(self._seconds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -63,6 +64,9 @@ class PriceServer:
             return web.Response(body=b"{}")
         if self.bad == "unasked":
             return web.Response(status=304)
+        if self.bad == "bomb":
+            packed = gzip.compress(b" " * 60 * 2**20)
+            return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
         response = web.StreamResponse()
         await response.prepare(request)
         if self.bad == "huge":

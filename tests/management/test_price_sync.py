@@ -212,6 +212,20 @@ async def test_the_addresses_that_ship_lead_to_the_public_internet_only(
     assert server.asked == []
 
 
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://[::1", "prices.json", "http:///x", "", "http://a/b c"])
+async def test_an_address_that_is_none_is_said(start: Start, url: str) -> None:
+    daemon: Managed = await start(f"price-sources: {{models-dev: '{url}'}}\n")
+    told = await daemon.call("POST", "/model-prices/sync", {"models": ["gpt-5"], "source": "models.dev"})
+    assert (told.status, told.json["error"]) == (502, "price list unreadable")
+    assert told.json["message"].startswith("price-sources.models-dev: ")
+
+
+async def test_a_list_that_is_small_on_the_wire_only_is_given_up(daemon: Managed, server: PriceServer) -> None:
+    server.bad = "bomb"
+    told = await daemon.call("POST", "/model-prices/sync", {"models": ["gpt-5"]})
+    assert "sent more than 20 MiB" in told.json["message"]
+
+
 async def test_lists_come_through_the_proxy(start: Start, server: PriceServer) -> None:
     daemon: Managed = await start(
         f"proxy-url: {server.url}\nprice-sources: {{litellm: 'http://prices.example/litellm.json'}}\n"

@@ -81,7 +81,7 @@ def _show(connection: sqlite3.Connection, by: str, start_ms: int | None, as_json
         click.echo(line.rstrip())
     click.secho(table.total, bold=True)
     if table.unpriced:
-        click.echo(f"\n{table.unpriced} of the tokens have no price, marked - or +: cpa prices list says which")
+        click.echo(f"\n{table.unpriced} of the tokens have no cost, marked - or +: cpa prices list says which")
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

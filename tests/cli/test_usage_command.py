@@ -53,7 +53,7 @@ def test_a_line_for_each_model_and_their_sum(config: Path) -> None:
     assert lines["=cmd()"][6] == "-"
     assert lines["total"][:4] == ["2", "3", "1", "90"]
     assert "$1.50+" in lines["total"]
-    assert "67% of the tokens have no price" in output
+    assert "67% of the tokens have no cost" in output
 
 
 @pytest.mark.parametrize(("days", "attempts"), [("30", 3), ("0", 4), ("60", 4)])

@@ -51,6 +51,14 @@ async def test_what_the_panel_read_it_may_put_back(daemon: Managed) -> None:
     assert (await prices(daemon), daemon.file) == (before, text)
 
 
+async def test_a_panel_that_knows_three_prices_changes_nothing_by_putting_them_back(daemon: Managed) -> None:
+    before, text = await prices(daemon), daemon.file
+    known = ("prompt", "completion", "cache", "source", "sourceModelId", "updatedAtMs", "syncedAtMs")
+    rows = {model: {name: row[name] for name in known} for model, row in before.items()}
+    assert (await daemon.call("PUT", "/model-prices", {"prices": rows})).status == 200
+    assert (await prices(daemon), daemon.file) == (before, text)
+
+
 async def test_a_row_of_three_prices_counts_to_the_last_digit(daemon: Managed) -> None:
     shown = await prices(daemon)
     row = {

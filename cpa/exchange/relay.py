@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 import orjson
 
 from cpa.conversation import events as ev
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
-from cpa.formats.codec import NativeRelay, StreamDecoder, StreamEncoder
+from cpa.formats.codec import NativeRelay, RunDecoder, RunEncoder, StreamDecoder, StreamEncoder
+from cpa.formats.runs import Run, learn_run
 from cpa.formats.sse import EventTooLarge, SseFrame, SseParser
 
 LONGEST_REST = 256 * 1024
@@ -177,8 +178,16 @@ _CONTENT = frozenset(
 """Events that carry content of the answer; by far the most frequent ones."""
 
 
+TRIES = 16
+"""Deltas in a row of which nothing can be learned before no more are looked at."""
+
+
 class TranslatingRelay:
-    """Frames are decoded to events and encoded for the client."""
+    """Frames are decoded to events and encoded for the client.
+
+    Most frames of a stream are deltas of one text. Once one of them was read, runs of others like it pass by taking
+    their texts out and putting them into frames for the client, as long as nothing else comes between.
+    """
 
     def __init__(
         self, decoder: StreamDecoder, encoder: StreamEncoder, observe: Callable[[ev.Event], None] | None = None
@@ -187,6 +196,11 @@ class TranslatingRelay:
         self._encoder = encoder
         self._observe = observe
         self._parser = SseParser()
+        self._runs = _both(decoder, encoder) if observe is None else None
+        self._run: Run | None = None
+        self._key = 0
+        """The block whose deltas are in the run."""
+        self._tries = TRIES
         self._usage: Usage | None = None
         self._unreported: Callable[[], Usage | None] | None = getattr(decoder, "unreported_usage", None)
         self.error: ErrorInfo | None = None
@@ -201,6 +215,28 @@ class TranslatingRelay:
         return self._usage.merge(late)
 
     def feed(self, chunk: bytes) -> bytes:
+        if self._run is None or b"\r" in chunk:
+            return self._parse(chunk)
+        if self._parser.idle:
+            return self._pass(chunk, self._run)
+        end = chunk.find(b"\n\n") + 2
+        if end == 1 or end == len(chunk):
+            return self._parse(chunk)
+        out = self._parse(chunk[:end])
+        return out if self.error is not None else out + self.feed(chunk[end:])
+
+    def _pass(self, chunk: bytes, run: Run) -> bytes:
+        """A chunk that begins with a frame."""
+        assert self._runs is not None
+        decoder, encoder = self._runs
+        texts, used = run.read(chunk)
+        out = encoder.repeat(self._key, texts) if used else None
+        if out is None:
+            return self._parse(chunk)
+        decoder.skipped(self._key, texts)
+        return out if used == len(chunk) else out + self._parse(chunk[used:])
+
+    def _parse(self, chunk: bytes) -> bytes:
         try:
             frames = self._parser.feed(chunk)
         except EventTooLarge as fault:
@@ -208,11 +244,32 @@ class TranslatingRelay:
             return self.translate([ev.Failure(error)])
         decode = self._decoder.feed
         if len(frames) == 1:
-            return self.translate(decode(frames[0]))
-        events: list[ev.Event] = []
-        for frame in frames:
-            events += decode(frame)
-        return self.translate(events)
+            events = decode(frames[0])
+            latest = events
+        else:
+            events, latest = [], []
+            for frame in frames:
+                latest = decode(frame)
+                events += latest
+        out = self.translate(events)
+        if self._runs is not None and frames:
+            self._learn(frames[-1], latest)
+        return out
+
+    def _learn(self, frame: SseFrame, events: list[ev.Event]) -> None:
+        """Look whether frames like the latest one can pass in runs; ``events`` is what it was."""
+        self._run = None
+        event = events[0] if len(events) == 1 else None
+        if self._runs is None or not isinstance(event, ev.TextDelta | ev.ArgumentsDelta) or self.error is not None:
+            return
+        decoder, encoder = self._runs
+        lead = decoder.lead(event)
+        if lead is not None and encoder.repeat(event.key, []) is not None:
+            self._key = event.key
+            self._run = learn_run(frame.raw, lead, event.text, decoder.varying)
+        self._tries = TRIES if self._run is not None else self._tries - 1
+        if not self._tries:
+            self._runs = None
 
     def translate(self, events: list[ev.Event]) -> bytes:
         """Encode events, noting what the exchange must know. A failure before any content is not written."""
@@ -245,3 +302,9 @@ class TranslatingRelay:
     def fail(self, error: ErrorInfo) -> bytes:
         self.error = error
         return self._encoder.encode([ev.Failure(error)])
+
+
+def _both(decoder: StreamDecoder, encoder: StreamEncoder) -> tuple[RunDecoder, RunEncoder] | None:
+    """The two when both know of runs."""
+    knows = hasattr(decoder, "lead") and hasattr(encoder, "repeat")
+    return (cast(RunDecoder, decoder), cast(RunEncoder, encoder)) if knows else None

@@ -17,13 +17,14 @@ from typing import Any, Literal, Protocol, TypeAlias
 from msgspec import Struct, field
 
 from cpa.conversation.effort import ResolvedReasoning
-from cpa.conversation.events import Event
+from cpa.conversation.events import ArgumentsDelta, Event, TextDelta
 from cpa.conversation.models import ModelLimits
 from cpa.conversation.names import NameMap, ToolIdentity
 from cpa.conversation.reply import Reply
 from cpa.conversation.request import Conversation, Reasoning
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
+from cpa.formats.runs import Varying
 from cpa.formats.sse import Framing, SseFrame
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -108,12 +109,35 @@ class StreamDecoder(Protocol):
         ``Finish``), ``[Failure]`` when it was cut off, ``[]`` when a terminal event was already given."""
 
 
+class RunDecoder(StreamDecoder, Protocol):
+    """A decoder that need not see every delta of a text."""
+
+    varying: tuple[Varying, ...]
+    """Members of a delta that differ from one to the next and mean nothing to it."""
+
+    def lead(self, event: TextDelta | ArgumentsDelta) -> bytes | None:
+        """The name of the member that held the text of the delta just read, as ``"content":``.
+
+        None where reading another one like it does more than give its text.
+        """
+
+    def skipped(self, key: int, texts: list[bytes]) -> None:
+        """Deltas of a block were passed on that it was not shown; their JSON texts."""
+
+
 class StreamEncoder(Protocol):
     """Turns canonical events into client bytes, framed by the :class:`Framing` it was made with."""
 
     def encode(self, events: Iterable[Event]) -> bytes:
         """Bytes to send for these events. ``End`` writes everything that ends the stream, ``Failure`` the
         format's in-band error; after either, nothing is written any more."""
+
+
+class RunEncoder(StreamEncoder, Protocol):
+    """An encoder that writes deltas from the JSON text of their strings."""
+
+    def repeat(self, key: int, texts: list[bytes]) -> bytes | None:
+        """More deltas of a block, as after the last one of it; None when they are to be given one by one."""
 
 
 class NativeRelay(Protocol):

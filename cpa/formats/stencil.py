@@ -77,6 +77,10 @@ class Stencil:
             old, new = self._joint, self._shown_joint
         return b"".join((self._shown_before, inner.replace(old, new), self._shown_after))
 
+    def parts(self, chunk: bytes, used: int) -> list[bytes]:
+        """The varying parts of the frames that ``reach`` found."""
+        return chunk[len(self._before) : used - len(self._after)].split(self._joint)
+
 
 def _changed_piece(joint: bytes, shown: bytes) -> tuple[bytes, bytes]:
     """The end of what differs between two joints and some bytes before it, in both: short needles are found fast."""

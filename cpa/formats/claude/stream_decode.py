@@ -14,6 +14,7 @@ from cpa.formats.claude.finish import decode_finish
 from cpa.formats.claude.usage import decode_usage
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai.stream_decode import unwrap_input
+from cpa.formats.runs import Varying
 from cpa.formats.sse import SseFrame, is_half
 
 _RESULTS = ("web_search_tool_result", "web_fetch_tool_result")
@@ -34,7 +35,9 @@ class _Block:
 
 
 class ClaudeStreamDecoder:
-    """See :class:`cpa.formats.codec.StreamDecoder`."""
+    """See :class:`cpa.formats.codec.RunDecoder`."""
+
+    varying: tuple[Varying, ...] = ()
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
@@ -84,6 +87,16 @@ class ClaudeStreamDecoder:
                 self._closed = True
                 return [ev.Failure(error_event(event))]
         return []
+
+    def lead(self, event: ev.TextDelta | ev.ArgumentsDelta) -> bytes | None:
+        """See :class:`cpa.formats.codec.RunDecoder`."""
+        if isinstance(event, ev.ArgumentsDelta):
+            return b'"partial_json":'
+        kind = next((block.kind for block in self._open.values() if block.key == event.key), "")
+        return {"text": b'"text":', "thinking": b'"thinking":'}.get(kind)
+
+    def skipped(self, key: int, texts: list[bytes]) -> None:
+        """See :class:`cpa.formats.codec.RunDecoder`: nothing is kept of a text."""
 
     def close(self) -> list[ev.Event]:
         """The upstream closed; once the reason came nothing of the answer is missing but its end mark."""

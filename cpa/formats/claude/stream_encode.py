@@ -18,6 +18,7 @@ from cpa.formats.claude.reply_encode import shown_id, shown_model
 from cpa.formats.claude.usage import encode_usage
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai.shown import client_name
+from cpa.formats.runs import HOLE, Around, around, filled
 from cpa.formats.sse import Framing
 
 _dumps = orjson.dumps
@@ -29,12 +30,24 @@ _LATE = frozenset({"server_tool", "opaque"})
 class _Open:
     """A block of the answer: being written, or waiting for its turn."""
 
-    __slots__ = ("block", "breaks", "citations", "ended", "fragments", "head", "signature", "whole", "written")
+    __slots__ = (
+        "around",
+        "block",
+        "breaks",
+        "citations",
+        "ended",
+        "fragments",
+        "head",
+        "signature",
+        "whole",
+        "written",
+    )
 
     def __init__(self, block: Block) -> None:
         self.block = block
         self.head = b""
         """Payload up to the JSON text of a delta; empty before ``content_block_start``."""
+        self.around: Around | None = None
         self.fragments: list[str] = []
         """What came while another block was open, or before the call's name and id."""
         self.citations: list[ev.Citation] = []
@@ -79,6 +92,17 @@ class ClaudeStreamEncoder:
             if handle is not None:
                 handle(self, event, out)
         return b"".join(out)
+
+    def repeat(self, key: int, texts: list[bytes]) -> bytes | None:
+        """See :class:`cpa.formats.codec.RunEncoder`."""
+        opened = self._open.get(key)
+        if self._closed or opened is None or opened is not self._queue[0] or opened.breaks or not opened.written:
+            return None
+        if not opened.head:
+            return None
+        if opened.around is None:
+            opened.around = around(self._frame("content_block_delta", opened.head + HOLE + b"}}"))
+        return filled(opened.around, texts)
 
     def _emit(self, kind: str, body: Object, out: list[bytes]) -> None:
         out.append(self._frame(kind, _dumps({"type": kind, **body})))

@@ -24,6 +24,7 @@ from cpa.formats.gemini.finish import decode_finish
 from cpa.formats.gemini.grounding import citations_of, search_of
 from cpa.formats.gemini.partial_args import PartialArguments
 from cpa.formats.gemini.usage import counts_of, decode_usage
+from cpa.formats.runs import Varying, joined
 from cpa.formats.sse import SseFrame, is_half
 
 _USAGE_INTERVAL = 16
@@ -52,7 +53,9 @@ class _Candidate:
 
 
 class GeminiStreamDecoder:
-    """Turns frames into events; see :class:`cpa.formats.codec.StreamDecoder`."""
+    """Turns frames into events; see :class:`cpa.formats.codec.RunDecoder`."""
+
+    varying: tuple[Varying, ...] = ()
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
@@ -168,6 +171,16 @@ class GeminiStreamDecoder:
         if isinstance(finish, str) and finish:
             state.finish = finish
             self._report_usage(out)
+
+    def lead(self, event: ev.TextDelta | ev.ArgumentsDelta) -> bytes | None:
+        """See :class:`cpa.formats.codec.RunDecoder`."""
+        return b'"text":' if isinstance(event, ev.TextDelta) else None
+
+    def skipped(self, key: int, texts: list[bytes]) -> None:
+        """See :class:`cpa.formats.codec.RunDecoder`: what sources point at is counted from the beginning of a text."""
+        for state in self._candidates.values():
+            if state.key == key and state.kind == "text":
+                state.texts.append(joined(texts))
 
     # -- parts ---------------------------------------------------------------------------------------------
 

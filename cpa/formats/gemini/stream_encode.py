@@ -30,6 +30,7 @@ from cpa.formats.gemini.finish import CUTTING, encode_finish
 from cpa.formats.gemini.history import own_signature
 from cpa.formats.gemini.reply_encode import shown_model
 from cpa.formats.gemini.usage import encode_usage
+from cpa.formats.runs import HOLE, Around, around, filled
 from cpa.formats.sse import Framing
 
 _dumps = orjson.dumps
@@ -41,12 +42,13 @@ _WHOLE = frozenset({"tool_call", "image", "audio", "opaque"})
 class _Open:
     """A block that is being written."""
 
-    __slots__ = ("block", "breaks", "data", "ended", "fragments", "tail", "written")
+    __slots__ = ("around", "block", "breaks", "data", "ended", "fragments", "tail", "written")
 
     def __init__(self, block: Block, tail: bytes) -> None:
         self.block = block
         self.tail = tail
         """What follows the JSON text of a text part, to the end of the frame's payload."""
+        self.around: Around | None = None
         self.written = False
         self.breaks = False
         """A separator is due before the next text."""
@@ -90,6 +92,15 @@ class GeminiStreamEncoder:
             if handle is not None:
                 handle(self, event, out)
         return b"".join(out)
+
+    def repeat(self, key: int, texts: list[bytes]) -> bytes | None:
+        """See :class:`cpa.formats.codec.RunEncoder`."""
+        state = self._blocks.get(key)
+        if self._closed or state is None or state.block.kind in _WHOLE or state.breaks or not state.written:
+            return None
+        if state.around is None:
+            state.around = around(self._frame(None, self._text_head + HOLE + state.tail))
+        return filled(state.around, texts)
 
     # -- frames --------------------------------------------------------------------------------------------
 

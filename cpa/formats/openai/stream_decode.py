@@ -19,6 +19,7 @@ from cpa.formats.openai.errors import hidden_error
 from cpa.formats.openai.finish import decode_finish
 from cpa.formats.openai.tools import arguments_text
 from cpa.formats.openai.usage import decode_usage
+from cpa.formats.runs import OBFUSCATION
 from cpa.formats.sse import SseFrame, is_half
 
 Object = dict[str, Any]
@@ -73,7 +74,9 @@ class _Choice:
 
 
 class ChatStreamDecoder:
-    """See :class:`cpa.formats.codec.StreamDecoder`."""
+    """See :class:`cpa.formats.codec.RunDecoder`."""
+
+    varying = OBFUSCATION
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
@@ -157,6 +160,20 @@ class ChatStreamDecoder:
         if type(text) is not str or not text or raw.get("logprobs") or raw.get("usage"):
             return None
         return ev.TextDelta(state.content, text, None)
+
+    def lead(self, event: ev.TextDelta | ev.ArgumentsDelta) -> bytes | None:
+        """See :class:`cpa.formats.codec.RunDecoder`."""
+        if isinstance(event, ev.ArgumentsDelta):
+            return b'"arguments":'
+        for choice in self._choices.values():
+            if choice.content == event.key:
+                return None if event.logprobs else b'"content":'
+            if choice.reasoning == event.key and choice.source is not None:
+                return b'"%b":' % choice.source.encode()
+        return None
+
+    def skipped(self, key: int, texts: list[bytes]) -> None:
+        """See :class:`cpa.formats.codec.RunDecoder`: nothing is kept of a text."""
 
     def close(self) -> list[ev.Event]:
         """The upstream closed."""

@@ -15,6 +15,7 @@ from cpa.formats.openai.errors import encode_error
 from cpa.formats.openai.finish import encode_finish
 from cpa.formats.openai.shown import Object, annotation, client_name, head, image
 from cpa.formats.openai.usage import encode_usage
+from cpa.formats.runs import HOLE, Around, around, filled
 from cpa.formats.sse import Framing
 
 _dumps = orjson.dumps
@@ -25,13 +26,25 @@ _MOST_CHOICES = 128
 class _Open:
     """A block that is being written."""
 
-    __slots__ = ("any_arguments", "block", "breaks", "citations", "head", "index", "pending", "tail", "written")
+    __slots__ = (
+        "any_arguments",
+        "around",
+        "block",
+        "breaks",
+        "citations",
+        "head",
+        "index",
+        "pending",
+        "tail",
+        "written",
+    )
 
     def __init__(self, block: Block) -> None:
         self.block = block
         self.head = b""
         """Payload up to the JSON text of a delta."""
         self.tail = b""
+        self.around: Around | None = None
         self.index = 0
         """Of a tool call, from 0."""
         self.written = False
@@ -71,6 +84,15 @@ class ChatStreamEncoder:
             if handle is not None:
                 handle(self, event, out)
         return b"".join(out)
+
+    def repeat(self, key: int, texts: list[bytes]) -> bytes | None:
+        """See :class:`cpa.formats.codec.RunEncoder`."""
+        opened = self._open.get(key)
+        if self._closed or opened is None or not opened.head or opened.breaks or not opened.written:
+            return None
+        if opened.around is None:
+            opened.around = around(self._frame(None, opened.head + HOLE + opened.tail))
+        return filled(opened.around, texts)
 
     # -- frames --------------------------------------------------------------------------------------------
 

@@ -61,6 +61,9 @@ class Item:
     def partial(self, event: Object, out: list[ev.Event]) -> None:
         """A partial image."""
 
+    def skipped(self, key: int, text: str) -> None:
+        """Deltas of a block, which may be one of this item, that were given without its help."""
+
 
 class _TextBlock:
     """An open block of text and what of it was given."""
@@ -115,6 +118,11 @@ class Message(Item):
         block.pieces.append(delta)
         logprobs = event.get("logprobs")
         out.append(ev.TextDelta(block.key, delta, logprobs if logprobs and isinstance(logprobs, list) else None))
+
+    def skipped(self, key: int, text: str) -> None:
+        for block in self._blocks.values():
+            if block.key == key:
+                block.pieces.append(text)
 
     def text_done(self, event: Object, kind: str, out: list[ev.Event]) -> None:
         whole = event.get("refusal" if kind == "refusal" else "text")
@@ -178,6 +186,10 @@ class ReasoningItem(Item):
         delta = event.get("delta")
         if isinstance(delta, str) and delta and not self.finished:
             self._write(kind, event.get("summary_index" if kind == "summary" else "content_index"), delta, out)
+
+    def skipped(self, key: int, text: str) -> None:
+        if key == self._key:
+            self._parts[self._last].append(text)
 
     def text_done(self, event: Object, kind: str, out: list[ev.Event]) -> None:
         if not self.finished:
@@ -251,6 +263,10 @@ class CallItem(Item):
         self._given.append(delta)
         if not self._wrapped:
             out.append(ev.ArgumentsDelta(key, delta))
+
+    def skipped(self, key: int, text: str) -> None:
+        if key == self._key:
+            self._given.append(text)
 
     def arguments_done(self, arguments: Any, out: list[ev.Event]) -> None:
         if not isinstance(arguments, str) or self.finished:

@@ -62,7 +62,7 @@ class ResponseNativeRelay:
             return b"", 0
         used = _TEXT_DELTAS.reach(chunk)
         if used:
-            self._last_delta = chunk[chunk.rfind(b"data: ", 0, used) + 6 : used - 2]
+            self._last_delta = chunk[chunk.rfind(b"\ndata: ", 0, used) + 7 : used - 2]
         return chunk[:used], used
 
     def feed(self, frame: SseFrame) -> bytes:

@@ -21,13 +21,16 @@ from cpa.formats.openai_response.fields import Object, object_of, objects, text
 from cpa.formats.openai_response.finish import decode_finish
 from cpa.formats.openai_response.items_decode import FORMAT, KINDS, Item
 from cpa.formats.openai_response.usage import read_usage
+from cpa.formats.runs import NUMBERS, OBFUSCATION, joined
 from cpa.formats.sse import SseFrame, is_half
 
 _loads = orjson.loads
 
 
 class ResponseStreamDecoder:
-    """See :class:`cpa.formats.codec.StreamDecoder`."""
+    """See :class:`cpa.formats.codec.RunDecoder`."""
+
+    varying = NUMBERS + OBFUSCATION
 
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
@@ -173,6 +176,16 @@ class ResponseStreamDecoder:
     def _begin(self, out: list[ev.Event]) -> None:
         if not self._started:
             self._start({}, out)
+
+    def lead(self, event: ev.TextDelta | ev.ArgumentsDelta) -> bytes | None:
+        """See :class:`cpa.formats.codec.RunDecoder`."""
+        return None if isinstance(event, ev.TextDelta) and event.logprobs else b'"delta":'
+
+    def skipped(self, key: int, texts: list[bytes]) -> None:
+        """See :class:`cpa.formats.codec.RunDecoder`: the end of a text repeats all of it."""
+        text = joined(texts)
+        for item in self._items:
+            item.skipped(key, text)
 
     # -- content -------------------------------------------------------------------------------------------
 

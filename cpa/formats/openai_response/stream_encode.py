@@ -32,6 +32,7 @@ from cpa.formats.openai_response.items_encode import (
 )
 from cpa.formats.openai_response.request_decode import ENCRYPTED
 from cpa.formats.openai_response.shown import carrier, skeleton, with_usage
+from cpa.formats.runs import joined
 from cpa.formats.sse import Framing, SseFraming
 
 _dumps = orjson.dumps
@@ -64,6 +65,8 @@ class ResponseStreamEncoder:
         self._frame = framing.frame
         self._sequence = 0
         self._out: list[bytes] = []
+        self._pieces: list[bytes] = []
+        """JSON texts that together are the text of a delta: each is written as one of its own."""
         self._blocks: dict[int, _Block] = {}
         self._exclusive: dict[int, OpenItem] = {}
         """The open message or reasoning item, by choice."""
@@ -101,9 +104,27 @@ class ResponseStreamEncoder:
 
     def emit_delta(self, kind: str, head: bytes, text: str, tail: bytes) -> None:
         """Write one of the frequent events: ``head`` up to the JSON text of the delta, ``tail`` after it."""
-        data = b'%b%b%b,"sequence_number":%d}' % (head, _dumps(text), tail, self._sequence)
-        self._sequence += 1
-        self._out.append(self._frame(kind, data))
+        for quoted in self._pieces or (_dumps(text),):
+            data = b'%b%b%b,"sequence_number":%d}' % (head, quoted, tail, self._sequence)
+            self._sequence += 1
+            self._out.append(self._frame(kind, data))
+
+    def repeat(self, key: int, texts: list[bytes]) -> bytes | None:
+        """See :class:`cpa.formats.codec.RunEncoder`."""
+        block = self._blocks.get(key)
+        if self._closed or block is None:
+            return None
+        calls = block.start.kind == "tool_call"
+        if not (isinstance(block.item, CallItem) if calls else block.written):
+            return None
+        self._pieces = [b'"%b"' % text for text in texts if text]
+        if not self._pieces:
+            return b""
+        text = joined(texts)
+        try:
+            return self.encode([ev.ArgumentsDelta(key, text) if calls else ev.TextDelta(key, text)])
+        finally:
+            self._pieces = []
 
     def new_item_id(self, wanted: str | None, prefix: str, known: str | None = None) -> str:
         """An id for an item: the upstream's own when it is of the same format, else one of ours; never used twice."""

@@ -1,0 +1,152 @@
+"""Deltas that are translated in runs: what a client reads and what is known is the same as when each is decoded."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from typing import Any
+
+import orjson
+import pytest
+from answers import CODECS, FORMATS, context
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_streams import FRAMES, streams
+
+from cpa.exchange.relay import TranslatingRelay
+from cpa.formats.runs import NUMBERS, OBFUSCATION, Run, learn_run
+from cpa.formats.sse import SseParser
+
+EXAMPLES = int(os.environ.get("CPA_STREAM_EXAMPLES", "40"))
+PAIRS = [(client, upstream) for client in FORMATS for upstream in FORMATS if client != upstream]
+
+
+def relay_of(client: str, upstream: str, *, alone: bool = False) -> TranslatingRelay:
+    taken: Counter[str] = Counter()
+
+    def new_id(prefix: str) -> str:
+        """Whether frames are decoded before others are encoded does not matter to it."""
+        taken[prefix] += 1
+        return f"{prefix}{taken[prefix]:024d}"
+
+    shared = context(client_format=client, upstream_format=upstream, new_id=new_id)
+    encoder = CODECS[client].stream_encoder(shared, CODECS[client].framing(shared))
+    relay = TranslatingRelay(CODECS[upstream].stream_decoder(shared), encoder)
+    if alone:
+        relay._runs = None
+    return relay
+
+
+def shown(data: bytes) -> list[Any]:
+    """What a client reads: names and payloads, and text whatever its escapes."""
+    parser = SseParser()
+    frames = parser.feed(data) + parser.close()
+    return [(f.event, f.data if f.data == b"[DONE]" else orjson.loads(f.data)) for f in frames if f.data]
+
+
+def outcome(relay: TranslatingRelay, pieces: list[bytes]) -> tuple[Any, ...]:
+    out = []
+    for piece in pieces:
+        out.append(relay.feed(piece))
+        if relay.complete or relay.error is not None:
+            break
+    else:
+        out.append(relay.close())
+    return shown(b"".join(out)), relay.usage, relay.complete, relay.error, relay.meaningful
+
+
+@pytest.mark.parametrize(("client", "upstream"), PAIRS)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(data=st.data())
+def test_deltas_in_runs_are_deltas_one_by_one(client: str, upstream: str, data: st.DataObject) -> None:
+    frames = data.draw(streams(upstream))
+    stream = b"".join(frames)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    pieces = [stream[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    expected = outcome(relay_of(client, upstream, alone=True), frames)
+    assert outcome(relay_of(client, upstream), frames) == expected
+    assert outcome(relay_of(client, upstream), pieces) == expected
+
+
+BEGINNINGS = {
+    "openai": b"",
+    "claude": b"".join(
+        b"data: %b\n\n" % orjson.dumps(each)
+        for each in (
+            {"type": "message_start", "message": {"id": "m", "model": "up"}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        )
+    ),
+    "gemini": b"",
+    "openai-response": b"data: %b\n\n"
+    % orjson.dumps(
+        {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": {"type": "message", "id": "m", "role": "assistant", "content": []},
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize(("client", "upstream"), PAIRS)
+def test_a_run_is_not_decoded(client: str, upstream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = relay_of(client, upstream)
+    event, body = FRAMES[upstream]("first ")[0]
+    head = b"event: %b\n" % event.encode() if event else b""
+    frame = head + b"data: %b\n\n" % json.dumps(body, separators=(",", ":")).encode()
+    begun = relay.feed(BEGINNINGS[upstream] + frame) + relay.feed(frame)
+    monkeypatch.setattr(relay._decoder, "feed", lambda frame: pytest.fail("a frame was decoded"))
+    texts = ["one", 'a "quoted" \\ text\n', "\u2028é\U0001f600", ",", "data: "]
+    run = b"".join(frame.replace(b"first ", json.dumps(text)[1:-1].encode()) for text in texts)
+    passed = relay.feed(run)
+    monkeypatch.undo()
+    assert "".join(_texts(shown(begun + passed))) == "first first " + "".join(texts)
+    assert len(shown(passed)) == len(texts)
+
+
+def _texts(payloads: list[Any]) -> list[str]:
+    """Texts of deltas, wherever the format has them."""
+    found = []
+    for _, body in payloads:
+        match body:
+            case {"choices": [{"delta": {"content": str(text)}}]} | {"delta": {"text": str(text)}}:
+                found.append(text)
+            case {"candidates": [{"content": {"parts": [{"text": str(text)}]}}]} | {"delta": str(text)}:
+                found.append(text)
+    return found
+
+
+def test_what_varies_without_meaning_is_no_part_of_the_shape() -> None:
+    frame = b'data: {"delta":"hi, \\"sequence_number\\":5","sequence_number":7,"obfuscation":"abc"}\n\n'
+    run = learn_run(frame, b'"delta":', 'hi, "sequence_number":5', NUMBERS + OBFUSCATION)
+    assert run is not None
+    more = b'data: {"delta":"%b","sequence_number":%d,"obfuscation":"%b"}\n\n'
+    chunk = more % (b"a", 8, b"") + more % (b",", 10, b"abcdefgh") + more % (b'\\"', 11, b"q")
+    assert run.read(chunk) == ([b"a", b",", b'\\"'], len(chunk))
+    other = chunk + b'data: {"other":1}\n\n'
+    assert run.read(other) == ([b"a", b",", b'\\"'], len(chunk))
+
+
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        (b'data: {"id":"hi","content":"\\u0068i","content":"x"}\n\n', "hi"),
+        (b'data: {"content":"hi"}\n', "hi"),
+        (b'data: {"content":["hi"]}\n\n', "hi"),
+        (b'data: {"content":"ho"}\n\n', "hi"),
+        (b'data: {"text":"hi"}\n\n', "hi"),
+    ],
+)
+def test_a_frame_that_may_mean_something_else_teaches_nothing(frame: bytes, text: str) -> None:
+    assert learn_run(frame, b'"content":', text, ()) is None
+
+
+def test_a_member_in_one_frame_of_a_run_is_seen() -> None:
+    frame = b'data: {"content":"hi"}\n\n'
+    run = learn_run(frame, b'"content":', "hi", ())
+    assert isinstance(run, Run)
+    odd = b'data: {"content":"a","finish":"b"}\n\n'
+    assert run.read(frame + odd + frame) == ([b"hi"], len(frame))
+    assert run.read(odd + frame) == ([], 0)

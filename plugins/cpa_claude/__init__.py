@@ -25,6 +25,7 @@ from cpa.plugins import (
     file_account,
     hookimpl,
     provider_of,
+    retry_after_of,
     server_time,
 )
 from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
@@ -143,8 +144,10 @@ class ClaudeProvider(Provider):
     def _rate_limited(self, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
         if b"fast mode" in body.lower() and b"credit" in body.lower():
             return UpstreamError(error, scope="request", retryable=False, cooldown=0)
+        now = server_time(headers)
+        error.retry_after = error.retry_after or retry_after_of(headers) or quota.key_reset(headers, now)
         judged = classify(429, headers, body, error)
-        until, whole_account = quota.rejected_until(headers, server_time(headers))
+        until, whole_account = quota.rejected_until(headers, now)
         if until is not None:
             judged.error.retry_after = max(until + self._uniform(*SPREAD), judged.error.retry_after or 0.0)
             judged.cooldown = judged.error.retry_after

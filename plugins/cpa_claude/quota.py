@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from cpa.conversation.numbers import finite
 from cpa.plugins import QuotaWindow
 
 UNIFIED = "anthropic-ratelimit-unified"
@@ -31,12 +32,12 @@ def from_headers(headers: Mapping[str, str], now: float) -> list[QuotaWindow]:
     if "anthropic-ratelimit" not in " ".join(headers).lower():
         return found
     for short, name in WINDOWS.items():
-        used = _number(headers.get(f"{UNIFIED}-{short}-utilization"))
+        used = finite(headers.get(f"{UNIFIED}-{short}-utilization"))
         if used is not None:
             found.append(_window(name, used, moment(headers.get(f"{UNIFIED}-{short}-reset")), "headers", now))
     for short, name in _KEY_LIMITS.items():
         prefix = f"anthropic-ratelimit-{short}"
-        limit, remaining = _number(headers.get(f"{prefix}-limit")), _number(headers.get(f"{prefix}-remaining"))
+        limit, remaining = finite(headers.get(f"{prefix}-limit")), finite(headers.get(f"{prefix}-remaining"))
         if limit and remaining is not None:
             found.append(_window(name, 1 - remaining / limit, moment(headers.get(f"{prefix}-reset")), "headers", now))
     return found
@@ -47,7 +48,7 @@ def from_usage(answer: Mapping[str, Any], now: float) -> list[QuotaWindow]:
     found = []
     for name, window in answer.items():
         if name.startswith(("five_hour", "seven_day")) and isinstance(window, Mapping):
-            used = _number(window.get("utilization"))
+            used = finite(window.get("utilization"))
             if used is not None:
                 found.append(_window(_limited(name), used / 100, moment(window.get("resets_at")), "query", now))
     return found
@@ -86,9 +87,20 @@ def rejected_until(headers: Mapping[str, str], now: float) -> tuple[float | None
     return (max(times) if times else None), whole
 
 
+def key_reset(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds until the last limit of a key that is used up starts anew."""
+    resets = [
+        moment(headers.get(f"anthropic-ratelimit-{limit}-reset"))
+        for limit in _KEY_LIMITS
+        if finite(headers.get(f"anthropic-ratelimit-{limit}-remaining")) == 0
+    ]
+    waits = [reset - now for reset in resets if reset is not None and reset > now]
+    return max(waits, default=None)
+
+
 def moment(text: Any) -> float | None:
     """Unix seconds of a number, an RFC 3339 time or an HTTP date; None for anything else."""
-    number = _number(text)
+    number = finite(text)
     if number is not None or not isinstance(text, str) or not text:
         return number
     try:
@@ -98,13 +110,4 @@ def moment(text: Any) -> float | None:
     try:
         return email.utils.parsedate_to_datetime(text).timestamp()
     except (TypeError, ValueError):
-        return None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except ValueError:
         return None

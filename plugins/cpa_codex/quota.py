@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpa.accounts.quota import QuotaSource
+from cpa.conversation.numbers import finite
 from cpa.plugins import QuotaWindow
 
 _LIMIT_NAME = re.compile(r"x-codex-(.+)-limit-name$", re.IGNORECASE)
@@ -63,12 +64,12 @@ def read_window(
     """
     if not isinstance(window, Mapping):
         return None
-    percent = _number(_member(window, "used_percent"))
-    length = _number(_member(window, "limit_window_seconds"))
-    if length is None and (minutes := _number(_member(window, "window_minutes"))) is not None:
+    percent = finite(_member(window, "used_percent"))
+    length = finite(_member(window, "limit_window_seconds"))
+    if length is None and (minutes := finite(_member(window, "window_minutes"))) is not None:
         length = minutes * 60
-    resets_at = _number(_member(window, "reset_at"))
-    after = _number(_member(window, "reset_after_seconds"))
+    resets_at = finite(_member(window, "reset_at"))
+    after = finite(_member(window, "reset_after_seconds"))
     if not resets_at and after is not None:
         resets_at = now + after
     if percent is None and reached:
@@ -115,12 +116,3 @@ def _member(value: Mapping[str, Any], name: str) -> Any:
         head, *rest = name.split("_")
         found = value.get(head + "".join(word.capitalize() for word in rest))
     return found
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None

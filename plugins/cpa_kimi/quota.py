@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from cpa.conversation.numbers import finite
 from cpa.plugins import QuotaWindow
 
 _UNITS = {"SECOND": 1.0, "MINUTE": 60.0, "HOUR": 3600.0, "DAY": 86400.0, "WEEK": 604800.0}
@@ -24,7 +25,7 @@ def from_usages(answer: Mapping[str, Any], now: float) -> list[QuotaWindow]:
 def _window(detail: Any, length: float | None, now: float) -> QuotaWindow | None:
     if not isinstance(detail, Mapping):
         return None
-    limit, used, remaining = (_number(detail.get(name)) for name in ("limit", "used", "remaining"))
+    limit, used, remaining = (finite(detail.get(name)) for name in ("limit", "used", "remaining"))
     if used is None and limit is not None and remaining is not None:
         used = limit - remaining
     if not limit or used is None:
@@ -43,18 +44,9 @@ def _window(detail: Any, length: float | None, now: float) -> QuotaWindow | None
 def _length(window: Any) -> float | None:
     if not isinstance(window, Mapping):
         return None
-    duration, unit = _number(window.get("duration")), str(window.get("timeUnit") or "").upper()
+    duration, unit = finite(window.get("duration")), str(window.get("timeUnit") or "").upper()
     seconds = next((length for name, length in _UNITS.items() if name in unit), None)
     return duration * seconds if duration and seconds else None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
 
 
 def _moment(value: Any) -> float | None:

@@ -15,6 +15,7 @@ from cpa.formats.claude import ClaudeCodec
 from cpa.formats.codec import Target
 from cpa.plugins import UpstreamRequest
 from cpa_claude import BASE_URL, REQUEST_ID, ClaudeProvider
+from cpa_claude.quota import from_headers
 
 TOOL = {"name": "f", "input_schema": {"type": "object"}}
 HOUR = {"type": "ephemeral", "ttl": "1h"}
@@ -133,6 +134,31 @@ def test_an_overload_rests_as_long_as_it_says_else_a_minute() -> None:
     body = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
     assert (judged(529, body).cooldown, judged(529, body).reason) == (60.0, "transient")
     assert judged(529, body, Retry_After="7").cooldown == 7.0
+
+
+def test_a_key_rests_until_the_limit_that_is_used_up_starts_anew() -> None:
+    prefix = "anthropic_ratelimit"
+    told = {
+        f"{prefix}_requests_remaining": "0",
+        f"{prefix}_requests_reset": "2026-01-05T12:00:30Z",
+        f"{prefix}_tokens_remaining": "5",
+        f"{prefix}_tokens_reset": "2026-01-05T13:00:00Z",
+        "Date": "Mon, 05 Jan 2026 12:00:00 GMT",
+    }
+    assert (judged(429, b"{}", **told).cooldown, judged(429, b"{}", **told).scope) == (30.0, "model")
+    assert judged(429, b"{}", **told, Retry_After="7").cooldown == 7.0
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e999"])
+def test_numbers_that_are_none_tell_no_window(number: str) -> None:
+    told = CIMultiDict(
+        {
+            "anthropic-ratelimit-unified-5h-utilization": number,
+            "anthropic-ratelimit-requests-limit": number,
+            "anthropic-ratelimit-requests-remaining": number,
+        }
+    )
+    assert from_headers(told, 0.0) == []
 
 
 def test_fast_mode_without_credit_is_nobody_elses_business() -> None:

@@ -12,8 +12,11 @@ from multidict import CIMultiDict
 
 from cpa.accounts.account import Account
 from cpa.config.load import load_text
+from cpa.conversation.events import Failure
 from cpa.errors import UpstreamError
+from cpa.formats.codec import ReplyContext
 from cpa.formats.registry import builtin_formats
+from cpa.formats.sse import SseFrame
 from cpa.plugins import Provider, UpstreamRequest
 from cpa.plugins.faults import LONGEST_HINT
 from cpa_claude import ClaudeProvider
@@ -300,6 +303,23 @@ def test_rate_limits_in_headers_are_windows() -> None:
     assert shown == [("requests", 0.25, 460.0), ("tokens", 1.0, 101.5)]
     odd = {"x-ratelimit-limit-requests": "nan", "x-ratelimit-remaining-requests": "1", "x-ratelimit-limit-tokens": "0"}
     assert OpenAICompatProvider().read_quota(account, CIMultiDict(odd), 100.0) is None
+
+
+@pytest.mark.parametrize(
+    "provider", [ClaudeProvider(), CodexProvider(), GeminiProvider(), OpenAICompatProvider(), VertexProvider()]
+)
+def test_a_stream_that_was_cut_off_is_nobodys_fault(provider: Provider) -> None:
+    decoder = builtin_formats()[provider.format].stream_decoder(ReplyContext())
+    beginning = {
+        "claude": b'{"type":"message_start","message":{}}',
+        "codex": b'{"type":"response.created","response":{}}',
+        "gemini": b'{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}',
+        "openai": b'{"choices":[{"delta":{"content":"a"}}]}',
+    }
+    (*_, last) = [*decoder.feed(SseFrame(beginning[provider.format])), *decoder.close()]
+    assert isinstance(last, Failure)
+    found = provider.read_error(last.error.status, {}, last.error.message.encode(), last.error)
+    assert (found.scope, found.cooldown, found.retryable) == ("none", 0, True)
 
 
 @pytest.mark.parametrize("provider", [CodexProvider(), OpenAICompatProvider(), ClaudeProvider()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from cpa import __version__
 from cpa.accounts.account import Account, ModelMapping, account_id, account_index, mask
@@ -116,6 +117,11 @@ def base_headers(stream: bool) -> dict[str, str]:
     if stream:
         headers["Accept-Encoding"] = "identity"
     return headers
+
+
+def in_path(model: str) -> str:
+    """A model's name as part of a URL's path: names may be in any script."""
+    return quote(model, safe="/:@!$&'()*+,;=~")
 
 
 def forwarded(client: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

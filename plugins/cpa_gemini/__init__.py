@@ -8,7 +8,7 @@ from cpa.config import Config
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import Operation
 from cpa.plugins import Account, Provider, UpstreamRequest, classify, hookimpl, server_time
-from cpa.plugins.entries import base_headers, custom_headers, key_accounts
+from cpa.plugins.entries import base_headers, custom_headers, in_path, key_accounts
 from cpa_gemini.quota import is_daily, until_new_day
 
 BASE_URL = "https://generativelanguage.googleapis.com"
@@ -45,7 +45,7 @@ class GeminiProvider(Provider):
     def prepare(self, request: UpstreamRequest) -> None:
         """URL, key and headers; nothing of the client's headers is forwarded."""
         account = request.account
-        request.url = f"{account.base_url}/v1beta/models/{request.model}:{method(request)}"
+        request.url = f"{account.base_url}/v1beta/models/{in_path(request.model)}:{method(request)}"
         request.headers = {
             **base_headers(request.stream),
             "x-goog-api-key": account.secret,

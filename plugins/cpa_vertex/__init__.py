@@ -19,7 +19,7 @@ from cpa.plugins import (
     hookimpl,
     provider_of,
 )
-from cpa.plugins.entries import base_headers, custom_headers, key_accounts
+from cpa.plugins.entries import base_headers, custom_headers, in_path, key_accounts
 from cpa_vertex.login import OFFER, log_in
 from cpa_vertex.service_account import TokenSource, location_host, read_service_account
 
@@ -86,7 +86,7 @@ class VertexProvider(Provider):
         else:
             host = account.base_url or location_host(service.location)
             place = f"{host}/v1/projects/{service.project}/locations/{service.location}/publishers/google"
-        request.url = f"{place}/models/{request.model}:{method}"
+        request.url = f"{place}/models/{in_path(request.model)}:{method}"
         request.headers = {**headers, **custom_headers(account, request.client_headers)}
 
     async def authorize(self, request: UpstreamRequest, http: HttpClient) -> None:

@@ -116,6 +116,20 @@ async def test_a_silent_stream_is_kept_alive(serve: Serve) -> None:
     assert all(event.startswith(("data: ", ":")) for event in events)
 
 
+async def test_nothing_keeps_alive_what_is_over(serve: Serve) -> None:
+    served: Served = await serve("streaming: {keepalive-seconds: 1}\n")
+    path, body = ROUTES["openai"]
+    asked = orjson.dumps({**body, "stream": True})
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(asked)}"
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"{head}\r\n\r\n".encode() + asked)
+    await reader.readuntil(b"\r\n0\r\n\r\n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 1.3)
+    writer.close()
+
+
 async def test_a_whole_answer_that_takes_long_is_kept_alive_by_blank_lines(serve: Serve) -> None:
     served: Served = await serve("nonstream-keepalive-interval: 1\n")
     answer = await served.ask()

@@ -19,6 +19,7 @@ from cpa.formats.registry import builtin_formats
 from cpa.formats.sse import SseFrame
 from cpa.plugins import Provider, UpstreamRequest
 from cpa.plugins.faults import LONGEST_HINT
+from cpa.upstream.address import split_url
 from cpa_claude import ClaudeProvider
 from cpa_codex import CodexProvider
 from cpa_gemini import GeminiProvider
@@ -256,6 +257,24 @@ def test_codex_says_when_its_limit_ends() -> None:
 def test_retry_after_is_heeded(value: str, seconds: float) -> None:
     error = judged(OpenAICompatProvider(), 429, b"{}", Retry_After=value)
     assert error.cooldown == pytest.approx(seconds, abs=0.6)
+
+
+@pytest.mark.parametrize("provider", [GeminiProvider(), VertexProvider()])
+def test_a_models_name_may_be_in_any_script(provider: Provider) -> None:
+    account = Account(id="a", provider=provider.name, secret="k", base_url="https://g.example")
+    request = UpstreamRequest(
+        account=account,
+        model="модель 1?/x:y",
+        body={},
+        operation="generate",
+        stream=False,
+        client_format="gemini",
+        client_headers={},
+        config=load_text("", environ={}).config,
+    )
+    provider.prepare(request)
+    _, target = split_url(request.url)
+    assert target.endswith("/models/%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C%201%3F/x:y:generateContent")
 
 
 def test_an_account_without_money_rests_whole_although_it_says_429() -> None:

@@ -29,6 +29,9 @@ def serve(config_path: Path, host: str | None, port: int | None, password: str |
     gc.disable()  # what a start makes stays; the daemon turns it on again once it serves
     from cpa.daemon import run_daemon
 
+    gc.collect()  # room for what is made next
+    gc.freeze()  # the daemon need not look through all modules again
+
     overrides = {"host": host, "port": port}
     environ = {
         **os.environ,

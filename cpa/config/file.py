@@ -17,7 +17,6 @@ from cpa.config.notices import ConfigWarning, migrate, new_warnings
 from cpa.config.schema import fields_of
 from cpa.config.settings import Config
 from cpa.config.yaml_reader import parse
-from cpa.config.yaml_rewrite import rewrite
 from cpa.errors import ConfigError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -94,6 +93,8 @@ class ConfigFile:
         wanted = _plain(wanted)
         if same(wanted, data):
             return sha256(content).hexdigest()
+        from cpa.config.yaml_rewrite import rewrite  # a daemon whose file is never edited does without
+
         new = rewrite(text, _plain(migrate(wanted)[0]), _ORDER)
         found = load_text(new, environ={}).warnings
         if useful and any(warning.useless for warning in found):

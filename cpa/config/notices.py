@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
 from collections import Counter
@@ -142,6 +141,8 @@ def look_for_unknown(data: Any, model: type[Section], path: str = "") -> list[Co
             if isinstance(value, dict) and any(UNSUPPORTED.fullmatch(f"{here}.{inner}") for inner in value):
                 warnings += look_for_unknown(value, _Empty, here)
                 continue
+            import difflib  # needed by those who mistype
+
             close = difflib.get_close_matches(str(key), fields, 1, 0.6)
             hint = f"; did you mean {close[0]}?" if close else ""
             warnings.append(ConfigWarning(here, f"unknown key, it has no effect{hint}"))

@@ -55,8 +55,8 @@ def usage(config_path: Path, by: str, days: int, export_format: str | None, as_j
 
 
 def _export(connection: sqlite3.Connection, name: str, start_ms: int | None) -> None:
+    from cpa.usage.export import export_csv, export_jsonl
     from cpa.usage.filters import EventFilter
-    from cpa.usage.transfer import export_csv, export_jsonl
 
     export = export_csv if name == "csv" else export_jsonl
     for piece in export(connection, EventFilter(start_ms=start_ms)):

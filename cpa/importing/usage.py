@@ -13,9 +13,10 @@ from pathlib import Path
 
 from cpa.errors import CpaError
 from cpa.importing.reading import Unreadable
+from cpa.usage.export import export_jsonl
 from cpa.usage.filters import EventFilter
 from cpa.usage.schema import open_database, transaction
-from cpa.usage.transfer import Imported, export_jsonl, import_json
+from cpa.usage.transfer import Imported, import_json
 
 PIECES = 40
 """Pieces of an export, of some hundred records each, that are handed over at a time."""

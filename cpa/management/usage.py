@@ -14,12 +14,13 @@ from msgspec import to_builtins
 from cpa.management.answers import Refusal, answer, read_body
 from cpa.management.route import Query, Route
 from cpa.management.services import Management
+from cpa.usage.export import export_csv, export_json, export_jsonl
 from cpa.usage.filters import EventFilter, WrongQuery, parse_filter
 from cpa.usage.overview import GROUPS, no_overview, overview
 from cpa.usage.queries import events_page, facets
 from cpa.usage.schema import DatabaseTooNew, open_for_reading
 from cpa.usage.store import NotReady, StoreClosed
-from cpa.usage.transfer import WrongImport, export_csv, export_json, export_jsonl, import_json
+from cpa.usage.transfer import WrongImport, import_json
 
 LARGEST_IMPORT = 256 * 1024 * 1024
 _TAG = "Usage"

@@ -73,14 +73,19 @@ def parse_filter(query: Mapping[str, str], models: tuple[str, ...] = ()) -> Even
     return found
 
 
-def conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
-    """What a filter says of events besides time, request and status."""
+def event_conditions(wanted: EventFilter) -> tuple[str, list[Any]]:
+    """Everything a filter says of events but time."""
     parts, values = _of_place(wanted)
-    return parts + _of_result(wanted), values
+    parts += _of_result(wanted)
+    for column, value in (("request_id", wanted.request_id or None), ("status_code", wanted.status)):
+        if value is not None:
+            parts.append(f"{column} = ?")
+            values.append(value)
+    return " AND ".join(parts) or "1", values
 
 
 def sum_conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
-    """The same of sums."""
+    """What it says of sums: the same without request and status."""
     parts, values = _of_place(wanted)
     if parts:
         parts = [f"place_id IN (SELECT id FROM usage_places WHERE {' AND '.join(parts)})"]  # noqa: S608

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
 
 from cpa.usage.event import DAY_MS, LATEST_MS, QUARTER_MS, shown_event
-from cpa.usage.filters import EventFilter, conditions, sum_conditions
+from cpa.usage.filters import EventFilter, event_conditions, sum_conditions
 from cpa.usage.places import state
 from cpa.usage.sums import bucket_range, summed
-
-CHUNK = 1000
 
 
 class _Window(Struct):
@@ -61,19 +58,6 @@ def facets(connection: sqlite3.Connection, start_ms: int | None, end_ms: int | N
     }
 
 
-def every_event(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator[sqlite3.Row]:
-    """All events of a filter, the oldest first. Read a few at a time, so that writing is not held up meanwhile."""
-    where, values = _where(wanted)
-    query = f"""
-        SELECT * FROM usage_events WHERE (ts_ms, id) > (?, ?) AND ts_ms <= ? AND {where}
-        ORDER BY ts_ms, id LIMIT {CHUNK}"""  # noqa: S608
-    at = (-1 if wanted.start_ms is None else wanted.start_ms - 1, LATEST_MS)
-    end = LATEST_MS if wanted.end_ms is None else wanted.end_ms
-    while rows := connection.execute(query, [*at, end, *values]).fetchall():
-        yield from rows
-        at = (rows[-1]["ts_ms"], rows[-1]["id"])
-
-
 def _windows(connection: sqlite3.Connection, wanted: EventFilter) -> list[_Window]:
     """Where events of a filter are: by day, the newest first; what is no whole quarter of an hour by itself."""
     oldest = connection.execute("SELECT min(ts_ms) FROM usage_attempts").fetchone()[0]
@@ -106,7 +90,7 @@ def _step(moment_ms: int, hours_until: int) -> int:
 
 
 def _counted(connection: sqlite3.Connection, wanted: EventFilter, first: int, last: int) -> _Window:
-    where, values = _where(wanted)
+    where, values = event_conditions(wanted)
     query = f"SELECT count(*) FROM usage_events WHERE ts_ms BETWEEN ? AND ? AND {where}"  # noqa: S608
     return _Window(first, last, connection.execute(query, [first, last, *values]).fetchone()[0])
 
@@ -125,20 +109,8 @@ def _quarters(connection: sqlite3.Connection, wanted: EventFilter, day: _Window)
     ]
 
 
-def _where(wanted: EventFilter) -> tuple[str, list[Any]]:
-    """Everything a filter says but time."""
-    parts, values = conditions(wanted)
-    if wanted.request_id:
-        parts.append("request_id = ?")
-        values.append(wanted.request_id)
-    if wanted.status is not None:
-        parts.append("status_code = ?")
-        values.append(wanted.status)
-    return " AND ".join(parts) or "1", values
-
-
 def _page(connection: sqlite3.Connection, wanted: EventFilter, windows: list[_Window]) -> list[sqlite3.Row]:
-    where, values = _where(wanted)
+    where, values = event_conditions(wanted)
     skip = (wanted.page - 1) * wanted.page_size
     end = LATEST_MS
     if wanted.after_id is not None:

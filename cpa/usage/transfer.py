@@ -1,37 +1,25 @@
-"""Events out of the database and into another one: JSON as CLIProxyAPI writes it, JSON lines, CSV."""
+"""Events into the database, out of an export of CLIProxyAPI or of cpa, each once."""
 
 from __future__ import annotations
 
-import csv
 import io
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby, islice
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import orjson
 from msgspec import Struct
-from msgspec.structs import replace
 
 from cpa.errors import CpaError
-from cpa.usage.event import LATEST_MS, Event, Tokens, parse_timestamp, shown_tokens, timestamp
-from cpa.usage.filters import EventFilter, conditions
+from cpa.usage.event import LATEST_MS, Event, Tokens, parse_timestamp
 from cpa.usage.insert import add
-from cpa.usage.queries import every_event
 
 BATCH = 1000
 PIECE = 65536
 _LARGEST = 10**15
 Run = Callable[[Callable[[sqlite3.Connection], int]], int]
-CSV_COLUMNS = (
-    "timestamp", "api_group_key", "provider", "endpoint", "auth_type", "request_id", "model", "requested_model",
-    "source", "auth_index", "failed", "status_code", "error_code", "attempt", "final", "latency_ms", "ttft_ms",
-    "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cache_read_tokens",
-    "cache_creation_tokens", "total_tokens", "cost_nanos", "stream", "reasoning_effort", "service_tier",
-    "response_service_tier", "client_ip", "user_agent",
-)  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class WrongImport(CpaError):
@@ -46,104 +34,6 @@ class Imported(Struct):
     """Events that were there already."""
     failed: int = 0
     """Rows that are no events."""
-
-
-def export_json(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator[bytes]:
-    """``{"version": 1, "exported_at": ..., "usage": {...}}`` in pieces; read back by CLIProxyAPI and by cpa."""
-    return _pieces(_json(connection, wanted))
-
-
-def _json(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator[bytes]:
-    where, values = conditions(wanted)
-    where += ["ts_ms >= ?", "ts_ms <= ?"]
-    span = [wanted.start_ms or 0, LATEST_MS if wanted.end_ms is None else wanted.end_ms]
-    query = f"""
-        SELECT api_group_key, model, count(*) AS requests, sum(failed) AS failed, sum(total_tokens) AS tokens
-        FROM usage_events WHERE {" AND ".join(where)} GROUP BY 1, 2 ORDER BY 1, 2"""  # noqa: S608
-    rows = connection.execute(query, [*values, *span]).fetchall()
-    yield b'{"version":1,"exported_at":' + orjson.dumps(timestamp(int(time.time() * 1000))) + b',"usage":{'
-    yield _totals(rows, successes=True) + b',"apis":{'
-    for number, (group, models) in enumerate(groupby(rows, key=lambda row: row["api_group_key"])):
-        entries = list(models)
-        yield (b"," if number else b"") + orjson.dumps(group) + b":{" + _totals(entries) + b',"models":{'
-        for index, entry in enumerate(entries):
-            yield (b"," if index else b"") + orjson.dumps(entry["model"]) + b":{" + _totals([entry])
-            yield b',"details":['
-            these = replace(wanted, group=group, models=(entry["model"],))
-            for place, row in enumerate(every_event(connection, these)):
-                yield (b"," if place else b"") + orjson.dumps(_detail(row))
-            yield b"]}"
-        yield b"}}"
-    yield b"}}}"
-
-
-def _totals(rows: list[sqlite3.Row], *, successes: bool = False) -> bytes:
-    """The counters of an object, without its braces."""
-    counted, failed = sum(row["requests"] for row in rows), sum(row["failed"] for row in rows)
-    totals = {"total_requests": counted, "total_tokens": sum(row["tokens"] for row in rows)}
-    if successes:
-        totals |= {"success_count": counted - failed, "failure_count": failed}
-    return orjson.dumps(totals)[1:-1]
-
-
-def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces of a size that is worth a hop between threads."""
-    buffer = bytearray()
-    for part in parts:
-        buffer += part
-        if len(buffer) > PIECE:
-            yield bytes(buffer)
-            buffer.clear()
-    if buffer:
-        yield bytes(buffer)
-
-
-def _detail(row: sqlite3.Row) -> dict[str, Any]:
-    return {
-        "timestamp": row["timestamp"],
-        "latency_ms": row["latency_ms"],
-        "source": row["source"],
-        "auth_index": row["auth_index"],
-        "tokens": shown_tokens(row),
-        "failed": bool(row["failed"]),
-        "request_id": row["request_id"],
-        **{name: row[name] for name in _MORE},
-    }
-
-
-_MORE = (
-    "event_key", "provider", "endpoint", "auth_type", "requested_model", "attempt", "final", "status_code",
-    "error_code", "fail_body", "ttft_ms", "stream", "client_format", "upstream_format", "uncached_tokens",
-    "cache_creation_1h_tokens", "estimated", "cost_nanos", "reasoning_effort", "service_tier",
-    "response_service_tier", "user_agent", "client_ip",
-)  # fmt: skip
-"""What our exports say beyond CLIProxyAPI's, so that nothing is lost and nothing comes in twice."""
-
-
-def export_jsonl(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator[bytes]:
-    """One event per line, in pieces."""
-    return _pieces(
-        orjson.dumps({**_detail(row), "api_group_key": row["api_group_key"], "model": row["model"]}) + b"\n"
-        for row in every_event(connection, wanted)
-    )
-
-
-def export_csv(connection: sqlite3.Connection, wanted: EventFilter) -> Iterator[bytes]:
-    """A table with a head line, in pieces; texts that a spreadsheet would run as a formula are quoted."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(CSV_COLUMNS)
-    for row in every_event(connection, wanted):
-        writer.writerow([_harmless(row[name]) for name in CSV_COLUMNS])
-        if buffer.tell() > PIECE:
-            yield buffer.getvalue().encode()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue().encode()
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def import_json(run: Run, content: bytes) -> Imported:

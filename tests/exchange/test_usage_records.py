@@ -14,8 +14,8 @@ from cpa.exchange.call import Call
 from cpa.exchange.record import AttemptRecord
 from cpa.exchange.usage_trail import UsageTrail
 from cpa.usage.event import Event
+from cpa.usage.export import export_csv
 from cpa.usage.filters import EventFilter
-from cpa.usage.transfer import export_csv
 from tests.exchange.recording import ASKED, STREAMS, TEXT, WHOLE, Bench, answered, stream_of
 from tests.usage.vendor_streams import claude, gemini, openai, responses, sse
 

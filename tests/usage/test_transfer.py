@@ -11,11 +11,12 @@ from typing import Any
 import orjson
 import pytest
 
+from cpa.usage.export import export_json, export_jsonl
 from cpa.usage.filters import EventFilter
 from cpa.usage.insert import insert
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import open_database, transaction
-from cpa.usage.transfer import Imported, export_json, export_jsonl, import_json
+from cpa.usage.transfer import Imported, import_json
 from tests.usage.conftest import NOON, event
 
 DAY = 86_400_000
@@ -135,3 +136,30 @@ def test_an_export_of_the_program_before_comes_in_once(make: Callable[[str], sql
     assert take(other, content) == Imported(skipped=2)
     prune(one, 1, NOON + 9 * DAY)
     assert take(one, content) == Imported(skipped=2)
+
+
+def test_an_export_of_many_models_is_in_the_order_of_time_in_each(
+    make: Callable[[str], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpa.usage.export.HELD", 7)
+    monkeypatch.setattr("cpa.usage.export.CHUNK", 5)
+    one = make("one")
+    made = [
+        event(request_id=f"r{n}", at_ms=NOON + n * 31 % 50, model=f"m{n % 3}", group=f"g{n % 2}", failed=n % 10 == 0)
+        for n in range(50)
+    ]
+    insert(one, made, NOON)
+    usage = orjson.loads(exported(one, export_json))["usage"]
+    assert (usage["total_requests"], usage["failure_count"], usage["total_tokens"]) == (50, 5, 1500)
+    assert list(usage["apis"]) == ["g0", "g1"]
+    for group, api in usage["apis"].items():
+        for model, entry in api["models"].items():
+            of_model = [each for each in made if (each.group, each.model) == (group, model)]
+            assert [each["request_id"] for each in entry["details"]] == [
+                each.request_id for each in sorted(of_model, key=lambda each: each.at_ms)
+            ]
+            assert entry["total_requests"] == len(of_model)
+    only = b"".join(export_json(one, EventFilter(failed=True, models=("m0",), start_ms=NOON, end_ms=NOON + 20)))
+    assert orjson.loads(only)["usage"]["total_requests"] == sum(
+        each.failed and each.model == "m0" and each.at_ms <= NOON + 20 for each in made
+    )

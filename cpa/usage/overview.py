@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
+from operator import add as plus
 from typing import Any
 
-from cpa.usage.event import TOKEN_COLUMNS, shown_tokens, timestamp
+from cpa.usage.event import QUARTER_MS, TOKEN_COLUMNS, bucket
 from cpa.usage.sums import bucket_range, quarter_range, summed
 from cpa.usage.tables import SUMS
 
@@ -15,11 +16,12 @@ MOST_DETAILS = 1000
 """Detail rows given for each model, the newest."""
 MOST_DETAILS_IN_ALL = 2000
 _TOTALS = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
-_DETAIL = """
-SELECT bucket * 900 AS at, s.*, p.source, p.auth_index, p.provider
+_DETAIL_SUMS = ("request_count", "latency_total_ms", "latency_sample_count", "cost_nanos", *TOKEN_COLUMNS)
+_DETAIL = f"""
+SELECT bucket, failed, source, auth_index, provider, {", ".join(_DETAIL_SUMS)}
 FROM usage_sums s CROSS JOIN usage_places p ON p.id = s.place_id
-WHERE s.place_id = ? AND {where} ORDER BY bucket DESC LIMIT ?
-"""
+WHERE s.place_id = ? AND {{where}} ORDER BY bucket DESC LIMIT ?
+"""  # noqa: S608
 GROUPS = (
     "api_group_key", "provider", "endpoint", "auth_type", "model", "requested_model", "source", "auth_index",
     "client_format", "upstream_format", "reasoning_effort", "service_tier", "response_service_tier", "failed",
@@ -167,42 +169,37 @@ def _add_details(
     places: dict[tuple[str, str], list[int]] = {}
     for row in connection.execute("SELECT id, api_group_key, model FROM usage_places WHERE sums_id IS NULL"):
         places.setdefault((row["api_group_key"], row["model"]), []).append(row["id"])
+    cursor = connection.cursor()
+    cursor.row_factory = None
     for name, entry in list(models.items())[:MOST_DETAILS_IN_ALL]:
-        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        found: dict[_DetailName, tuple[int, ...]] = {}
         for place in places[name]:
-            for row in connection.execute(_DETAIL.format(where=where), [place, *values, most]):
-                detail = _detail(row)
-                same = found.setdefault((row["at"], row["failed"], row["source"], row["auth_index"]), detail)
-                if same is not detail:
-                    _add_detail(same, detail)
-        entry["details"] = [found[key] for key in sorted(found, reverse=True)[:most]]
+            for row in cursor.execute(_DETAIL.format(where=where), [place, *values, most]):
+                # requests of one account that differ in what details do not show are one
+                there = found.get(row[:5])
+                found[row[:5]] = row[5:] if there is None else tuple(map(plus, there, row[5:]))
+        entry["details"] = [_detail(key, found[key]) for key in sorted(found, reverse=True)[:most]]
 
 
-def _detail(row: sqlite3.Row) -> dict[str, Any]:
-    samples = row["latency_sample_count"]
+_DetailName = tuple[int, int, str, str, str]
+
+
+def _detail(name: _DetailName, sums: tuple[int, ...]) -> dict[str, Any]:
+    quarter, failed, source, auth_index, provider = name
+    count, latency, samples, cost, *tokens = sums
     return {
-        "timestamp": timestamp(row["at"] * 1000),
-        "latency_ms": row["latency_total_ms"] // samples if samples else 0,
-        "source": row["source"],
-        "auth_index": row["auth_index"],
-        "tokens": shown_tokens(row),
-        "failed": bool(row["failed"]),
-        "request_count": row["request_count"],
-        "latency_total_ms": row["latency_total_ms"],
+        "timestamp": bucket(quarter * QUARTER_MS),
+        "latency_ms": latency // samples if samples else 0,
+        "source": source,
+        "auth_index": auth_index,
+        "tokens": dict(zip(TOKEN_COLUMNS, tokens, strict=True)),
+        "failed": bool(failed),
+        "request_count": count,
+        "latency_total_ms": latency,
         "latency_sample_count": samples,
-        "provider": row["provider"],
-        "cost_usd": row["cost_nanos"] / 1e9,
+        "provider": provider,
+        "cost_usd": cost / 1e9,
     }
-
-
-def _add_detail(detail: dict[str, Any], more: dict[str, Any]) -> None:
-    """Requests of one account that differ in what details do not show are one."""
-    for name in ("request_count", "latency_total_ms", "latency_sample_count", "cost_usd"):
-        detail[name] += more[name]
-    for name, count in more["tokens"].items():
-        detail["tokens"][name] += count
-    samples = detail["latency_sample_count"]
-    detail["latency_ms"] = detail["latency_total_ms"] // samples if samples else 0
 
 
 NAMES = {

@@ -348,7 +348,11 @@ class Daemon:
         return event
 
     def _note_unpriced(self, model: str) -> None:
-        self.log.warning("a model has no price: it does not count towards the budgets of client keys", model=model)
+        self.log.warning(
+            "a model has no price: it does not count towards the budgets of client keys",
+            model=model,
+            advice="cpa prices sync, or cpa prices set",
+        )
 
     def _add_routes(self, router: Any) -> None:
         management = Management(

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from cpa.config import Config
 from cpa.conversation.models import ThinkingSupport
+from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import Operation
 from cpa.plugins import (
     Account,
+    HttpClient,
     Model,
     Provider,
     QuotaWindow,
     UpstreamRequest,
     account_id,
     account_index,
+    classify,
     hookimpl,
     mask,
+    server_time,
 )
-from cpa.plugins.entries import address_and_credential, base_headers, custom_headers, entry_fields, mappings
+from cpa.plugins.entries import USER_AGENT, address_and_credential, base_headers, custom_headers, entry_fields, mappings
 from cpa.plugins.limits import rate_limits
+from cpa.plugins.oauth import fetch_json
 from cpa.plugins.provider import BuiltinModels
+from cpa_openai_compat import openrouter
 
 DEFAULT_THINKING = ThinkingSupport(levels=("low", "medium", "high"), assumed=True)
 UNNAMED = "openai-compatibility"
@@ -92,6 +100,20 @@ class OpenAICompatProvider(Provider):
     def read_quota(self, account: Account, headers: Mapping[str, str], now: float) -> list[QuotaWindow] | None:
         """The rate limits that OpenAI and many others tell of."""
         return rate_limits(headers, now) or None
+
+    async def query_quota(self, account: Account, http: HttpClient) -> list[QuotaWindow] | None:
+        """The credit of an OpenRouter key; nobody else has a common way to ask."""
+        if not account.secret or urlsplit(account.base_url).hostname != openrouter.HOST:
+            return None
+        headers = {"Authorization": f"Bearer {account.secret}", "Accept": "application/json", "User-Agent": USER_AGENT}
+        answer = await fetch_json(http, "GET", f"{account.base_url}/key", account=account, headers=headers)
+        return openrouter.credit(answer, time.time())
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
+        """The common table, with what OpenRouter says of its limits."""
+        if error.status == 429 and error.retry_after is None:
+            error.retry_after = openrouter.reset_in(headers, error, server_time(headers))
+        return classify(status, headers, body, error)
 
     def prepare(self, request: UpstreamRequest) -> None:
         """URL, key and headers."""

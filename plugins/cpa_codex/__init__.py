@@ -24,6 +24,7 @@ from cpa.plugins import (
     hookimpl,
     provider_of,
 )
+from cpa.plugins.cache_key import cache_key
 from cpa.plugins.entries import USER_AGENT, base_headers, custom_headers, forwarded, key_accounts
 from cpa.plugins.oauth import base_url_of, base_url_setting, endpoints_of, fetch_json
 from cpa.plugins.provider import BuiltinModels
@@ -58,7 +59,6 @@ _FORWARDED = (
     "User-Agent",
     LITE_HEADER,
 )
-_NAMESPACE = uuid.UUID("8d4a1a86-3a5e-5d53-9b1b-1f0d1c7f3c52")
 
 
 class CodexProvider(Provider):
@@ -200,18 +200,6 @@ class CodexProvider(Provider):
             headers["Chatgpt-Account-Id"] = str(account_id)
         answer = await fetch_json(http, "GET", self.endpoints.usage_url, account=account, headers=headers)
         return quota.from_usage(answer, time.time())
-
-
-def cache_key(request: UpstreamRequest) -> str | None:
-    """The prompt cache key: the client's own, else one that is stable for its key and session."""
-    own = request.body.get("prompt_cache_key")
-    if isinstance(own, str) and own:
-        return own
-    if request.client_format == "claude" and request.conversation is not None and request.conversation.user:
-        return str(uuid.uuid5(_NAMESPACE, f"{request.model}\x00{request.conversation.user}"))
-    if request.client_format == "openai" and request.client_key_id:
-        return str(uuid.uuid5(_NAMESPACE, request.client_key_id))
-    return None
 
 
 def _wants_image_tool(request: UpstreamRequest) -> bool:

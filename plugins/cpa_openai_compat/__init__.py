@@ -25,6 +25,7 @@ from cpa.plugins import (
     mask,
     server_time,
 )
+from cpa.plugins.cache_key import cache_key
 from cpa.plugins.entries import USER_AGENT, address_and_credential, base_headers, custom_headers, entry_fields, mappings
 from cpa.plugins.limits import rate_limits
 from cpa.plugins.oauth import fetch_json
@@ -58,7 +59,11 @@ class OpenAICompatProvider(Provider):
                 "source": f"config:openai-compatibility[{index}]",
                 "models": mappings(entry.models, DEFAULT_THINKING),
             }
-            fields["settings"] = {**fields["settings"], "openai_compatibility": True}
+            fields["settings"] = {
+                **fields["settings"],
+                "openai_compatibility": True,
+                "prompt_cache_key": entry.support_prompt_cache_key,
+            }
             if not entry.api_key_entries:
                 settings = {**fields["settings"], "scheme": "Basic"}
                 yield Account(
@@ -123,6 +128,8 @@ class OpenAICompatProvider(Provider):
         if account.secret:
             headers["Authorization"] = f"{account.settings.get('scheme', 'Bearer')} {account.secret}"
         headers |= custom_headers(account, request.client_headers)
+        if account.settings.get("prompt_cache_key") and (key := cache_key(request)):
+            request.body = {**request.body, "prompt_cache_key": key}
         if request.stream:
             headers |= {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         request.headers = headers

@@ -34,6 +34,7 @@ def prepared(
     operation: Any = "generate",
     stream: bool = False,
     body: dict[str, Any] | None = None,
+    client_key: str = "",
     **client: str,
 ) -> UpstreamRequest:
     """A request of the first account of a configuration."""
@@ -48,6 +49,7 @@ def prepared(
         client_format="openai",
         client_headers=CIMultiDict({name.replace("_", "-"): value for name, value in client.items()}),
         upstream_format=provider.upstream_format(account, operation),
+        client_key_id=client_key,
         config=config,
     )
     provider.prepare(request)
@@ -275,6 +277,16 @@ def test_a_models_name_may_be_in_any_script(provider: Provider) -> None:
     provider.prepare(request)
     _, target = split_url(request.url)
     assert target.endswith("/models/%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C%201%3F/x:y:generateContent")
+
+
+def test_a_provider_that_knows_cache_keys_is_sent_one() -> None:
+    knows = COMPAT.replace("name: O,", "name: O, support-prompt-cache-key: true,")
+    sent = [prepared(OpenAICompatProvider(), knows, client_key="k1").body.get("prompt_cache_key") for _ in range(2)]
+    assert sent[0] == sent[1] != prepared(OpenAICompatProvider(), knows, client_key="k2").body["prompt_cache_key"]
+    own = {"model": "up", "prompt_cache_key": "mine"}
+    assert prepared(OpenAICompatProvider(), knows, body=own, client_key="k1").body == own
+    assert "prompt_cache_key" not in prepared(OpenAICompatProvider(), COMPAT, client_key="k1").body
+    assert "prompt_cache_key" not in prepared(OpenAICompatProvider(), knows).body
 
 
 def test_an_account_without_money_rests_whole_although_it_says_429() -> None:

@@ -17,9 +17,12 @@ _KINDS = ("requests", "tokens")
 
 def rate_limits(headers: Mapping[str, str], now: float) -> list[QuotaWindow]:
     """One window for requests and one for tokens, as far as they are told; ``now`` in Unix seconds."""
-    found = []
+    found: list[QuotaWindow] = []
     for kind in _KINDS:
-        limit, remaining = (_number(headers.get(f"{_PREFIX}-{what}-{kind}")) for what in ("limit", "remaining"))
+        told = headers.get(f"{_PREFIX}-limit-{kind}")
+        if told is None:
+            continue
+        limit, remaining = _number(told), _number(headers.get(f"{_PREFIX}-remaining-{kind}"))
         if not limit or remaining is None:
             continue
         wait = _seconds(headers.get(f"{_PREFIX}-reset-{kind}"))

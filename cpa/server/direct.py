@@ -8,7 +8,6 @@ so whatever this module does not understand is answered as ever.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -18,74 +17,22 @@ from typing import Protocol
 
 from aiohttp import MultipartReader
 from msgspec import Struct
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from cpa.exchange.call import Answer
 from cpa.exchange.recorder import CLIENT_GONE
 from cpa.server.clients import Doorkeeper, host_allowed
+from cpa.server.head import HEAD_LIMIT, Head, HeadReader
 from cpa.server.headers import allowed_origin, common_headers
 from cpa.server.request import Request
 from cpa.server.services import Services
 from cpa.server.surface import Route, Routes
 from cpa.server.wire import send
 
-HEAD_LIMIT = 64 * 1024
-MOST_HEADERS = 512
 MOST_AHEAD = 64 * 1024
 """Bytes of further requests that are taken while one is answered; then the client is not read from."""
 DRAINED_FROM = 64 * 1024
 """A body of so many bytes waits until the client has taken it."""
 HOST_REFUSED = Answer(status=421, content_type="text/plain", body=b"this host name is not allowed (allowed-hosts)")
-_HEAD = re.compile(
-    rb"(GET|HEAD|POST) (/[!\x22$&-~]*) HTTP/1\.1\r\n"
-    rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+)\r\n"
-)
-"""No escapes and no fragment in the target; one line for each header."""
-_LENGTH = re.compile(r"[0-9]{1,15}")
-_UNUSUAL = ("Transfer-Encoding", "Expect", "Upgrade", "Trailer")
-
-
-class Head(Struct):
-    """A request that can be served directly."""
-
-    method: str
-    path: str
-    """Without the query."""
-    target: str
-    """Path and query."""
-    headers: CIMultiDictProxy[str]
-    length: int
-    """Of the body."""
-    keep_alive: bool
-
-
-def read_head(text: bytes) -> Head | None:
-    """The head of a plain request, up to its blank line; None for everything else."""
-    match = _HEAD.fullmatch(text)
-    if match is None:
-        return None
-    headers: CIMultiDict[str] = CIMultiDict()
-    add = headers.add
-    lines = match[3].decode("utf-8", "surrogateescape").split("\r\n")
-    if len(lines) > MOST_HEADERS:
-        return None
-    for line in lines[:-1]:
-        name, _, value = line.partition(":")
-        add(name, value.strip(" \t"))
-    for name in _UNUSUAL:
-        if name in headers:
-            return None
-    lengths = headers.getall("Content-Length", [])
-    method = match[1].decode()
-    if len(lengths) > 1 or (lengths and _LENGTH.fullmatch(lengths[0]) is None) or (not lengths and method == "POST"):
-        return None
-    connection = headers.get("Connection", "keep-alive").lower()
-    if connection not in ("keep-alive", "close"):
-        return None
-    length = int(lengths[0]) if lengths else 0
-    target = match[2].decode()
-    path = target.partition("?")[0]
-    return Head(method, path, target, CIMultiDictProxy(headers), length, connection == "keep-alive")
 
 
 class Direct:
@@ -137,6 +84,7 @@ class DirectConnection:
         self._direct = direct
         self._transport = transport
         self._owner = owner
+        self._heads = HeadReader()
         peer = transport.get_extra_info("peername")
         self._remote = str(peer[0]) if isinstance(peer, tuple) else ""
         self._body: DirectBody | None = None
@@ -201,7 +149,7 @@ class DirectConnection:
 
     def _begin(self, data: bytes) -> None:
         end = data.find(b"\r\n\r\n", 0, HEAD_LIMIT) + 4
-        head = read_head(data[:end]) if end > 3 else None
+        head = self._heads.read(data[:end]) if end > 3 else None
         route = self._direct.route(head) if head is not None else None
         if head is None or route is None:
             self._owner.pass_on(data)

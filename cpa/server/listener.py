@@ -14,7 +14,8 @@ from cpa.config import Config
 from cpa.server.app import client_routes, create_app
 from cpa.server.clients import Doorkeeper
 from cpa.server.connections import HEAD_SECONDS, Connections, Other, places
-from cpa.server.direct import HEAD_LIMIT, Direct
+from cpa.server.direct import Direct
+from cpa.server.head import HEAD_LIMIT
 from cpa.server.services import Services
 from cpa.systemd import inherited_sockets
 

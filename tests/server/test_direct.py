@@ -11,7 +11,8 @@ import pytest
 
 from cpa.config import ConfigStore
 from cpa.daemon import Daemon
-from cpa.server.direct import DirectBody, read_head
+from cpa.server.direct import DirectBody
+from cpa.server.head import HeadReader, read_head
 
 BODY = orjson.dumps({"model": "demo", "messages": [{"role": "user", "content": "hello"}]})
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -101,6 +102,31 @@ def test_a_plain_head_is_read() -> None:
 )
 def test_what_is_not_plain_is_left_alone(text: bytes) -> None:
     assert read_head(text) is None
+
+
+@pytest.mark.parametrize("name", [b"Content-Length", b"content-length", b"CONTENT-LENGTH"])
+def test_a_head_like_the_one_before_is_read_as_if_it_was_the_first(name: bytes) -> None:
+    reader = HeadReader()
+    texts = [
+        HEAD + name + b": 7\r\nX: y\r\n\r\n",
+        HEAD + name + b": 123456\r\nX: y\r\n\r\n",
+        HEAD + name + b": 7\r\nX: z\r\n\r\n",
+        HEAD + name + b": 7\r\nContent-Length: 7\r\nX: z\r\n\r\n",
+        HEAD + name + b": \r\nX: z\r\n\r\n",
+        HEAD + name + b": +8\r\nX: z\r\n\r\n",
+        HEAD + name + b": 8 \r\nX: z\r\n\r\n",
+        HEAD + name + b": 9\r\nX: z\r\n\r\n",
+        HEAD + name + b": 12345678901234567890\r\nX: z\r\n\r\n",
+        b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/models HTTP/1.1\r\nHost: xy\r\n\r\n",
+    ]
+    for text in texts + texts[::-1]:
+        for _ in range(2):
+            head, expected = reader.read(text), read_head(text)
+            assert (head is None) is (expected is None)
+            if head is not None and expected is not None:
+                assert list(head.headers.items()) == list(expected.headers.items())
+                assert (head.method, head.target, head.length) == (expected.method, expected.target, expected.length)
 
 
 def test_a_body_takes_its_share_in_any_pieces() -> None:

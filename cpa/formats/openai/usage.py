@@ -21,27 +21,30 @@ def decode_usage(raw: Any, service_tier: Any = None) -> Usage | None:
     output_total = _count(raw, "completion_tokens", "output_tokens")
     if input_total is None and output_total is None:
         return None
-    reasoning = _count(completion, "reasoning_tokens")
+    reasoning = _count(completion, "reasoning_tokens") if completion else None
     total = _count(raw, "total_tokens")
     if reasoning and total == (input_total or 0) + (output_total or 0) + reasoning:
         output_total = (output_total or 0) + reasoning
-    cache_read = _count(prompt, "cached_tokens")
+    cache_read = _count(prompt, "cached_tokens") if prompt else None
     if cache_read is None:
         cache_read = _count(raw, "prompt_cache_hit_tokens", "cached_tokens")
-    return Usage(
+    usage = Usage(
         input_total=input_total,
         cache_read=cache_read,
-        cache_write=_count(prompt, "cache_write_tokens", "cached_creation_tokens", "cache_creation_tokens"),
         output_total=output_total,
         reasoning=reasoning,
-        audio_input=_count(prompt, "audio_tokens"),
-        audio_output=_count(completion, "audio_tokens"),
-        accepted_prediction=_count(completion, "accepted_prediction_tokens"),
-        rejected_prediction=_count(completion, "rejected_prediction_tokens"),
         total=total,
         service_tier=tier(service_tier),
         raw=raw,
     )
+    if prompt:
+        usage.cache_write = _count(prompt, "cache_write_tokens", "cached_creation_tokens", "cache_creation_tokens")
+        usage.audio_input = _count(prompt, "audio_tokens")
+    if completion:
+        usage.audio_output = _count(completion, "audio_tokens")
+        usage.accepted_prediction = _count(completion, "accepted_prediction_tokens")
+        usage.rejected_prediction = _count(completion, "rejected_prediction_tokens")
+    return usage
 
 
 def encode_usage(usage: Usage) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from cpa.config import Config
 from cpa.errors import CpaError
 from cpa.exchange.capture import Held
-from cpa.exchange.history_rows import LONGEST_ERROR, history_row
+from cpa.exchange.history_rows import LONGEST_ERROR, Noted, history_rows, note_down
 from cpa.exchange.live import LiveFeed
 from cpa.exchange.recorder import Recorder
 from cpa.logs import Secrets
@@ -32,6 +32,11 @@ MOST_IN_A_CROWD = 4096
 """Histories that may wait while the disk works, for the processor."""
 MANY_WAITING = 128
 """So many are stored at once, without waiting for more."""
+SHORT_BYTES = 16 * 1024
+"""So short a history is written down at once: handing all its pieces to another processor takes longer."""
+GROUP = 16
+GROUP_BYTES = 64 * 1024
+"""So many histories, of so many bytes together, are written at once."""
 MOST_WAITING_BYTES = 128 * 1024 * 1024
 BATCH_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 15.0
@@ -59,7 +64,8 @@ class Histories:
         self._masker = Masker(secrets)
         self._held = Held()
         self._off = config().commercial_mode
-        self._waiting: deque[Recorder] = deque()
+        self._waiting: deque[tuple[Recorder | Noted, int]] = deque()
+        """With the bytes that each keeps."""
         self._waiting_bytes = 0
         self._rows: list[HistoryRow] = []
         """Made, but not stored yet."""
@@ -96,8 +102,12 @@ class Histories:
         if len(self._waiting) + len(self._rows) >= most or self._waiting_bytes > MOST_WAITING_BYTES or self._closing:
             self._drop(recorder)
             return
-        self._waiting_bytes += recorder.held
-        self._waiting.append(recorder)
+        held = recorder.held
+        waiting = self._note_down(recorder) if held <= SHORT_BYTES else recorder
+        if waiting is None:
+            return
+        self._waiting_bytes += held
+        self._waiting.append((waiting, held))
         if self._thread is None:
             self._thread = Thread(target=self._work, name="cpa-histories", daemon=True)
             self._thread.start()
@@ -156,14 +166,38 @@ class Histories:
 
     def _make_rows(self) -> None:
         while self._waiting and len(self._rows) < MOST_WAITING:
-            recorder = self._waiting.popleft()
-            self._waiting_bytes -= recorder.held
+            noted = self._next()
             try:
-                self._rows.append(history_row(recorder, self._masker))
+                self._rows += history_rows(noted, self._masker)
             except Exception:
-                self._log.exception("a request history cannot be written", request_id=recorder.request_id)
-            finally:
-                recorder.release()
+                self._dropped += len(noted)
+                self._log.exception(
+                    "request histories cannot be written", request_id=[each.row.request_id for each in noted]
+                )
+
+    def _next(self) -> list[Noted]:
+        """A few short ones, or one."""
+        group: list[Noted] = []
+        room = GROUP_BYTES
+        while self._waiting and (room > 0 or not group) and len(group) < GROUP:
+            waiting, held = self._waiting.popleft()
+            self._waiting_bytes -= held
+            room -= held
+            noted = self._note_down(waiting) if isinstance(waiting, Recorder) else waiting
+            if noted is not None:
+                group.append(noted)
+        return group
+
+    def _note_down(self, recorder: Recorder) -> Noted | None:
+        """What it noted, as text; it is done with then."""
+        try:
+            return note_down(recorder)
+        except Exception:
+            self._dropped += 1
+            self._log.exception("a request history cannot be written", request_id=recorder.request_id)
+            return None
+        finally:
+            recorder.release()
 
     def _store_rows(self) -> bool:
         """Whether there is nothing left to store."""

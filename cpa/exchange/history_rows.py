@@ -1,4 +1,4 @@
-"""Make the database row of a request history from what its recorder noted. Takes a while for a large one."""
+"""Make the database rows of request histories from what their recorders noted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import zlib
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from cpa.exchange.recorder import AttemptNote, Recorder
-from cpa.logs.history import Clipped, History, HistoryAttempt, Written, clip, log_name, write
+from cpa.logs.history import Clipped, Draft, History, HistoryAttempt, Written, clip, log_name, write
 from cpa.logs.masking import Masker, mask_query
 from cpa.usage.event import tokens_of
 from cpa.usage.histories import HistoryRow
@@ -16,18 +17,25 @@ from cpa.usage.histories import HistoryRow
 COMPRESSION = 1
 MEMORY_LEVEL = 6
 """Of zlib: such small tables stay in the processor's cache."""
+PACKED_FROM = 8 * 1024
+"""Bytes of a text: packing two pages of the database costs more than writing them."""
 LONGEST_ERROR = 500
 
 
-def history_row(recorder: Recorder, masker: Masker) -> HistoryRow:
-    """The row of a finished exchange, without secrets."""
+class Noted(Struct):
+    """All that is to be stored of an exchange, before secrets were looked for. Keeps nothing of the exchange itself."""
+
+    row: HistoryRow
+    """Without its text."""
+    draft: Draft
+
+
+def note_down(recorder: Recorder) -> Noted:
+    """What a finished recorder has noted, as text."""
     history = history_of(recorder)
-    written = write(history, masker)
-    url, detail = mask_query(recorder.url), _detail(history, recorder, written)
-    if not written.clean:
-        url, detail = masker.text(url), masker.body(detail)
+    url = mask_query(recorder.url)
     answered = [note.answered_at for note in recorder.attempts if note.answered_at is not None]
-    return HistoryRow(
+    row = HistoryRow(
         request_id=recorder.request_id,
         log_name=log_name(url.partition("?")[0], recorder.begun, recorder.request_id, forced=not recorder.whole),
         url=url,
@@ -36,13 +44,33 @@ def history_row(recorder: Recorder, masker: Masker) -> HistoryRow:
         forced=not recorder.whole,
         begun_ms=int(recorder.begun * 1000),
         answered_ms=int(answered[-1] * 1000) if answered else None,
-        text=_pack(written.text),
-        detail=detail,
+        text=b"",
+        detail=_detail(history, recorder),
     )
+    return Noted(row, Draft(history))
 
 
-def _pack(text: bytes) -> bytes:
-    packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, 31, MEMORY_LEVEL)
+def history_rows(noted: list[Noted], masker: Masker) -> list[HistoryRow]:
+    """The rows of some exchanges, without secrets."""
+    texts = write([each.draft for each in noted], masker)
+    return [_completed(each.row, written, masker) for each, written in zip(noted, texts, strict=True)]
+
+
+def _completed(row: HistoryRow, written: Written, masker: Masker) -> HistoryRow:
+    detail = row.detail
+    if not written.clean:
+        row.url, detail = masker.text(row.url), masker.body(detail)
+        path = row.url.partition("?")[0]
+        row.log_name = log_name(path, row.begun_ms / 1000, row.request_id, forced=row.forced)
+    row.detail = b'%b,"sections":%b}' % (detail[:-1], orjson.dumps(written.sections))
+    row.text = _gzipped(written.text)
+    return row
+
+
+def _gzipped(text: bytes) -> bytes:
+    """As gzip; a short text in it as it is."""
+    level = COMPRESSION if len(text) >= PACKED_FROM else 0
+    packer = zlib.compressobj(level, zlib.DEFLATED, 31, MEMORY_LEVEL)
     return packer.compress(text) + packer.flush()
 
 
@@ -109,12 +137,10 @@ def _attempt(note: AttemptNote, number: int, limit: int) -> HistoryAttempt:
     )
 
 
-def _detail(history: History, recorder: Recorder, written: Written) -> bytes:
-    """JSON: what is listed of a request, its attempts, and where the sections of the text are."""
-    attempts = [
-        _attempt_detail(attempt, note) for attempt, note in zip(history.attempts, recorder.attempts, strict=True)
-    ]
-    return orjson.dumps({"facts": _facts(recorder), "attempts": attempts, "sections": written.sections})
+def _detail(history: History, recorder: Recorder) -> bytes:
+    """JSON: what is listed of a request, and its attempts."""
+    pairs = zip(history.attempts, recorder.attempts, strict=True)
+    return orjson.dumps({"facts": _facts(recorder), "attempts": [_attempt_detail(*pair) for pair in pairs]})
 
 
 def _attempt_detail(attempt: HistoryAttempt, note: AttemptNote) -> dict[str, Any]:

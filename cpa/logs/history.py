@@ -14,7 +14,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from cpa import __version__
-from cpa.logs.masking import ByName, Masker, cut_ends, mask_header, mask_query, mask_value
+from cpa.logs.masking import Masker, cut_ends, header_lines, mask_query, mask_value
 
 HISTORY_BYTES = 32 * 1024 * 1024
 """Of all bodies of a history together."""
@@ -22,7 +22,6 @@ SHARED_BYTES = 256
 """From so many on a body is written once only."""
 GAP = b"\n\n\n"
 """Ends the last line of a section and leaves two lines empty."""
-NOT_KEPT = b"[NOT KEPT: request-log is off]"
 Headers = Iterable[tuple[str, str]]
 """May be read several times."""
 Section = tuple[str, int, int, int] | tuple[str, int, int, int, int]
@@ -40,6 +39,10 @@ class Clipped(Struct):
     def size(self) -> int:
         """Bytes that are kept."""
         return len(self.head) + len(self.tail)
+
+
+NOTHING = Clipped(b"")
+NOT_KEPT = Clipped(b"[NOT KEPT: request-log is off]")
 
 
 def clip(content: bytes, limit: int) -> Clipped:
@@ -110,80 +113,149 @@ class Written(Struct):
     """Whether no secret value was found anywhere in the history."""
 
 
-class _Writer:
-    """Puts sections one after the other."""
+class _Section(Struct):
+    """A part of a text."""
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._heads: list[bytes] = []
-        self._bodies: list[bytes] = []
-        self._large: list[tuple[bytes, int]] = []
-        """Bodies that are worth not being written twice, and the numbers of their sections."""
-        self._at = 0
-        self.sections: list[Section] = []
+    title: str
+    head: bytes
+    """The title's line and the section's lines."""
+    body: tuple[bytes, ...] | None = None
+    """The whole, or its beginning, what is said of its middle, and its end."""
+    same: int | None = None
+    """The number of an earlier section with the same body."""
 
-    def section(self, title: str, lines: str, body: bytes | None = None) -> None:
-        """A section: its lines, each with its end, and its body as it is."""
-        heading, head = f"=== {title} ===\n".encode(), lines.encode("utf-8", "replace")
-        middle = self._at + len(heading) + len(head)
-        same = None if body is None else self._same(body)
+
+class Draft:
+    """The text of a history in which secrets are masked by their names, not yet by their shapes and values.
+
+    Keeps nothing of the exchange but texts.
+    """
+
+    def __init__(self, history: History) -> None:
+        """Costs the same for bodies of any size."""
+        self._share = HISTORY_BYTES // (2 * len(history.attempts) + 3)
+        self._sections: list[_Section] = []
+        self._write(history)
+
+    def searched(self) -> tuple[bytes, bytes]:
+        """What secrets have to be looked for in: all lines, and all bodies."""
+        bodies = [part for section in self._sections if section.same is None for part in section.body or ()]
+        return b"".join([section.head for section in self._sections]), b"\n".join(bodies)
+
+    def written(self, masker: Masker | None) -> Written:
+        """The text; masked unless nothing was found to be masked."""
+        pieces: list[bytes] = []
+        places: list[Section] = []
+        at = 0
+        for title, head, body, same in map(_members, self._sections):
+            lines = head if masker is None else masker.lines(head)
+            if body is None:
+                content, gap = b"", GAP[1:]
+            elif same is not None:
+                size = sum(map(len, body))
+                content, gap = b"[THE SAME %d BYTES AS IN %b]" % (size, self._sections[same].title.encode()), GAP
+            else:
+                content, gap = _joined(body, masker), GAP
+            middle = at + len(lines)
+            end = middle + len(content)
+            begin = at + len(title) + len("===  ===\n")
+            places.append((title, begin, middle, end) if same is None else (title, begin, middle, end, same))
+            pieces += (lines, content, gap)
+            at = end + len(gap)
+        return Written(b"".join(pieces), places, masker is None)
+
+    def _write(self, history: History) -> None:
+        self._add("REQUEST INFO", _info(history))
+        self._add("HEADERS", header_lines(history.headers))
+        self._add("REQUEST BODY", "", history.body or NOTHING)
+        if history.edited is not None:
+            self._add("REQUEST BODY AFTER RULES", "", Clipped(history.edited))
+        for attempt in history.attempts:
+            self._add_attempt(attempt)
+        if history.omitted_attempts:
+            self._add("API ATTEMPTS LEFT OUT", f"{history.omitted_attempts}\n")
+        head = f"Status: {history.status}\n{header_lines(history.response_headers)}\n"
+        self._add("RESPONSE", head, history.sent or NOT_KEPT)
+
+    def _add_attempt(self, attempt: HistoryAttempt) -> None:
+        kind = f"api_key value={mask_value(attempt.secret)}" if attempt.kind == "apikey" else attempt.kind
+        self._add(
+            f"API REQUEST {attempt.number}",
+            f"Timestamp: {moment(attempt.started_at)}\n"
+            f"Upstream URL: {mask_query(attempt.url)}\n"
+            f"HTTP Method: {attempt.method}\n"
+            f"Auth: provider={attempt.provider}, auth_id={attempt.account_id}, label={attempt.account}, type={kind}\n\n"
+            f"Headers:\n{header_lines(attempt.headers)}\nBody:\n",
+            attempt.body,
+        )
+        if attempt.error:
+            self._add(
+                "API ERROR RESPONSE",
+                f"HTTP Status: {attempt.outcome}\n",
+                Clipped(_encoded(attempt.error)),
+            )
+        if attempt.answered_at is not None:
+            self._add(
+                f"API RESPONSE {attempt.number}",
+                f"Timestamp: {moment(attempt.answered_at)}\nStatus: {attempt.status}\n"
+                f"Headers:\n{header_lines(attempt.response_headers)}Body:\n",
+                attempt.received or NOT_KEPT,
+            )
+
+    def _add(self, title: str, lines: str, body: Clipped | None = None) -> None:
+        """A section: its lines, each with its end, and its body. Titles are ASCII."""
+        head = _encoded(f"=== {title} ===\n{lines}")
         if body is None:
-            content, gap = b"", GAP[1:]
-        else:
-            content, gap = (body if same is None else self._reference(body, same)), GAP
-        end = middle + len(content)
-        place = (title, middle - len(head), middle, end)
-        self._pieces += (heading, head, content, gap)
-        self._heads.append(head)
-        self._bodies.append(content)
-        self.sections.append(place if same is None else (*place, same))
-        self._at = end + len(gap)
+            self._sections.append(_Section(title, head))
+            return
+        parts = _parts(body, self._share)
+        same = self._same(parts) if len(parts[0]) >= SHARED_BYTES else None
+        self._sections.append(_Section(title, head, parts, same))
 
-    def _same(self, body: bytes) -> int | None:
+    def _same(self, body: tuple[bytes, ...]) -> int | None:
         """The number of an earlier section with the same body."""
-        if len(body) < SHARED_BYTES:
-            return None
-        for known, number in self._large:
-            if known == body:
+        for number, section in enumerate(self._sections):
+            if section.same is None and section.body == body:
                 return number
-        self._large.append((body, len(self.sections)))
         return None
 
-    def _reference(self, body: bytes, same: int) -> bytes:
-        return b"[THE SAME %d BYTES AS IN %b]" % (len(body), self.sections[same][0].encode())
 
-    def is_clean(self, masker: Masker) -> bool:
-        return masker.clean(b"".join(self._heads), b"\n".join(self._bodies))
-
-    def written(self) -> Written:
-        return Written(b"".join(self._pieces), self.sections)
-
-
-def write(history: History, masker: Masker) -> Written:
-    """The text of a history. Takes a while for a large one: call it in a thread."""
-    writer = _write(history, ByName())
-    if writer.is_clean(masker):
-        return writer.written()
-    written = _write(history, masker).written()
-    written.clean = False
-    return written
+def _encoded(text: str) -> bytes:
+    """Bytes that were no text come out as they came in: a secret may be among them."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
 
 
-def _write(history: History, masker: Masker | ByName) -> _Writer:
-    share = HISTORY_BYTES // (2 * len(history.attempts) + 3)
-    writer, bodies = _Writer(), _Bodies(share, masker)
-    writer.section("REQUEST INFO", masker.text(_info(history)))
-    writer.section("HEADERS", masker.text(_header_lines(history.headers)))
-    writer.section("REQUEST BODY", "", bodies.of(history.body))
-    if history.edited is not None:
-        writer.section("REQUEST BODY AFTER RULES", "", bodies.of(Clipped(history.edited)))
-    for attempt in history.attempts:
-        _write_attempt(writer, attempt, bodies, masker)
-    if history.omitted_attempts:
-        writer.section("API ATTEMPTS LEFT OUT", f"{history.omitted_attempts}\n")
-    head = f"Status: {history.status}\n{_header_lines(history.response_headers)}\n"
-    writer.section("RESPONSE", masker.text(head), NOT_KEPT if history.sent is None else bodies.of(history.sent))
-    return writer
+def _members(section: _Section) -> tuple[str, bytes, tuple[bytes, ...] | None, int | None]:
+    return section.title, section.head, section.body, section.same
+
+
+def _joined(body: tuple[bytes, ...], masker: Masker | None) -> bytes:
+    if masker is None:
+        return body[0] if len(body) == 1 else b"".join(body)
+    if len(body) == 1:
+        return masker.body(body[0])
+    head, omitted, tail = body
+    return b"".join((masker.body(head), omitted, masker.body(tail)))
+
+
+def write(drafts: list[Draft], masker: Masker) -> list[Written]:
+    """The texts of some histories, without secrets. Takes a while for large ones: call it in a thread.
+
+    Looking for secrets in several short histories at once is cheaper.
+    """
+    if not drafts:
+        return []
+    searched = [draft.searched() for draft in drafts]
+    lines, bodies = (b"\n".join(each) for each in zip(*searched, strict=True))
+    if masker.clean(lines, bodies):
+        return [draft.written(None) for draft in drafts]
+    return [
+        draft.written(None if len(drafts) > 1 and masker.clean(*texts) else masker)
+        for draft, texts in zip(drafts, searched, strict=True)
+    ]
 
 
 def _info(history: History) -> str:
@@ -197,71 +269,25 @@ def _info(history: History) -> str:
     )
 
 
-def _write_attempt(writer: _Writer, attempt: HistoryAttempt, bodies: _Bodies, masker: Masker | ByName) -> None:
-    kind = f"type=api_key value={mask_value(attempt.secret)}" if attempt.kind == "apikey" else f"type={attempt.kind}"
-    head = (
-        f"Timestamp: {moment(attempt.started_at)}\n"
-        f"Upstream URL: {mask_query(attempt.url)}\n"
-        f"HTTP Method: {attempt.method}\n"
-        f"Auth: provider={attempt.provider}, auth_id={attempt.account_id}, label={attempt.account}, {kind}\n\n"
-        f"Headers:\n{_header_lines(attempt.headers)}\nBody:\n"
-    )
-    writer.section(f"API REQUEST {attempt.number}", masker.text(head), bodies.of(attempt.body))
-    if attempt.error:
-        error = masker.body(attempt.error.encode())[: bodies.share]
-        writer.section("API ERROR RESPONSE", f"HTTP Status: {attempt.outcome}\n", error)
-    if attempt.answered_at is not None:
-        head = (
-            f"Timestamp: {moment(attempt.answered_at)}\nStatus: {attempt.status}\n"
-            f"Headers:\n{_header_lines(attempt.response_headers)}Body:\n"
-        )
-        body = NOT_KEPT if attempt.received is None else bodies.of(attempt.received)
-        writer.section(f"API RESPONSE {attempt.number}", masker.text(head), body)
-
-
-def _header_lines(headers: Headers) -> str:
-    return "".join([f"{name}: {mask_header(name, value)}\n" for name, value in headers])
-
-
-class _Bodies:
-    """Bodies as they are written; each is masked once, however often it comes."""
-
-    def __init__(self, share: int, masker: Masker | ByName) -> None:
-        self.share = share
-        """The most bytes of one body."""
-        self._masker = masker
-        self._known: list[tuple[Clipped, bytes]] = []
-
-    def of(self, body: Clipped | None) -> bytes:
-        """A body without secrets, and without its middle when it is too long."""
-        if body is None:
-            return b""
-        for known, written in self._known:
-            if known.head == body.head and known == body:
-                return written
-        written = _body(body, self.share, self._masker)
-        self._known.append((body, written))
-        return written
-
-
-def _body(body: Clipped, share: int, masker: Masker | ByName) -> bytes:
-    if not body.omitted and len(body.head) > share:
+def _parts(body: Clipped, share: int) -> tuple[bytes, ...]:
+    """A body of at most ``share`` bytes; of one without its middle also no part of a word that was cut."""
+    if not body.omitted:
+        if len(body.head) <= share:
+            return (body.head,)
         body = clip(body.head, share)
     elif body.size > share:
         half = share // 2
         head, tail = body.head[:half], body.tail[-half:]
         body = Clipped(head, body.omitted + body.size - len(head) - len(tail), tail)
-    if not body.omitted:
-        return masker.body(body.head)
     head, tail = cut_ends(body.head, body.tail)
     omitted = body.omitted + body.size - len(head) - len(tail)
-    return b"%b\n[TRUNCATED: %d bytes omitted]\n%b" % (masker.body(head), omitted, masker.body(tail))
+    return head, b"\n[TRUNCATED: %d bytes omitted]\n" % omitted, tail
 
 
 def moment(seconds: float) -> str:
     """RFC 3339 in UTC, to the microsecond."""
-    second, fraction = divmod(seconds, 1)
-    return f"{_second(int(second))}.{int(fraction * 1_000_000):06}Z"
+    second = int(seconds)
+    return f"{_second(second)}.{int((seconds - second) * 1_000_000):06}Z"
 
 
 @lru_cache(maxsize=64)

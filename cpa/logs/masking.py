@@ -6,6 +6,7 @@ Works on bytes, with RE2: the time it takes grows with the text only, and other 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -58,6 +59,12 @@ def mask_value(value: str) -> str:
     return f"{value[:1]}...{value[-1:]}" if len(value) > 2 else "**"
 
 
+def header_lines(headers: Iterable[tuple[str, str]]) -> str:
+    """Headers as text, one on each line; their secrets masked."""
+    kind = _header_kind
+    return "".join([f"{name}: {mask_header(name, value) if kind(name) else value}\n" for name, value in headers])
+
+
 def mask_header(name: str, value: str) -> str:
     """The value of a header, masked when it is a secret by the name of the header."""
     kind = _header_kind(name)
@@ -90,18 +97,6 @@ def _masked_parameter(pair: str) -> str:
     return f"{name}={mask_value(value)}" if equals and value and secret else pair
 
 
-class ByName:
-    """Masks nothing but what is masked by its name."""
-
-    def body(self, content: bytes) -> bytes:
-        """As it is."""
-        return content
-
-    def text(self, text: str) -> str:
-        """As it is."""
-        return text
-
-
 class Masker:
     """Masks texts; knows the secret values in use. Used by one thread at a time."""
 
@@ -121,11 +116,14 @@ class Masker:
             content = self._body.sub(_replace, content)
         return self._without_words(content)
 
-    def text(self, text: str) -> str:
-        """A line without secret values; what is masked by its name already stays readable."""
+    def lines(self, content: bytes) -> bytes:
+        """Lines without secret values; what is masked by its name already stays readable."""
         self._build()
-        content = text.encode("utf-8", "surrogateescape")
-        return self._without_words(self._plain.sub(MASK.encode(), content)).decode("utf-8", "replace")
+        return self._without_words(self._plain.sub(MASK.encode(), content))
+
+    def text(self, text: str) -> str:
+        """The same of a text."""
+        return self.lines(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
     def clean(self, lines: bytes, bodies: bytes) -> bool:
         """Whether there is nothing to mask: most histories need not be looked through piece by piece."""

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from cpa.logs.history import Clipped, History, HistoryAttempt, write
+from cpa.logs.history import Clipped, Draft, History, HistoryAttempt, Written, write
 from cpa.logs.masking import Masker
 from cpa.logs.redaction import Secrets
 from cpa.usage.histories import history_json, history_text
@@ -54,6 +54,11 @@ def history(*, body: bytes = b"{}", sent_on: bytes = b"{}", received: bytes = ST
     )
 
 
+def written_of(*histories: History) -> Written:
+    """The first of them, written together with the others."""
+    return write([Draft(each) for each in histories], masker())[0]
+
+
 def masker() -> Masker:
     secrets = Secrets()
     secrets.replace([KEY])
@@ -73,7 +78,7 @@ def stored(text: bytes, sections: Any) -> sqlite3.Row:
 
 
 def test_a_stream_that_passed_unchanged_is_written_once_and_read_twice() -> None:
-    written = write(history(), masker())
+    written = written_of(history())
     assert written.text.count(STREAM) == 1
     assert b"[THE SAME 2300 BYTES AS IN API RESPONSE 1]" in written.text
     row = stored(written.text, written.sections)
@@ -87,7 +92,7 @@ def test_a_stream_that_passed_unchanged_is_written_once_and_read_twice() -> None
 
 def test_a_body_that_was_sent_on_unchanged_is_written_once() -> None:
     body = orjson.dumps({"text": "word " * 100})
-    written = write(history(body=body, sent_on=body, sent=b"other"), masker())
+    written = written_of(history(body=body, sent_on=body, sent=b"other"))
     assert written.text.count(body) == 1
     text = history_text(stored(written.text, written.sections))
     assert text.count(body) == 2
@@ -95,14 +100,14 @@ def test_a_body_that_was_sent_on_unchanged_is_written_once() -> None:
 
 
 def test_what_differs_or_is_short_is_written_as_it_is() -> None:
-    written = write(history(received=b"short", sent=b"short", body=STREAM, sent_on=STREAM[:-1] + b"!"), masker())
+    written = written_of(history(received=b"short", sent=b"short", body=STREAM, sent_on=STREAM[:-1] + b"!"))
     assert b"THE SAME" not in written.text
     assert history_text(stored(written.text, written.sections)) == written.text
 
 
 def test_a_secret_in_what_is_shared_is_masked_wherever_it_is_read() -> None:
     stream = STREAM + KEY.encode() + STREAM
-    written = write(history(received=stream, sent=stream), masker())
+    written = written_of(history(received=stream, sent=stream))
     text = history_text(stored(written.text, written.sections))
     assert KEY.encode() not in text
     assert text.count(STREAM + b"***" + STREAM) == 2
@@ -110,13 +115,22 @@ def test_a_secret_in_what_is_shared_is_masked_wherever_it_is_read() -> None:
 
 @pytest.mark.parametrize("sections", [None, [], {}])
 def test_a_text_whose_places_are_not_known_is_shown_as_it_is_stored(sections: Any) -> None:
-    written = write(history(), masker())
+    written = written_of(history())
     assert history_text(stored(written.text, sections)) == written.text
 
 
 def test_a_body_that_says_it_is_the_same_as_another_is_taken_at_its_word_only_as_text() -> None:
     body = b"[THE SAME 2300 BYTES AS IN API RESPONSE 1]"
-    written = write(history(body=body, sent=b"x"), masker())
+    written = written_of(history(body=body, sent=b"x"))
     text = history_text(stored(written.text, written.sections))
     assert text.count(body) == 1
     assert text.count(STREAM) == 1
+
+
+def test_histories_that_are_written_together_are_masked_each_by_itself() -> None:
+    dirty = history(received=KEY.encode() * 100, sent=b"x")
+    texts = write([Draft(each) for each in (history(), dirty, history(body=b'{"a": 1}'))], masker())
+    assert [written.clean for written in texts] == [True, False, True]
+    assert KEY.encode() not in texts[1].text
+    assert texts[0].text == written_of(history()).text
+    assert texts[1].text == written_of(dirty).text

@@ -88,8 +88,8 @@ class Capture:
 
     @property
     def size(self) -> int:
-        """About how many bytes it holds."""
-        return self._mine
+        """How many bytes it holds."""
+        return self._mine - self._left
 
     def clipped(self) -> Clipped:
         """What was kept."""

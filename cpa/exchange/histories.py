@@ -32,8 +32,6 @@ MOST_IN_A_CROWD = 4096
 """Histories that may wait while the disk works, for the processor."""
 MANY_WAITING = 128
 """So many are stored at once, without waiting for more."""
-SHORT_BYTES = 16 * 1024
-"""So short a history is written down at once: handing all its pieces to another processor takes longer."""
 GROUP = 16
 GROUP_BYTES = 64 * 1024
 """So many histories, of so many bytes together, are written at once."""
@@ -64,8 +62,7 @@ class Histories:
         self._masker = Masker(secrets)
         self._held = Held()
         self._off = config().commercial_mode
-        self._waiting: deque[tuple[Recorder | Noted, int]] = deque()
-        """With the bytes that each keeps."""
+        self._waiting: deque[Recorder] = deque()
         self._waiting_bytes = 0
         self._rows: list[HistoryRow] = []
         """Made, but not stored yet."""
@@ -102,12 +99,8 @@ class Histories:
         if len(self._waiting) + len(self._rows) >= most or self._waiting_bytes > MOST_WAITING_BYTES or self._closing:
             self._drop(recorder)
             return
-        held = recorder.held
-        waiting = self._note_down(recorder) if held <= SHORT_BYTES else recorder
-        if waiting is None:
-            return
-        self._waiting_bytes += held
-        self._waiting.append((waiting, held))
+        self._waiting_bytes += recorder.held
+        self._waiting.append(recorder)
         if self._thread is None:
             self._thread = Thread(target=self._work, name="cpa-histories", daemon=True)
             self._thread.start()
@@ -177,16 +170,15 @@ class Histories:
 
     def _next(self) -> list[Noted]:
         """A few short ones, or one."""
-        group: list[Noted] = []
+        recorders: list[Recorder] = []
         room = GROUP_BYTES
-        while self._waiting and (room > 0 or not group) and len(group) < GROUP:
-            waiting, held = self._waiting.popleft()
+        while self._waiting and (room > 0 or not recorders) and len(recorders) < GROUP:
+            recorder = self._waiting.popleft()
+            held = recorder.held
             self._waiting_bytes -= held
             room -= held
-            noted = self._note_down(waiting) if isinstance(waiting, Recorder) else waiting
-            if noted is not None:
-                group.append(noted)
-        return group
+            recorders.append(recorder)
+        return [noted for noted in map(self._note_down, recorders) if noted is not None]
 
     def _note_down(self, recorder: Recorder) -> Noted | None:
         """What it noted, as text; it is done with then."""

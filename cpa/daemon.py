@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -522,14 +523,15 @@ def _hint(daemon: Daemon, environ: Mapping[str, str]) -> None:
     address = daemon.addresses[0].replace("[::]", "127.0.0.1")
     key = " -H 'authorization: Bearer YOUR-KEY'" if daemon.store.current.api_keys else ""
     cpa = "cpa" if shutil.which("cpa") else sys.argv[0]
+    file = "" if daemon.store.path == Path("config.yaml") else f" --config {shlex.quote(str(daemon.store.path))}"
     print(
         f"""
 Try it (in another terminal):
   curl http://{address}/v1/chat/completions -H 'content-type: application/json'{key} \\
     -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-  {cpa} env claude          point Claude Code at it (also: codex, gemini, openai, anthropic, google)
-  {cpa} models              what can be asked for
-  {cpa} doctor              check the set-up
+  {cpa} env claude{file}    point Claude Code at it (also: codex, gemini, openai, anthropic, google)
+  {cpa} models{file}    what can be asked for
+  {cpa} doctor{file}    check the set-up
 Stop with Ctrl-C. Edit the configuration while it runs: {daemon.store.path}
 """,
         file=sys.stderr,

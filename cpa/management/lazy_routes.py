@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any, NoReturn
 
 from aiohttp import web
@@ -12,11 +14,12 @@ from aiohttp.web_urldispatcher import UrlMappingMatchInfo
 class LazyRoutes(web.AbstractResource):
     """Stands in a router for all routes below a prefix, until they are needed in a router of their own."""
 
-    def __init__(self, prefix: str, make: Callable[[web.UrlDispatcher], None]) -> None:
-        """``make`` adds the routes, whose paths begin with ``prefix``."""
+    def __init__(self, prefix: str, make: Callable[[web.UrlDispatcher], None], needs: str) -> None:
+        """``make`` adds the routes, whose paths begin with ``prefix``. ``needs`` is a module it takes long to load."""
         super().__init__()
         self._prefix = prefix
         self._make = make
+        self._needs = needs
         self._made: web.UrlDispatcher | None = None
 
     @property
@@ -26,6 +29,8 @@ class LazyRoutes(web.AbstractResource):
 
     async def resolve(self, request: web.Request) -> tuple[UrlMappingMatchInfo | None, set[str]]:
         """The route for a request, or the methods that its path has."""
+        if self._made is None:  # streams go on while modules load
+            await asyncio.to_thread(import_module, self._needs)
         match = await self._router.resolve(request)
         refused = match.http_exception
         if refused is None:

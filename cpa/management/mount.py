@@ -34,7 +34,7 @@ def mount(
             handler = guarded(management, route.handler, admit, tagged=route.tag == CONFIGURATION)
             own.add_route(route.method, PREFIX + route.path, handler)
 
-    router.register_resource(LazyRoutes(PREFIX, make))
+    router.register_resource(LazyRoutes(PREFIX, make, "cpa.management.resources"))
 
 
 def guarded(management: Management, handler: Handler, admit: Admit | None = None, *, tagged: bool = False) -> Handler:

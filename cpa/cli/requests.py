@@ -114,7 +114,7 @@ def _rows(config_path: Path, wanted: dict[str, Any]) -> list[dict[str, Any]]:
     chosen = RequestFilter(
         limit=wanted["limit"],
         start_ms=wanted.get("start_time"),
-        model=wanted.get("model", ""),
+        models=(wanted["model"],) if "model" in wanted else (),
         account=wanted.get("source", ""),
         client=wanted.get("client", ""),
         request_id=wanted.get("request_id", ""),

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from cpa.exchange.recorder import AttemptNote, Recorder
 from cpa.logs.history import Clipped, Draft, History, HistoryAttempt, Written, clip, log_name, write
-from cpa.logs.masking import Masker, mask_query
+from cpa.logs.masking import Masker, cut_ends, mask_query
 from cpa.usage.event import tokens_of
 from cpa.usage.histories import HistoryRow
 
@@ -97,7 +97,17 @@ def _client_body(recorder: Recorder) -> Clipped | None:
     """As received; a form, which is not kept as it came, as the JSON that was made of it."""
     if recorder.body is not None:
         return clip(recorder.body, recorder.limit)
-    return Clipped(orjson.dumps(recorder.call.body)) if recorder.call is not None else None
+    if recorder.call is not None:
+        return Clipped(orjson.dumps(recorder.call.body))
+    if "multipart" in recorder.headers.get("Content-Type", ""):
+        return Clipped(b"[NOT KEPT: a form]")
+    announced = recorder.headers.get("Content-Length", "?" if recorder.came else "0")
+    if announced == "0":
+        return None
+    came = len(recorder.came)
+    note = f"[REQUEST BODY CAPTURE INCOMPLETE: consumed {came} of {announced} bytes]".encode("ascii", "replace")
+    head, _ = cut_ends(recorder.came[: recorder.limit], b"")
+    return Clipped(b"\n".join((head, note)) if head else note)
 
 
 def _sent(recorder: Recorder, attempts: list[HistoryAttempt]) -> Clipped | None:

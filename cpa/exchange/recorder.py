@@ -75,6 +75,8 @@ class Recorder:
 
     body: bytes | None = None
     """As received, decoded of any Content-Encoding; None when it was not read, or not as one piece."""
+    came = b""
+    """What came of a body of which not all did."""
     call: Call | None = None
     """None when the request was refused before it was understood."""
     edited: JsonObject | None = None
@@ -153,7 +155,7 @@ class Recorder:
     @property
     def held(self) -> int:
         """About how many bytes it keeps."""
-        size = len(self.body or b"") + _size(self.sent)
+        size = len(self.body or self.came) + _size(self.sent)
         return size + sum(len(note.shaped.content) + _size(note.received) for note in self.attempts)
 
     def release(self) -> None:

@@ -45,24 +45,35 @@ class RequestHistories:
     async def list(self, request: web.Request) -> web.Response:
         """Requests, the newest first."""
         try:
-            wanted = parse_filter(request.query, tuple(request.query.getall("model", [])))
+            wanted = parse_filter(
+                {name: value for name, value in request.query.items() if name != "cursor"},
+                tuple(request.query.getall("model", [])),
+            )
+            before = _cursor(request.query.get("cursor", "").strip())
         except WrongQuery as fault:
             raise Refusal(400, str(fault)) from None
+        if wanted.page > 1:
+            raise Refusal(400, "further pages are asked for with cursor")
         chosen = RequestFilter(
             limit=wanted.page_size,
             start_ms=wanted.start_ms,
             end_ms=wanted.end_ms,
-            model=wanted.models[0] if wanted.models else "",
-            account=wanted.source or wanted.auth_index or wanted.provider,
+            models=wanted.models,
+            account=wanted.source,
+            auth_index=wanted.auth_index,
+            provider=wanted.provider,
             client=wanted.group,
             request_id=wanted.request_id,
             failed=wanted.failed,
             status=wanted.status,
+            before=before,
         )
         empty: list[dict[str, Any]] = []
         rows = await self._read(lambda connection: list_requests(connection, chosen), empty)
         histories = self._management.histories
-        return answer({"requests": rows, "histories": None if histories is None else to_builtins(histories.status())})
+        told = None if histories is None else to_builtins(histories.status())
+        more = f"{rows[-1]['started_ms']}.{rows[-1]['request_id']}" if len(rows) == wanted.page_size else ""
+        return answer({"requests": rows, "next_cursor": more, "histories": told})
 
     async def show(self, request: web.Request) -> web.Response:
         """One request: what is known, its attempts, and the sections of its history."""
@@ -189,6 +200,14 @@ def _identity(text: str) -> str:
     return identity
 
 
+def _cursor(text: str) -> tuple[int, str] | None:
+    """When the last request of an earlier answer began, and its id. Raises WrongQuery."""
+    begun, dot, identity = text.partition(".")
+    if text and not (dot and identity and begun.isascii() and begun.isdigit() and len(begun) < 19):
+        raise WrongQuery("invalid cursor")
+    return (int(begun), identity) if text else None
+
+
 def _section(shown: dict[str, Any], title: str) -> dict[str, Any]:
     """The beginning of one section. Refuses a title that is not there."""
     for section in shown.get("sections", []):
@@ -206,6 +225,7 @@ def routes(management: Management) -> list[Route]:
         "type": "object",
         "properties": {
             "requests": {"type": "array", "items": {"type": "object"}},
+            "next_cursor": {"type": "string"},
             "histories": {"type": ["object", "null"]},
         },
         "required": ["requests"],
@@ -237,13 +257,16 @@ def routes(management: Management) -> list[Route]:
     filtered = (
         Query("start_time", "RFC 3339, or Unix seconds or milliseconds"),
         Query("end_time", "RFC 3339, or Unix seconds or milliseconds"),
-        Query("model", "As asked for, or the upstream's name"),
+        Query("model", "As asked for, or the upstream's name; may be repeated"),
         Query("source", "Account, its index, or provider"),
+        Query("auth_index", "Index of an account"),
+        Query("provider", "Provider"),
         Query("client", "Id of a client key"),
         Query("result", "``success`` or ``failed``", {"type": "string", "enum": ["success", "failed"]}),
         Query("status", "HTTP status", {"type": "integer"}),
         Query("request_id", "An id, or its beginning"),
         Query("limit", "At most 1000", {"type": "integer", "minimum": 1}),
+        Query("cursor", "The ``next_cursor`` of an earlier answer"),
     )
 
     def route(method: str, path: str, handler: Any, summary: str, **more: Any) -> Route:

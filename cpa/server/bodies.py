@@ -37,7 +37,7 @@ async def read_json(request: Request, limit: int) -> tuple[JsonObject, bytes]:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The body, decoded of its Content-Encoding; at most ``limit`` bytes, also after decoding."""
-    content = await _received(request.body, limit)
+    content = await _received(request, limit)
     if encoding := request.headers.get("Content-Encoding"):
         codings = [coding.strip().lower() for coding in encoding.split(",")]
         for coding in reversed([coding for coding in codings if coding and coding != "identity"]):
@@ -47,18 +47,24 @@ async def read_body(request: Request, limit: int) -> bytes:
     return content
 
 
-async def _received(body: Body, limit: int) -> bytes:
+async def _received(request: Request, limit: int) -> bytes:
     """The body as it came. One that is announced or turns out to be too large is not taken into memory."""
+    body = request.body
     announced = body.announced
     if announced is not None and announced > limit:
         raise too_large(limit)
     if (whole := body.at_once()) is not None:
         return whole
     content = bytearray()
-    while chunk := await _next_piece(body):
-        content += chunk
-        if len(content) > limit:
-            raise too_large(limit)
+    try:
+        while chunk := await _next_piece(body):
+            content += chunk
+            if len(content) > limit:
+                raise too_large(limit)
+    except BaseException:
+        if request.recorder is not None:
+            request.recorder.came = bytes(content)
+        raise
     return bytes(content)
 
 

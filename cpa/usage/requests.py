@@ -7,18 +7,23 @@ from typing import Any
 
 from msgspec import Struct
 
-from cpa.usage.event import parse_timestamp, timestamp
+from cpa.usage.event import parse_timestamp
 from cpa.usage.histories import find_history, history_json, summary
 
 LARGEST_PAGE = 1000
 _EVENTS = """
 SELECT e.*, h.id AS history_id FROM usage_events e LEFT JOIN request_histories h ON h.request_id = e.request_id
-WHERE e.final = 1 AND {where} ORDER BY e.ts_ms DESC, e.id DESC LIMIT ?"""
+WHERE e.final = 1 AND {where} ORDER BY e.ts_ms DESC, e.request_id DESC LIMIT ?"""
 _LONE_HISTORIES = """
 SELECT h.* FROM (SELECT id, request_id, log_name, url, method, status_code, force, request_timestamp,
     api_response_timestamp, created_at, detail FROM request_histories) h
 WHERE NOT EXISTS (SELECT 1 FROM usage_events e WHERE e.request_id = h.request_id AND e.final = 1) AND {where}
-ORDER BY h.request_timestamp DESC LIMIT ?"""
+ORDER BY {begun} DESC, h.request_id DESC LIMIT ?"""
+_BEGUN = (
+    "(CAST(strftime('%s', substr(h.request_timestamp, 1, 19)) AS INTEGER) * 1000 "
+    "+ CAST(substr(rtrim(substr(h.request_timestamp, 21), 'Z') || '000', 1, 3) AS INTEGER))"
+)
+"""Unix milliseconds; as texts, moments of one second are not in their order."""
 
 
 class RequestFilter(Struct, kw_only=True):
@@ -27,16 +32,20 @@ class RequestFilter(Struct, kw_only=True):
     limit: int = 100
     start_ms: int | None = None
     end_ms: int | None = None
-    model: str = ""
-    """As it was asked for, or the upstream's name of it."""
+    models: tuple[str, ...] = ()
+    """As they were asked for, or the upstream's names of them."""
     account: str = ""
     """An account, its index, or a provider."""
+    auth_index: str = ""
+    provider: str = ""
     client: str = ""
     """The id of a client key."""
     request_id: str = ""
     """Or the beginning of one."""
     failed: bool | None = None
     status: int | None = None
+    before: tuple[int, str] | None = None
+    """Only requests before this one: when it began, and its id."""
 
 
 def list_requests(connection: sqlite3.Connection, wanted: RequestFilter) -> list[dict[str, Any]]:
@@ -45,8 +54,9 @@ def list_requests(connection: sqlite3.Connection, wanted: RequestFilter) -> list
     where, values = _event_conditions(wanted)
     rows = [_of_event(row) for row in connection.execute(_EVENTS.format(where=where), (*values, limit))]
     where, values = _history_conditions(wanted)
-    rows += [_of_history(row) for row in connection.execute(_LONE_HISTORIES.format(where=where), (*values, limit))]
-    rows.sort(key=lambda row: row["started_ms"], reverse=True)
+    query = _LONE_HISTORIES.format(where=where, begun=_BEGUN)
+    rows += [_of_history(row) for row in connection.execute(query, (*values, limit))]
+    rows.sort(key=lambda row: (row["started_ms"], row["request_id"]), reverse=True)
     return rows[:limit]
 
 
@@ -69,13 +79,17 @@ def _event_conditions(wanted: RequestFilter) -> tuple[str, list[Any]]:
     conditions: list[tuple[str, list[Any]]] = [
         ("e.ts_ms >= ?", [wanted.start_ms]),
         ("e.ts_ms <= ?", [wanted.end_ms]),
-        ("(e.model = ? OR e.requested_model = ?)", [wanted.model or None] * 2),
+        _any_of(("e.model", "e.requested_model"), wanted.models),
         ("(e.source = ? OR e.auth_index = ? OR e.provider = ?)", [wanted.account or None] * 3),
+        ("e.auth_index = ?", [wanted.auth_index or None]),
+        ("e.provider = ?", [wanted.provider or None]),
         ("e.api_group_key = ?", [wanted.client or None]),
         ("e.request_id >= ?", [wanted.request_id or None]),
         ("e.request_id < ?", [wanted.request_id + "\x7f" if wanted.request_id else None]),
         ("e.failed = ?", [None if wanted.failed is None else int(wanted.failed)]),
         ("e.status_code = ?", [wanted.status]),
+        ("e.ts_ms <= ?", [wanted.before[0] if wanted.before else None]),
+        ("(e.ts_ms, e.request_id) < (?, ?)", list(wanted.before or (None,))),
     ]
     return _joined(conditions)
 
@@ -84,17 +98,27 @@ def _history_conditions(wanted: RequestFilter) -> tuple[str, list[Any]]:
     fact = "json_extract(nullif(h.detail, ''), '$.facts.%s')"
     account = f"({fact % 'account'} = ? OR {fact % 'provider'} = ?)"
     conditions: list[tuple[str, list[Any]]] = [
-        ("h.request_timestamp >= ?", [None if wanted.start_ms is None else timestamp(wanted.start_ms)]),
-        ("h.request_timestamp <= ?", [None if wanted.end_ms is None else timestamp(wanted.end_ms)]),
-        (f"({fact % 'model'} = ? OR {fact % 'upstream_model'} = ?)", [wanted.model or None] * 2),
+        (f"{_BEGUN} >= ?", [wanted.start_ms]),
+        (f"{_BEGUN} <= ?", [wanted.end_ms]),
+        _any_of((fact % "model", fact % "upstream_model"), wanted.models),
         (account, [wanted.account or None] * 2),
+        ("0 = ?", [1 if wanted.auth_index else None]),  # which a history does not tell
+        (f"{fact % 'provider'} = ?", [wanted.provider or None]),
         (f"{fact % 'client'} = ?", [wanted.client or None]),
         ("h.request_id >= ?", [wanted.request_id or None]),
         ("h.request_id < ?", [wanted.request_id + "\x7f" if wanted.request_id else None]),
         ("(h.status_code >= 400) = ?", [None if wanted.failed is None else int(wanted.failed)]),
         ("h.status_code = ?", [wanted.status]),
+        (f"({_BEGUN}, h.request_id) < (?, ?)", list(wanted.before or (None,))),
     ]
     return _joined(conditions)
+
+
+def _any_of(columns: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, list[Any]]:
+    """One of the columns has one of the values."""
+    places = ", ".join("?" * len(wanted))
+    text = " OR ".join(f"{column} IN ({places})" for column in columns)
+    return f"({text})", [*wanted * len(columns)] or [None]
 
 
 def _joined(conditions: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:

@@ -106,6 +106,21 @@ async def test_failures_are_kept_while_requests_are_not(
     assert told in text.decode()
 
 
+async def test_of_a_giant_request_that_failed_both_ends_are_kept(keep: Keep) -> None:
+    """1 MiB of it, in every section in which it stands."""
+    kept = await keep()
+    body = orjson.dumps({**CHAT, "messages": [{"role": "user", "content": "boom " * 300_000}], "user": "the end"})
+    assert (await kept.ask("/v1/chat/completions", body, X_Request_Id="bad"))[0] >= 400
+    sections = await kept.history("bad")
+    for title in ("REQUEST BODY", "API REQUEST 1"):
+        head, note, tail = re.split(r"\n(\[TRUNCATED: \d+ bytes omitted\])\n", sections[title])
+        assert len(head) + len(tail) > 1_000_000
+        assert len(head) + len(tail) < 1024 * 1024 + 2000
+        assert tail.endswith('"user":"the end"}')
+    head, note, tail = re.split(r"\n\[TRUNCATED: (\d+) bytes omitted\]\n", sections["REQUEST BODY"].removeprefix("\n"))
+    assert len(head) + int(note) + len(tail) == len(body)
+
+
 async def test_an_attempt_that_failed_is_kept_with_what_was_sent(keep: Keep) -> None:
     kept = await keep()
     boom = {"model": "claude", "messages": [{"role": "user", "content": "boom"}]}
@@ -203,7 +218,12 @@ async def test_requests_are_listed_with_what_is_known_of_them(keep: Keep) -> Non
     for query, ids in {
         "result=failed": ["three"],
         "model=claude": ["two"],
+        "model=claude&model=oc": ["two", "one"],
+        "model=oc-up": ["one"],
         "source=compat": ["one"],
+        "provider=compat&model=oc": ["one"],
+        "provider=compat&model=claude": [],
+        "auth_index=0123456789abcdef": [],
         "status=200": ["two", "one"],
         "request_id=t": ["three", "two"],
         "limit=1": ["three"],
@@ -211,6 +231,59 @@ async def test_requests_are_listed_with_what_is_known_of_them(keep: Keep) -> Non
     }.items():
         found = (await kept.json(f"/request-histories?{query}"))["requests"]
         assert [row["request_id"] for row in found] == ids, query
+
+
+async def test_all_requests_are_found_page_by_page(keep: Keep) -> None:
+    """Those that reached an account and those that did not, also of one moment."""
+    kept = await keep(request_log=True, usage_statistics_enabled=True)
+    for number in range(5):
+        await kept.ask("/v1/chat/completions", CHAT, X_Request_Id=f"fine-{number}")
+        await kept.ask("/v1/chat/completions", b"{", X_Request_Id=f"bad-{number}")
+    whole = [row["request_id"] for row in (await kept.json("/request-histories"))["requests"]]
+    found, cursor = [], ""
+    for _ in range(10):
+        page = await kept.json(f"/request-histories?limit=3&cursor={cursor}")
+        found += [row["request_id"] for row in page["requests"]]
+        if not (cursor := page["next_cursor"]):
+            break
+    assert found == whole
+    assert len(set(found)) == 10
+    for query in ("cursor=x", "cursor=1", "cursor=1.", "cursor=-1.a", "page=2", "result=maybe", "limit=0"):
+        assert (await kept.manage(f"/request-histories?{query}"))[0] == 400, query
+
+
+async def test_of_a_long_section_the_beginning_is_shown(keep: Keep) -> None:
+    kept = await keep(request_log=True)
+    body = orjson.dumps({**CHAT, "messages": [{"role": "user", "content": "word " * 60_000}]})
+    await kept.ask("/v1/chat/completions", body, X_Request_Id="one")
+    section = await kept.json("/request-histories/one?section=REQUEST%20BODY")
+    assert section["text"] == body[: 256 * 1024].decode()
+    assert section["truncated"] is True
+    assert section["lines"] == []
+
+
+async def test_a_body_that_was_not_read_says_so(keep: Keep) -> None:
+    """Refused before it was read; and a client that goes away in the middle of it."""
+    kept = await keep(request_log=True)
+    body = orjson.dumps(CHAT)
+    await kept.ask("/v1/chat/completions", body, X_Request_Id="stranger", Authorization="Bearer wrong-key-0123")
+    note = f"[REQUEST BODY CAPTURE INCOMPLETE: consumed 0 of {len(body)} bytes]"
+    assert (await kept.history("stranger"))["REQUEST BODY"].strip() == note
+    _, writer = await asyncio.open_connection(*kept.daemon.addresses[0].split(":"))
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
+    sent = body[:40] + b" sk-half-of-a-secr"
+    writer.write(head.encode() + b"X-Request-Id: half\r\nContent-Length: 1000\r\n\r\n" + sent)
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.close()
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        status, text, _ = await kept.manage("/request-log-by-id/half")
+        if status == 200:
+            break
+    assert f"[REQUEST BODY CAPTURE INCOMPLETE: consumed {len(sent)} of 1000 bytes]".encode() in text
+    assert body[:30] in text
+    assert b"half-of-a-secr" not in text
 
 
 async def test_one_section_is_shown_and_histories_are_deleted(keep: Keep) -> None:

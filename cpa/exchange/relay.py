@@ -215,26 +215,38 @@ class TranslatingRelay:
         return self._usage.merge(late)
 
     def feed(self, chunk: bytes) -> bytes:
-        if self._run is None or b"\r" in chunk:
+        if self._runs is None or b"\r" in chunk:
             return self._parse(chunk)
-        if self._parser.idle:
-            return self._pass(chunk, self._run)
-        end = chunk.find(b"\n\n") + 2
-        if end == 1 or end == len(chunk):
-            return self._parse(chunk)
-        out = self._parse(chunk[:end])
-        return out if self.error is not None else out + self.feed(chunk[end:])
+        out: list[bytes] = []
+        looked_at, at = 1, 0
+        while at < len(chunk) and self.error is None:
+            if self._run is not None and self._parser.idle:
+                passed, used = self._pass(chunk[at:] if at else chunk, self._run)
+                if used:
+                    out.append(passed)
+                    looked_at, at = 1, at + used
+                    continue
+            end = at
+            for _ in range(looked_at):
+                end = chunk.find(b"\n\n", end) + 2
+                if end == 1:
+                    end = len(chunk)
+                    break
+            looked_at *= 2
+            out.append(self._parse(chunk[at:end]))
+            at = end
+        return out[0] if len(out) == 1 else b"".join(out)
 
-    def _pass(self, chunk: bytes, run: Run) -> bytes:
-        """A chunk that begins with a frame."""
+    def _pass(self, chunk: bytes, run: Run) -> tuple[bytes, int]:
+        """The deltas of a run at the beginning of a chunk that begins with a frame: as written, and their length."""
         assert self._runs is not None
         decoder, encoder = self._runs
         texts, used = run.read(chunk)
         out = encoder.repeat(self._key, texts) if used else None
         if out is None:
-            return self._parse(chunk)
+            return b"", 0
         decoder.skipped(self._key, texts)
-        return out if used == len(chunk) else out + self._parse(chunk[used:])
+        return out, used
 
     def _parse(self, chunk: bytes) -> bytes:
         try:

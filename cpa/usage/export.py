@@ -28,7 +28,8 @@ CSV_COLUMNS = (
     "timestamp", "api_group_key", "provider", "endpoint", "auth_type", "request_id", "model", "requested_model",
     "source", "auth_index", "failed", "status_code", "error_code", "attempt", "final", "latency_ms", "ttft_ms",
     "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cache_read_tokens",
-    "cache_creation_tokens", "total_tokens", "cost_nanos",
+    "cache_creation_tokens", "total_tokens", "cost_nanos", "stream", "reasoning_effort", "service_tier",
+    "response_service_tier", "client_ip", "user_agent",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _FOREIGN = ("timestamp", "latency_ms", "source", "auth_index", "request_id")

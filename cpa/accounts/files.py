@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 import orjson
 from msgspec import Struct
 
+from cpa.accounts.directory_fault import directory_fault
 from cpa.accounts.file_lock import FileLock
 from cpa.config.atomic import locked, write_atomically
 from cpa.errors import AuthFileError, AuthFileExists, AuthFileMissing
@@ -143,8 +144,15 @@ class AuthDirectory:
         return found
 
     def scan(self, skipped: Skipped = lambda name, reason: None) -> Iterator[AuthFile]:
-        """Every usable file in order of name, whatever its type; ``skipped`` hears of the others."""
-        for name in self.names():
+        """Every usable file in order of name, whatever its type; ``skipped`` hears of the others.
+
+        Raises AuthFileError, which says what mends it, when the directory cannot be read.
+        """
+        try:
+            names = self.names()
+        except OSError as fault:
+            raise AuthFileError(directory_fault(self.path) or str(fault)) from None
+        for name in names:
             try:
                 file = self.read(name)
             except (AuthFileError, OSError) as fault:

@@ -117,7 +117,7 @@ class CooldownKeeper:
         if records:
             write_atomically(self.path, msgspec.json.encode(_Document(1, records)))
         else:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # what would be left is over, or ends by itself
                 os.unlink(self.path)
 
 

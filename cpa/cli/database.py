@@ -17,17 +17,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-def database_path(config_path: Path) -> Path:
-    """The database a configuration names; relative paths begin at the folder of the configuration."""
-    try:
-        config = load_config(config_path, environ=os.environ).config
-    except ConfigError as fault:
-        raise click.ClickException(str(fault)) from None
-    return database_of(config, config_path)
-
-
 def database_of(config: Config, config_path: Path) -> Path:
-    """The database of a configuration that has been read from ``config_path``."""
+    """The database of a configuration; a relative path begins at the folder of ``config_path``, where it was read."""
     return config_path.absolute().parent / Path(config.usage_database_path).expanduser()
 
 
@@ -40,13 +31,17 @@ def unreadable(path: Path, fault: sqlite3.Error) -> str:
 
 
 @contextmanager
-def reading_database(config_path: Path, advice: str) -> Iterator[sqlite3.Connection]:
-    """A connection that reads. ``advice`` says what to do when nothing was ever recorded."""
+def reading_database(config_path: Path, *switches: str) -> Iterator[sqlite3.Connection]:
+    """A connection that reads. ``switches`` are the settings any of which has something recorded."""
     import sqlite3
 
-    path = database_path(config_path)
+    try:
+        config = load_config(config_path, environ=os.environ).config
+    except ConfigError as fault:
+        raise click.ClickException(str(fault)) from None
+    path = database_of(config, config_path)
     if not path.exists():
-        raise click.ClickException(f"nothing was recorded yet: there is no {path} ({advice})")
+        raise click.ClickException(f"nothing was recorded yet: {_why_nothing(config, path, switches)}")
     try:
         connection = _open(path)
         try:
@@ -55,6 +50,13 @@ def reading_database(config_path: Path, advice: str) -> Iterator[sqlite3.Connect
             connection.close()
     except sqlite3.Error as fault:
         raise click.ClickException(unreadable(path, fault)) from None
+
+
+def _why_nothing(config: Config, path: Path, switches: tuple[str, ...]) -> str:
+    settings = config.plain()
+    if any(settings[name] for name in switches):
+        return f"{path} begins with the first request"
+    return f"there is no {path} ({', or '.join(f'{name}: true' for name in switches)}?)"
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -12,6 +12,7 @@ from cpa.accounts.pool import AccountPool
 from cpa.catalog.catalog import Catalog
 from cpa.cli.quiet import Quiet
 from cpa.config import Config, LoadedConfig, load_config
+from cpa.errors import AuthFileError
 from cpa.exchange.roster import Roster
 from cpa.plugins.manager import Plugins
 
@@ -35,7 +36,7 @@ class Inspection(Struct):
 def inspect_config(path: Path, environ: Mapping[str, str] = os.environ, *, logins_needed: bool = True) -> Inspection:
     """Read a configuration and derive its accounts and models.
 
-    Raises ConfigError, and OSError when the auth directory cannot be read unless the logins in it are not needed.
+    Raises ConfigError, and AuthFileError when the auth directory cannot be read unless the logins in it are not needed.
     """
     loaded = load_config(path, environ=environ)
     log = Quiet()
@@ -46,7 +47,7 @@ def inspect_config(path: Path, environ: Mapping[str, str] = os.environ, *, login
     roster = Roster(plugins, pool, catalog, log)
     try:
         unusable = roster.sync(loaded.config)
-    except OSError:
+    except AuthFileError:
         if logins_needed:
             raise
         unusable = {}

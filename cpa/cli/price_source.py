@@ -60,7 +60,7 @@ class Prices:
 
         if not self.database.exists():
             return []
-        with reading_database(self._path, "") as connection:
+        with reading_database(self._path) as connection:
             return summary(connection, "model", start_ms)
 
     def set(self, model: str, members: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class Prices:
         from cpa.usage.schema import open_database, transaction
 
         prices = self.table
-        with reading_database(self._path, "usage-statistics-enabled: true?") as connection:
+        with reading_database(self._path, "usage-statistics-enabled") as connection:
             if preview:
                 return revaluation.shown(revaluation.preview(connection, prices, since_ms), dry_run=True)
         connection = open_database(self.database)

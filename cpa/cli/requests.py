@@ -15,7 +15,8 @@ from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
 
-ADVICE = "usage-statistics-enabled: true, or request-log: true?"
+RECORDED_BY = ("usage-statistics-enabled", "request-log")
+"""Settings any of which has requests recorded."""
 DAY_MS = 86_400_000
 
 
@@ -121,7 +122,7 @@ def _rows(config_path: Path, wanted: dict[str, Any]) -> list[dict[str, Any]]:
         status=wanted.get("status"),
         failed=True if "result" in wanted else None,
     )
-    with reading_database(config_path, ADVICE) as connection:
+    with reading_database(config_path, *RECORDED_BY) as connection:
         return list_requests(connection, chosen)
 
 
@@ -158,5 +159,5 @@ def _find(config_path: Path, request_id: str) -> dict[str, Any] | None:
         return None
     from cpa.usage.requests import describe_request
 
-    with reading_database(config_path, ADVICE) as connection:
+    with reading_database(config_path, *RECORDED_BY) as connection:
         return describe_request(connection, request_id)

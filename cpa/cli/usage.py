@@ -47,7 +47,7 @@ PIPED_WIDTH = 400
 def usage(config_path: Path, by: str, days: int, export_format: str | None, as_json: bool) -> None:
     """Show requests, tokens and cost by day, model, account, key, or what else requests differ in."""
     start_ms = int(time.time() * 1000) - days * DAY_MS if days else None
-    with reading_database(config_path, "usage-statistics-enabled: true?") as connection:
+    with reading_database(config_path, "usage-statistics-enabled") as connection:
         if export_format is not None:
             _export(connection, export_format, start_ms)
         else:

@@ -75,7 +75,7 @@ class Roster:
     def sync(self, config: Config) -> dict[str, str]:
         """Make pool and catalogue what the configuration and its auth directory say; reads every file (blocks).
 
-        Returns why files could not be used, by name.
+        Returns why files could not be used, by name. Raises AuthFileError when the directory cannot be read.
         """
         self.apply_config(config)
         unusable: dict[str, str] = {}

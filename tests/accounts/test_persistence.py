@@ -113,6 +113,19 @@ async def test_nothing_cooling_or_switched_off_leaves_no_file(path: Path) -> Non
     assert not path.exists()
 
 
+async def test_only_cooldowns_that_are_lost_are_worth_a_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "a-file"
+    folder.write_text("")
+    running = Running(folder / ".cooldowns", wall=0, clock=0, secrets=SECRETS)
+    with structlog.testing.capture_logs() as lines:
+        await running.keeper.save(wanted=False)
+        await running.keeper.save()
+        assert lines == []
+        running.cool("a", 600)
+        await running.keeper.save()
+    assert [line["event"] for line in lines] == ["cooldowns cannot be saved"]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version":1,"records":[{"account":7}]}', b"\xff"])
 def test_a_spoilt_file_is_as_good_as_none(path: Path, content: bytes) -> None:
     path.write_bytes(content)

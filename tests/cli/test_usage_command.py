@@ -85,6 +85,20 @@ def test_nothing_recorded_yet_is_said(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["usage", "--config", str(path)])
     assert result.exit_code == 1
     assert "nothing was recorded yet" in result.output
+    assert "(usage-statistics-enabled: true?)" in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "switch"),
+    [("usage", "usage-statistics-enabled"), ("requests", "usage-statistics-enabled"), ("requests", "request-log")],
+)
+def test_what_is_on_before_the_first_request_is_not_asked_for(tmp_path: Path, command: str, switch: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{switch}: true\n")
+    result = CliRunner().invoke(cli, [command, "--config", str(path)])
+    assert result.exit_code == 1
+    database = tmp_path / "data" / "usage.sqlite"
+    assert result.stderr == f"Error: nothing was recorded yet: {database} begins with the first request\n"
 
 
 def test_a_database_of_the_program_before_is_left_as_it_is(config: Path) -> None:

@@ -161,7 +161,6 @@ class Daemon:
         self._listener: Listener | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._hashing: asyncio.Task[None] | None = None
-        self._beats = 0
 
     async def __aenter__(self) -> Self:
         """Start it."""

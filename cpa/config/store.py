@@ -87,7 +87,3 @@ class ConfigStore:
         if failure is not None:
             raise failure
         return True
-
-    def note_own_write(self, digest: str) -> None:
-        """We wrote the file ourselves and its settings are in force already: do not read it again."""
-        self._loaded.digest = digest

@@ -7,7 +7,7 @@ that the answer speaks the client's names again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Literal
 
@@ -126,13 +126,3 @@ def call_id(original: str, limit: int = 64) -> str:
     if len(clean) <= limit:
         return clean
     return f"{clean[: limit - 17]}_{sha256(original.encode()).hexdigest()[:16]}"
-
-
-def first_free(names: Iterable[str], wanted: str) -> str:
-    """``wanted``, or it numbered until it is not among ``names``."""
-    taken = set(names)
-    name, attempt = wanted, 0
-    while name in taken:
-        attempt += 1
-        name = numbered(wanted, attempt)
-    return name

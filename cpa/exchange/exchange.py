@@ -328,7 +328,6 @@ class Rounds:
     def __init__(self, call: Call, config: Config, uniform: Callable[[], float] = random.random) -> None:
         self._uniform = uniform
         self._retries = config.request_retry
-        self._default_retries = config.request_retry
         self._longest = float(config.max_retry_interval)
         self._bootstrap = config.streaming.bootstrap_retries if call.stream else 0
         self._done = 0

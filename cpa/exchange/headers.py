@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-
-from cpa.errors import ErrorInfo
 
 _DROPPED = frozenset(
     {
@@ -73,8 +70,3 @@ def telling_headers(upstream: Mapping[str, str]) -> dict[str, list[str]]:
 def _told_as(name: str) -> str:
     """The usual spelling of a header that is told; empty for others."""
     return name.title() if _TELLING.fullmatch(name) else ""
-
-
-def retry_after_seconds(error: ErrorInfo) -> int | None:
-    """The ``Retry-After`` value for an error: whole seconds rounded up, at least 1."""
-    return max(1, math.ceil(error.retry_after)) if error.retry_after is not None else None

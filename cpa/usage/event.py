@@ -107,20 +107,6 @@ def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
     )
 
 
-def usage_of(tokens: Tokens, upstream_format: str) -> Usage | None:
-    """What :func:`tokens_of` was made from, as far as prices need it; None when nothing was reported."""
-    if not tokens.total:
-        return None
-    output = tokens.output + (tokens.reasoning if upstream_format in SEPARATE_REASONING else 0)
-    return Usage(
-        input_total=tokens.uncached + tokens.cache_read + tokens.cache_creation,
-        cache_read=tokens.cache_read,
-        cache_write=tokens.cache_creation,
-        cache_write_1h=tokens.cache_creation_1h,
-        output_total=output,
-    )
-
-
 class Event(Struct, kw_only=True, gc=False):
     """One row of ``usage_events``."""
 

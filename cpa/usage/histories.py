@@ -188,20 +188,6 @@ def error_logs(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     ]
 
 
-def list_histories(
-    connection: sqlite3.Connection, *, limit: int, before: int | None = None, failed: bool | None = None
-) -> list[dict[str, Any]]:
-    """What is known of histories, the newest first, without their texts; ``before`` an ``id`` of an earlier answer."""
-    parts, values = ["1"], []
-    if before is not None:
-        parts.append("id < ?")
-        values.append(before)
-    if failed is not None:
-        parts.append("status_code >= 400" if failed else "status_code < 400")
-    query = f"SELECT {_SUMMARY} FROM request_histories WHERE {' AND '.join(parts)} ORDER BY id DESC LIMIT ?"  # noqa: S608
-    return [summary(row) | {"size": row["size"]} for row in connection.execute(query, (*values, limit))]
-
-
 def summary(row: sqlite3.Row) -> dict[str, Any]:
     """A row without its text."""
     return {

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cpa.conversation.usage import Usage
-from cpa.usage.event import Event, Tokens, tokens_of, usage_of
+from cpa.usage.event import Event, Tokens, tokens_of
 from cpa.usage.filters import EventFilter
 from cpa.usage.insert import insert
 from cpa.usage.overview import overview, summary
@@ -83,7 +83,7 @@ def test_cache_writes_without_a_split_cost_what_five_minutes_cost(
     tokens = tokens_in("claude", claude(start, {"output_tokens": 0}))
     assert (tokens.cache_creation, tokens.cache_creation_1h) == (1000, hour)
     prices = PriceTable({"m": PriceRow(Price(input=1, output=1, cache_write=2_000_000, cache_write_1h=3_000_000))})
-    assert prices.cost(usage_of(tokens, "claude"), model="m") == five_minutes * 2 + hour * 3
+    assert prices.cost_of(event(tokens=tokens, model="m", upstream_format="claude")) == five_minutes * 2 + hour * 3
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_empty_reports_neither_end_the_count_nor_undo_it(name: str, stream: byte
 def test_a_provider_that_says_cost_zero_is_not_believed() -> None:
     tokens = tokens_in("openai", openai({**OPENAI_USAGE, "cost": 0}))
     priced = PriceTable({"m": PriceRow(Price(input=1_000_000, output=2_000_000, cache_read=100_000))})
-    assert priced.cost(usage_of(tokens, "openai"), model="m") == 30 * 1 + 100 // 10 + 50 * 2
-    assert priced.cost(usage_of(tokens, "openai"), model="unheard-of") is None
+    assert priced.cost_of(event(tokens=tokens, model="m")) == 30 * 1 + 100 // 10 + 50 * 2
+    assert priced.cost_of(event(tokens=tokens, model="unheard-of", requested_model="")) is None
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,6 @@ def test_an_attempt_without_usage_has_no_cost_and_no_tokens(connection: sqlite3.
     tokens = tokens_in("openai", openai())
     row = row_of(connection, event(tokens=tokens))
     assert (row["total_tokens"], row["cost_nanos"]) == (0, None)
-    assert usage_of(tokens, "openai") is None
 
 
 def test_estimates_stay_marked_in_the_row(connection: sqlite3.Connection) -> None:

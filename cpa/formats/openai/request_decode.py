@@ -97,7 +97,6 @@ class _Messages:
     def __init__(self) -> None:
         self._turns: list[Turn] = []
         self._system: list[SystemItem] = []
-        self._last_call: str | None = None
 
     def read(self, messages: list[Any]) -> tuple[list[Turn], list[SystemItem]]:
         for index, message in enumerate(messages):

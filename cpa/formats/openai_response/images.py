@@ -54,17 +54,6 @@ def image_model(model: Any, main: str = MAIN_MODEL) -> tuple[str, str]:
     return f"{prefix}{slash}{main if main.startswith(_MAIN_FAMILY) else MAIN_MODEL}", base
 
 
-def is_image_model(model: str) -> bool:
-    """Whether a name is that of a model that exists on the image routes only."""
-    return model.rpartition("/")[2].lower() == IMAGE_MODEL
-
-
-def image_model_refusal() -> ApiError:
-    """What a client is told that asks for the image model on another route."""
-    message = f"model {IMAGE_MODEL} is only supported on /v1/images/generations and /v1/images/edits"
-    return ApiError(ErrorInfo(503, message, type="server_error"))
-
-
 def generation_request(fields: Object, main: str = MAIN_MODEL) -> Object:
     """The Responses body for ``POST /v1/images/generations``; ``fields`` is the client's JSON body.
 

@@ -1,6 +1,6 @@
 """The common reading of upstream errors: whose fault, try elsewhere, cool down how long.
 
-Facts: spec "Error handling common to all"; vendors' hints are added by the providers.
+What a vendor tells in a way of its own is added by its provider.
 """
 
 from __future__ import annotations

@@ -147,6 +147,20 @@ def required(answer: Mapping[str, Any], member: str) -> str:
     return value
 
 
+def token_members(answer: Mapping[str, Any], now: float, *, expiry: str = "expired", **others: Any) -> dict[str, Any]:
+    """The members of an auth file that a token answer gives: its tokens, and those of ``others`` that are texts.
+
+    ``expiry`` is the member that says when the access token ends; ``now`` is in Unix seconds. What the answer does not
+    tell is not among them. Raises OAuthError when there is no access token.
+    """
+    known = {"refresh_token": answer.get("refresh_token"), **others}
+    return {
+        "access_token": required(answer, "access_token"),
+        **{name: value for name, value in known.items() if isinstance(value, str) and value},
+        expiry: expiry_of(answer, now),
+    }
+
+
 def expiry_of(answer: Mapping[str, Any], now: float, default: float = 3600.0) -> str:
     """When the new access token ends, as auth files write it; ``now`` in Unix seconds."""
     seconds = answer.get("expires_in")

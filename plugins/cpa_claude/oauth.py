@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from cpa.errors import OAuthError
 from cpa.plugins import Account, HttpClient
-from cpa.plugins.oauth import call_token_endpoint, expiry_of, required, time_text
+from cpa.plugins.oauth import call_token_endpoint, required, time_text, token_members
 
 
 class ClaudeEndpoints(Struct, frozen=True):
@@ -85,19 +85,15 @@ async def refresh(
 
 def _members(answer: dict[str, Any], now: float) -> dict[str, Any]:
     person, organization = _object(answer, "account"), _object(answer, "organization")
-    known = {
-        "refresh_token": answer.get("refresh_token"),
-        "email": person.get("email_address"),
-        "account_uuid": person.get("uuid"),
-        "organization_uuid": organization.get("uuid"),
-        "organization_name": organization.get("name"),
-    }
-    return {
-        "access_token": required(answer, "access_token"),
-        **{name: value for name, value in known.items() if isinstance(value, str) and value},
-        "expired": expiry_of(answer, now),
-        "last_refresh": time_text(now),
-    }
+    return token_members(
+        answer,
+        now,
+        last_refresh=time_text(now),
+        email=person.get("email_address"),
+        account_uuid=person.get("uuid"),
+        organization_uuid=organization.get("uuid"),
+        organization_name=organization.get("name"),
+    )
 
 
 def identity_of(profile: Mapping[str, Any]) -> dict[str, str]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import email.utils
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from cpa.conversation.numbers import finite
-from cpa.plugins import QuotaWindow
+from cpa.plugins import QuotaWindow, read_time
 
 UNIFIED = "anthropic-ratelimit-unified"
 WINDOWS = {"5h": "five_hour", "7d": "seven_day", "7d_oi": "seven_day:model"}
@@ -100,14 +99,10 @@ def key_reset(headers: Mapping[str, str], now: float) -> float | None:
 
 def moment(text: Any) -> float | None:
     """Unix seconds of a number, an RFC 3339 time or an HTTP date; None for anything else."""
-    number = finite(text)
-    if number is not None or not isinstance(text, str) or not text:
-        return number
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        pass
+    told = read_time(text)
+    if told is not None or not isinstance(text, str):
+        return told
     try:
         return email.utils.parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from cpa.plugins import Account, HttpClient
-from cpa.plugins.oauth import call_token_endpoint, expiry_of, jwt_claims, required, time_text
+from cpa.plugins.oauth import call_token_endpoint, jwt_claims, required, time_text, token_members
 
 _AUTH = "https://api.openai.com/auth"
 _PROFILE = "https://api.openai.com/profile"
@@ -109,18 +109,14 @@ def identity_of(id_token: Any) -> CodexIdentity:
 
 def _members(answer: dict[str, Any], now: float) -> dict[str, Any]:
     who = identity_of(answer.get("id_token"))
-    known = {
-        "id_token": answer.get("id_token"),
-        "refresh_token": answer.get("refresh_token"),
-        "account_id": who.account_id,
-        "email": who.email,
-    }
-    return {
-        "access_token": required(answer, "access_token"),
-        **{name: value for name, value in known.items() if isinstance(value, str) and value},
-        "expired": expiry_of(answer, now),
-        "last_refresh": time_text(now),
-    }
+    return token_members(
+        answer,
+        now,
+        last_refresh=time_text(now),
+        id_token=answer.get("id_token"),
+        account_id=who.account_id,
+        email=who.email,
+    )
 
 
 def _object(claims: dict[str, Any], name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from cpa.errors import OAuthError
 from cpa.plugins import Account, HttpClient
-from cpa.plugins.oauth import call_token_endpoint, endpoints_of, expiry_of, required
+from cpa.plugins.oauth import call_token_endpoint, endpoints_of, required, token_members
 
 CLIENT_SECRET_VARIABLE = "CPA_GEMINI_CLI_CLIENT_SECRET"  # noqa: S105 - a name
 _GOOGLE = "https://www.googleapis.com"
@@ -147,12 +147,7 @@ def required_secret(secret: str) -> str:
 
 
 def _fresh(answer: dict[str, Any], now: float) -> dict[str, Any]:
-    known = {"refresh_token": answer.get("refresh_token"), "token_type": answer.get("token_type")}
-    return {
-        "access_token": required(answer, "access_token"),
-        **{name: value for name, value in known.items() if isinstance(value, str) and value},
-        "expiry": expiry_of(answer, now),
-    }
+    return token_members(answer, now, expiry="expiry", token_type=answer.get("token_type"))
 
 
 def _text(token: Mapping[str, Any], name: str) -> str:

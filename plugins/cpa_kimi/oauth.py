@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from cpa import __version__
 from cpa.plugins import Account, HttpClient
-from cpa.plugins.oauth import call_token_endpoint, expiry_of, required
+from cpa.plugins.oauth import call_token_endpoint, required, token_members
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -111,12 +111,7 @@ async def refresh(
 
 
 def _members(answer: Mapping[str, Any], now: float) -> dict[str, Any]:
-    known = {name: answer.get(name) for name in ("refresh_token", "token_type", "scope")}
-    return {
-        "access_token": required(answer, "access_token"),
-        **{name: value for name, value in known.items() if isinstance(value, str) and value},
-        "expired": expiry_of(answer, now),
-    }
+    return token_members(answer, now, token_type=answer.get("token_type"), scope=answer.get("scope"))
 
 
 def _printable(text: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from cpa.conversation.numbers import finite
-from cpa.plugins import QuotaWindow
+from cpa.plugins import QuotaWindow, read_time
 
 _UNITS = {"SECOND": 1.0, "MINUTE": 60.0, "HOUR": 3600.0, "DAY": 86400.0, "WEEK": 604800.0}
 _NAMES = {18000.0: "five_hour", 86400.0: "day", 604800.0: "seven_day"}
@@ -34,7 +33,7 @@ def _window(detail: Any, length: float | None, now: float) -> QuotaWindow | None
     return QuotaWindow(
         name=name,
         used_ratio=min(max(used / limit, 0.0), 1.0),
-        resets_at=_moment(detail.get("resetTime") or detail.get("resetAt")),
+        resets_at=read_time(detail.get("resetTime") or detail.get("resetAt")),
         limit_seconds=length,
         source="query",
         seen_at=now,
@@ -47,10 +46,3 @@ def _length(window: Any) -> float | None:
     duration, unit = finite(window.get("duration")), str(window.get("timeUnit") or "").upper()
     seconds = next((length for name, length in _UNITS.items() if name in unit), None)
     return duration * seconds if duration and seconds else None
-
-
-def _moment(value: Any) -> float | None:
-    try:
-        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
-    except ValueError:
-        return None

@@ -25,6 +25,8 @@ _GEMINI = ("/v1beta/models/", "/v1/models/")
 CLIENT_GONE = 499
 TOOL_FORMAT = "openai-response"
 LONGEST_AGENT = 200
+LONGEST_NAME = 256
+"""Characters of a model's name, as a client wrote it."""
 
 
 @lru_cache(maxsize=256)
@@ -59,7 +61,7 @@ class UsageTrail:
             auth_type=account.kind,
             request_id=call.request_id,
             model=record.model,
-            requested_model=call.model,
+            requested_model=call.model[:LONGEST_NAME],
             at_ms=int(record.started_at * 1000),
             source=account.label or account.id,
             auth_index=account.index or account_index(f"id:{account.id}"),
@@ -95,8 +97,8 @@ class UsageTrail:
                 group=call.client.id if call.client is not None else NOBODY,
                 endpoint=endpoint_of(call.path),
                 request_id=call.request_id,
-                model=call.model,
-                requested_model=call.model,
+                model=call.model[:LONGEST_NAME],
+                requested_model=call.model[:LONGEST_NAME],
                 at_ms=int(self._begun * 1000),
                 failed=status >= 400,
                 latency_ms=int((time.time() - self._begun) * 1000),

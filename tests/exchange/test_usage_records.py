@@ -264,6 +264,13 @@ async def test_a_request_nobody_can_serve_is_one_row_without_an_account(bench: B
     assert (row["auth_index"], row["tokens"]["total_tokens"]) == ("", 0)
 
 
+async def test_a_name_that_is_no_models_takes_little_room(bench: Bench) -> None:
+    async with bench.ask("claude", "x" * 100_000) as answer:
+        assert answer.status >= 400
+    (row,) = await bench.rows(1)
+    assert row["model"] == row["requested_model"] == "x" * 256
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_stream_that_fails_before_its_text_keeps_what_its_start_told(bench: Bench, stream: bool) -> None:
     """For a client that wants it whole, too, from an upstream that only streams."""

@@ -69,7 +69,10 @@ class EventWriter:
 
     def _written_before(self, connection: sqlite3.Connection) -> int:
         """How many events were written by a transaction that seemed to fail."""
-        tried, self._tried = self._tried, None
-        if tried is None or state(connection, "database", "") != tried.database:
+        tried = self._tried
+        if tried is None:
             return 0
-        return tried.count if is_written(connection, tried.number, tried.events[0]) else 0
+        here = state(connection, "database", "") == tried.database
+        written = here and is_written(connection, tried.number, tried.events[0])
+        self._tried = None
+        return tried.count if written else 0

@@ -48,6 +48,15 @@ class Unsure:
         return self._connection.in_transaction
 
 
+class Deaf:
+    """A connection that answers nothing."""
+
+    in_transaction = False
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        raise sqlite3.OperationalError("disk I/O error")
+
+
 def rows(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in connection.execute(query)]
 
@@ -64,6 +73,9 @@ def test_what_a_failed_commit_may_have_written_is_there_once(connection: sqlite3
     with pytest.raises(sqlite3.OperationalError):
         writer.write(unsure, events, NOON)
     writer.connected()
+    deaf: Any = Deaf()
+    with pytest.raises(sqlite3.OperationalError):
+        writer.write(deaf, events, NOON)
     later = [*events, *[event(request_id=f"s{each}") for each in range(2)]]
     written = writer.write(connection, later, NOON)
     assert written == (4 if committed else 6)

@@ -1,13 +1,14 @@
-"""Measure what recording usage costs: CPU of a daemon that records and of one that does not, in turn.
+"""Measure what recording usage costs: CPU of one daemon that records, and does not, in turn.
 
     python -m bench.usage_cost [--pairs openai:openai,claude:openai] [--requests 1000] [--rounds 15]
     python -m bench.usage_cost --histories [--mode burst]
 
-For each pair of client and upstream format both daemons answer the same requests on 16 connections (4 for streams);
-the threads that write are counted, and have written everything before a round is over. Prints the CPU time of an answer
-with and without, the lowest of all rounds (other programs only ever add to it), and the difference. With
-``--histories`` both record usage, and one of them keeps the history of every request besides (``request-log``); how
-many it kept is printed too, for one that is lost costs nothing.
+For each pair of client and upstream format a daemon answers requests on 16 connections (4 for streams), with recording
+switched on and off before every round; it is one process, because two differ by more than what is measured. The threads
+that write are counted, and have written everything before a round is over. Prints the CPU time of an answer with and
+without, the lowest of all rounds (other programs only ever add to it), the difference, and how much of it the threads
+took. With ``--histories`` usage is always recorded, and the history of every request (``request-log``) is switched;
+how many were kept is printed too, for one that is lost costs nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
+from msgspec import Struct
+
 from bench import load
 from bench.fixtures import request_body
 from bench.measure import Process, free_port
@@ -26,50 +29,65 @@ from bench.run import ROOT, UPSTREAMS, configuration
 CONNECTIONS = {"whole": 16, "burst": 4}
 WRITTEN_SECONDS = 1.0
 """Within this time everything that was recorded is written."""
+SWITCHED_SECONDS = 1.5
+"""Within this time a daemon has taken a configuration that has changed."""
 
 
-class Pair:
-    """A daemon that records, one that does not, and their upstream."""
+class Switched:
+    """A daemon whose recording can be switched, and its upstream."""
 
     def __init__(self, folder: Path, *, histories: bool) -> None:
+        self._folder = folder
         self._histories = histories
         port = free_port()
         self.upstream = Process(["-m", "bench.upstream", str(port)], port, cwd=ROOT)
-        self.with_usage, self.without = (self._daemon(folder / str(usage), usage) for usage in (True, False))
+        self._port = free_port()
+        path = self._configure(on=True)
+        self.daemon = Process(["-m", "cpa", "serve", "--config", str(path)], self._port, cwd=ROOT)
 
-    def _daemon(self, folder: Path, usage: bool) -> Process:
-        folder.mkdir()
-        port = free_port()
-        more = {"histories": usage} if self._histories else {"usage": usage}
-        path = configuration(self.upstream.url, port, folder, **more)
-        return Process(["-m", "cpa", "serve", "--config", str(path)], port, cwd=ROOT)
+    def _configure(self, *, on: bool) -> Path:
+        more = {"histories": on} if self._histories else {"usage": on}
+        return configuration(self.upstream.url, self._port, self._folder, **more)
 
     async def ready(self) -> None:
-        """Wait for all."""
-        for process in (self.upstream, self.with_usage, self.without):
+        """Wait for both."""
+        for process in (self.upstream, self.daemon):
             await process.wait()
 
+    async def switch(self, *, on: bool) -> None:
+        """Record from now on, or do not."""
+        self._configure(on=on)
+        await asyncio.sleep(SWITCHED_SECONDS)
+
     def stop(self) -> None:
-        """End all."""
-        for process in (self.with_usage, self.without, self.upstream):
+        """End both."""
+        for process in (self.daemon, self.upstream):
             process.stop()
 
 
 def kept_histories(folder: Path) -> int:
     """How many histories are in the database."""
-    connection = sqlite3.connect(folder / "True" / "data" / "usage.sqlite")
+    connection = sqlite3.connect(folder / "data" / "usage.sqlite")
     try:
         return int(connection.execute("SELECT count(*) FROM request_histories").fetchone()[0])
     finally:
         connection.close()
 
 
-async def cost(process: Process, path: str, body: bytes, requests: int, mode: str) -> float:
+class Cost(Struct):
     """CPU seconds of an answer."""
-    before = process.cpu()
+
+    loop: float
+    threads: float
+
+
+async def cost(process: Process, path: str, body: bytes, requests: int, mode: str) -> Cost:
+    """What an answer costs."""
+    loop, every = process.cpu(main=True), process.cpu()
     await load.run(load.Work(process.url + path, body, mode, requests, CONNECTIONS[mode]))
     await asyncio.sleep(WRITTEN_SECONDS)
-    return (process.cpu() - before) / requests
+    loop, every = process.cpu(main=True) - loop, process.cpu() - every
+    return Cost(loop / requests, (every - loop) / requests)
 
 
 async def main() -> None:
@@ -82,31 +100,39 @@ async def main() -> None:
     parser.add_argument("--mode", choices=list(CONNECTIONS), default="whole")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pair = Pair(Path(folder), histories=given.histories)
+        switched = Switched(Path(folder), histories=given.histories)
         try:
-            await pair.ready()
+            await switched.ready()
             asked = 0
             for names in given.pairs.split(","):
                 client, _, upstream = names.partition(":")
                 path, body = request_body(client, f"bench-{UPSTREAMS[upstream]}", stream=given.mode != "whole")
-                on, off = [], []
-                for number in range(given.rounds + 1):
-                    one = await cost(pair.without, path, body, given.requests, given.mode)
-                    other = await cost(pair.with_usage, path, body, given.requests, given.mode)
-                    asked += given.requests
-                    if number:
-                        off.append(one)
-                        on.append(other)
-                more = min(on) - min(off)
-                print(
-                    f"{names:16} off {min(off) * 1e6:6.1f} us  on {min(on) * 1e6:6.1f} us  "
-                    f"more {more * 1e6:5.1f} us  {100 * more / min(off):4.1f} %",
-                    flush=True,
-                )
+                costs: dict[bool, list[Cost]] = {False: [], True: []}
+                for number in range(2 * given.rounds + 2):
+                    on = bool(number % 2)
+                    await switched.switch(on=on)
+                    found = await cost(switched.daemon, path, body, given.requests, given.mode)
+                    asked += given.requests if on else 0
+                    if number > 1:
+                        costs[on].append(found)
+                show(names, costs[False], costs[True])
             if given.histories:
                 print(f"kept {kept_histories(Path(folder))} of {asked} histories")
         finally:
-            pair.stop()
+            switched.stop()
+
+
+def show(names: str, off: list[Cost], on: list[Cost]) -> None:
+    """Print a line of figures in microseconds."""
+    loops, threads = (
+        [min(getattr(each, name) for each in costs) * 1e6 for costs in (off, on)] for name in Cost.__struct_fields__
+    )
+    base, more = loops[0] + threads[0], loops[1] - loops[0] + threads[1] - threads[0]
+    print(
+        f"{names:16} off {base:6.1f} us  on {base + more:6.1f} us  more {more:5.1f} us  {100 * more / base:4.1f} %  "
+        f"(loop {loops[1] - loops[0]:.1f}, threads {threads[1] - threads[0]:.1f})",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ import aiohttp
 from msgspec import Struct, field
 
 from bench.fixtures import request_body
-from bench.run import UPSTREAMS
-from bench.usage_cost import Pair
+from bench.measure import Process, free_port
+from bench.run import ROOT, UPSTREAMS, configuration
 
 LOOK_SECONDS = 0.5
 POLL_SECONDS = 0.01
@@ -37,6 +37,31 @@ class Seen(Struct):
     """Of the other one."""
     behind: list[float] = field(default_factory=list)
     """From an answer to its row."""
+
+
+class Pair:
+    """A daemon that records, one that does not, and their upstream."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        self.upstream = Process(["-m", "bench.upstream", str(port)], port, cwd=ROOT)
+        self.with_usage, self.without = (self._daemon(folder / str(usage), usage) for usage in (True, False))
+
+    def _daemon(self, folder: Path, usage: bool) -> Process:
+        folder.mkdir()
+        port = free_port()
+        path = configuration(self.upstream.url, port, folder, usage=usage)
+        return Process(["-m", "cpa", "serve", "--config", str(path)], port, cwd=ROOT)
+
+    async def ready(self) -> None:
+        """Wait for all."""
+        for process in (self.upstream, self.with_usage, self.without):
+            await process.wait()
+
+    def stop(self) -> None:
+        """End all."""
+        for process in (self.with_usage, self.without, self.upstream):
+            process.stop()
 
 
 class Pace:
@@ -120,7 +145,7 @@ async def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pair = Pair(folder, histories=False)
+        pair = Pair(folder)
         try:
             await pair.ready()
             database = folder / "True" / "data" / "usage.sqlite"

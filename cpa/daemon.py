@@ -42,6 +42,7 @@ from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.record import AttemptRecord
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
+from cpa.exchange.usage_trail import Attempted
 from cpa.formats.registry import builtin_formats
 from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, setup_logging, take_structlog
 from cpa.logs.masking import mask_header
@@ -333,13 +334,18 @@ class Daemon:
             executor_type=executor_of(record.provider, record.upstream_format),
         )
 
-    def _record(self, event: Event, call: Call, record: AttemptRecord | None) -> None:
+    def _record(self, made: Attempted | Event, call: Call, record: AttemptRecord | None) -> None:
         """Take an attempt into the durable record and the queue of collectors."""
-        if event.fail_body:
-            event.fail_body = self.secrets.mask_text(event.fail_body)
-        event.reasoning_effort = self._collectors.effort(call)
-        self.usage.record(event)
-        self._collectors.take(event, call, record)
+        if made.fail_body:
+            made.fail_body = self.secrets.mask_text(made.fail_body)
+        if isinstance(made, Event):
+            made.reasoning_effort = self._collectors.effort(call)
+        elif made.effort is None:
+            made.effort = self._collectors.effort(call)
+        if self.usage_queue.enabled:
+            made = made if isinstance(made, Event) else made.event()
+            self._collectors.take(made, call, record)
+        self.usage.record(made)
 
     def _priced(self, event: Event) -> Event:
         """The event with its cost. Called in the thread that writes."""

@@ -21,6 +21,7 @@ from cpa.errors import ApiError
 from cpa.exchange.call import Call
 from cpa.exchange.headers import telling_headers
 from cpa.exchange.recorder import CLIENT_GONE
+from cpa.exchange.usage_trail import effort_of
 from cpa.formats.registry import FormatRegistry
 from cpa.usage.event import Event, timestamp
 from cpa.usage.queue_item import LONGEST_TEXT, QueueItem, RequestDetails
@@ -86,19 +87,15 @@ class Collectors:
         )
 
     def effort(self, call: Call) -> str:
-        """The reasoning effort asked for: a level, a number of tokens, ``none`` or ``auto``; empty when it is not."""
-        asked = call.reasoning
-        if asked is None:
+        """What :func:`cpa.exchange.usage_trail.effort_of` says of a call; empty for what cannot be read."""
+        if call.reasoning is None:
             if call.format not in self._formats:
                 return ""
             try:
-                asked = call.reasoning = self._formats[call.format].read_reasoning(call.body)
+                call.reasoning = self._formats[call.format].read_reasoning(call.body)
             except ApiError:
                 return ""
-        if asked.mode == "unset":
-            return ""
-        words = {"level": asked.level or "", "budget": str(asked.budget), "off": "none", "auto": "auto"}
-        return words[asked.mode][:LONGEST_TEXT]
+        return effort_of(call.reasoning)
 
     # -- failures ----------------------------------------------------------------------------------------------
 

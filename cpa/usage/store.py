@@ -8,11 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from itertools import islice
 from pathlib import Path
 from threading import Condition, Thread
 from threading import Event as Flag
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -38,6 +37,17 @@ UPKEEP_SECONDS = 600.0
 CLOSE_SECONDS = 10.0
 QUARANTINE_SECONDS = 60.0
 """The shortest time between two databases that are put aside: a disk that damages all of them gets no more."""
+
+MOST_UNMADE = 5_000
+"""Events that wait without being worked out: beyond, what they are made from takes too much memory."""
+
+
+class Unmade(Protocol):
+    """What an event is made from, in the thread that writes."""
+
+    def event(self) -> Event:
+        """The event."""
+
 
 Complete = Callable[[Event], Event]
 Upkeep = Callable[[sqlite3.Connection, int], bool]
@@ -92,7 +102,7 @@ class UsageStore:
         self._log = log
         self._retention_days = retention_days
         self._complete = complete
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[Event | Unmade] = deque()
         self._jobs: deque[_Job] = deque()
         self._asleep = self._busy = self._hurry = self._closing = self._closed = False
         self._wake = Flag()
@@ -118,11 +128,14 @@ class UsageStore:
         if self.path.exists() or unwritten.unwritten_file(self.path).exists():
             self._begin()
 
-    def record(self, event: Event) -> None:
-        """Take an event. Never blocks, never raises."""
-        if len(self._waiting) >= MOST_WAITING or self._closed:
+    def record(self, event: Event | Unmade) -> None:
+        """Take an event, or what is one once it is worked out. Never blocks, never raises."""
+        waiting = len(self._waiting)
+        if waiting >= MOST_WAITING or self._closed:
             self._health.dropped += 1
             return
+        if waiting >= MOST_UNMADE and not isinstance(event, Event):
+            event = event.event()
         self._waiting.append(event)
         if self._asleep:
             self._wake.set()
@@ -210,8 +223,9 @@ class UsageStore:
         self._closed = True
         self._refuse_jobs()
         if self._waiting:
-            self._writer.name_all(self._waiting)
-            unwritten.leave(self.path, list(self._waiting), self._log)
+            events = self._made(len(self._waiting))
+            self._writer.name_all(events)
+            unwritten.leave(self.path, events, self._log)
 
     def _begin(self) -> None:
         if self._thread is None:
@@ -301,7 +315,9 @@ class UsageStore:
 
     def _write_batch(self) -> bool:
         """Write some events; False when it could not be done now."""
-        events = [self._completed(event) for event in islice(self._waiting, 1 if self._singly else BATCH)]
+        events = [self._completed(event) for event in self._made(1 if self._singly else BATCH)]
+        if not events:
+            return True
         try:
             written = self._written_of(self._connected(), events)
         except (sqlite3.Error, OSError, DatabaseTooNew) as fault:
@@ -326,6 +342,22 @@ class UsageStore:
             return 1
         self._written += written
         return written
+
+    def _made(self, most: int) -> list[Event]:
+        """The first events that wait. Each is worked out once: what is tried again is the same event."""
+        events: list[Event] = []
+        while len(events) < min(most, len(self._waiting)):
+            waits = self._waiting[len(events)]
+            if not isinstance(waits, Event):
+                try:
+                    waits = self._waiting[len(events)] = waits.event()
+                except Exception:
+                    self._log.exception("an attempt cannot be recorded")
+                    self._rejected += 1
+                    del self._waiting[len(events)]
+                    continue
+            events.append(waits)
+        return events
 
     def _completed(self, event: Event) -> Event:
         try:

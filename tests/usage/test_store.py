@@ -17,7 +17,7 @@ import pytest
 
 from cpa.usage import insert as inserting
 from cpa.usage import store as storing
-from cpa.usage.event import Tokens, bucket, parse_timestamp, timestamp
+from cpa.usage.event import Event, Tokens, bucket, parse_timestamp, timestamp
 from cpa.usage.health import Health
 from cpa.usage.insert import insert
 from cpa.usage.retention import prune_events
@@ -74,6 +74,37 @@ def test_too_many_waiting_events_are_counted(make_store: MakeStore, monkeypatch:
     for number in range(15):
         store.record(event(request_id=f"r{number}"))
     assert store.status().dropped == 5
+
+
+class Unmade:
+    """An event that is worked out later, or cannot be."""
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.times = 0
+
+    def event(self) -> Event:
+        self.times += 1
+        if self.request_id == "impossible":
+            raise ValueError("no event")
+        return event(request_id=self.request_id)
+
+
+def test_events_are_worked_out_once_by_the_thread_that_writes(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(storing, "MOST_UNMADE", 3)
+    store, waiting = make_store(), [Unmade(name) for name in ("a", "impossible", "b", "c")]
+    with monkeypatch.context() as broken:
+        broken.setattr("cpa.usage.store.open_database", _broken)
+        for each in waiting[:3]:
+            store.record(each)
+        assert not store.flush(0.3)
+        store.record(waiting[3])
+    assert store.flush()
+    assert [each.times for each in waiting] == [1, 1, 1, 1]
+    assert (store.status().written, store.status().rejected) == (3, 1)
 
 
 def _broken(path: Path) -> sqlite3.Connection:

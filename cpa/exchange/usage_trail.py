@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -54,8 +54,7 @@ class Attempted(Struct, gc=False):
     client_format: str
     client_ip: str
     user_agent: str
-    asked_tier: Any
-    """As the body has it, whatever that is."""
+    asked_tier: str
     effort: Reasoning | str | None
     model: str
     upstream_format: str
@@ -99,7 +98,7 @@ class Attempted(Struct, gc=False):
             client_format=self.client_format,
             upstream_format=self.upstream_format,
             reasoning_effort=effort_of(effort) if isinstance(effort, Reasoning) else effort or "",
-            service_tier=tier(self.asked_tier) or "",
+            service_tier=self.asked_tier,
             response_service_tier=self.served_tier,
             client_ip=self.client_ip,
             user_agent=self.user_agent[:LONGEST_AGENT],
@@ -142,7 +141,7 @@ class UsageTrail:
             call.format,
             call.address,
             call.headers.get("User-Agent", ""),
-            asked_tier(call) if call.format == "gemini" else call.body.get("service_tier"),
+            asked_tier(call),
             call.reasoning,
             record.model,
             record.upstream_format,

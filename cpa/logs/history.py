@@ -14,17 +14,18 @@ from functools import lru_cache
 from msgspec import Struct
 
 from cpa import __version__
-from cpa.logs.masking import Masker, cut_ends, header_lines, mask_query, mask_value
+from cpa.logs.masking import LONGEST_SECRET, Masker, cut_ends, header_lines, mask_query, mask_value
 
 HISTORY_BYTES = 32 * 1024 * 1024
 """Of all bodies of a history together."""
 SHARED_BYTES = 256
 """From so many on a body is written once only."""
+SHORTEST_LEFT_OUT = 64
 GAP = b"\n\n\n"
 """Ends the last line of a section and leaves two lines empty."""
 Headers = Iterable[tuple[str, str]]
 """May be read several times."""
-Section = tuple[str, int, int, int] | tuple[str, int, int, int, int]
+Section = tuple[str, int, int, int] | tuple[str, int, int, int, int, int, int]
 """See :class:`Written`."""
 
 
@@ -102,9 +103,9 @@ class History(Struct, kw_only=True):
 class Written(Struct):
     """The text, and where its sections are.
 
-    Each is ``(title, first byte of its lines, first byte of its body, byte after the last)``. A body that stands in an
-    earlier section already is not written again; such a section has a fifth member, the number of the other one, and a
-    line that says so in place of its body.
+    Each is ``(title, first byte of its lines, first byte of its body, byte after the last)``. What stands at the end of
+    the body of an earlier section is not written again: such a section has three members more, the number of the other
+    one, the byte after its own part, and how many of the last bytes of the other's body follow it. A line says so.
     """
 
     text: bytes
@@ -122,7 +123,14 @@ class _Section(Struct):
     body: tuple[bytes, ...] | None = None
     """The whole, or its beginning, what is said of its middle, and its end."""
     same: int | None = None
-    """The number of an earlier section with the same body."""
+    """The number of an earlier section whose body ends as this one does."""
+    shared: int = 0
+    """How many bytes at their ends are the same."""
+
+    @property
+    def own(self) -> int:
+        """How many bytes of its body are not those of the other."""
+        return sum(map(len, self.body or ())) - self.shared
 
 
 class Draft:
@@ -139,27 +147,39 @@ class Draft:
 
     def searched(self) -> tuple[bytes, bytes]:
         """What secrets have to be looked for in: all lines, and all bodies."""
-        bodies = [part for section in self._sections if section.same is None for part in section.body or ()]
+        bodies: list[bytes] = []
+        for section in self._sections:
+            if section.same is None:
+                bodies += section.body or ()
+            elif section.body and (own := section.own):
+                bodies.append(section.body[0][: own + LONGEST_SECRET])
         return b"".join([section.head for section in self._sections]), b"\n".join(bodies)
 
     def written(self, masker: Masker | None) -> Written:
         """The text; masked unless nothing was found to be masked."""
         pieces: list[bytes] = []
         places: list[Section] = []
+        sizes: list[int] = []
         at = 0
-        for title, head, body, same in map(_members, self._sections):
-            lines = head if masker is None else masker.lines(head)
+        for section in self._sections:
+            title, body, same = section.title, section.body, section.same
+            lines = section.head if masker is None else masker.lines(section.head)
+            own = section.own if same is not None else 0
+            if own and masker is not None:
+                same = None  # which is masked in its own place
+            begin, middle = at + len(title) + len("===  ===\n"), at + len(lines)
             if body is None:
                 content, gap = b"", GAP[1:]
-            elif same is not None:
-                size = sum(map(len, body))
-                content, gap = b"[THE SAME %d BYTES AS IN %b]" % (size, self._sections[same].title.encode()), GAP
-            else:
+            elif same is None:
                 content, gap = _joined(body, masker), GAP
-            middle = at + len(lines)
+            else:
+                shared = section.shared if own else sizes[same]
+                note = b"[THE SAME %d BYTES AS AT THE END OF %b]" % (shared, self._sections[same].title.encode())
+                content, gap = body[0][:own] + note, GAP
+            sizes.append(len(content))
             end = middle + len(content)
-            begin = at + len(title) + len("===  ===\n")
-            places.append((title, begin, middle, end) if same is None else (title, begin, middle, end, same))
+            place = (title, begin, middle, end)
+            places.append(place if same is None else (*place, same, middle + own, shared))
             pieces += (lines, content, gap)
             at = end + len(gap)
         return Written(b"".join(pieces), places, masker is None)
@@ -209,15 +229,35 @@ class Draft:
             self._sections.append(_Section(title, head))
             return
         parts = _parts(body, self._share)
-        same = self._same(parts) if len(parts[0]) >= SHARED_BYTES else None
-        self._sections.append(_Section(title, head, parts, same))
+        same, shared = self._same(parts) if len(parts[0]) >= SHARED_BYTES else (None, 0)
+        self._sections.append(_Section(title, head, parts, same, shared))
 
-    def _same(self, body: tuple[bytes, ...]) -> int | None:
-        """The number of an earlier section with the same body."""
+    def _same(self, body: tuple[bytes, ...]) -> tuple[int | None, int]:
+        """The number of an earlier section whose body ends so, and how many bytes are the same."""
         for number, section in enumerate(self._sections):
-            if section.same is None and section.body == body:
-                return number
-        return None
+            if section.same is not None or section.body is None:
+                continue
+            if section.body == body:
+                return number, sum(map(len, body))
+            if len(body) == len(section.body) == 1:
+                shared = _common_end(body[0], section.body[0])
+                if 0 < shared < len(body[0]):
+                    return number, shared
+        return None, 0
+
+
+def _common_end(one: bytes, other: bytes) -> int:
+    """About how many bytes two bodies have in common at their ends; 0 for less than half of them.
+
+    What differs is mostly the name of the model, near the beginning.
+    """
+    longest, size, left_out = max(len(one), len(other)), min(len(one), len(other)), 0
+    view = memoryview(other)
+    while 2 * (size - left_out) >= longest:
+        if one.endswith(view[len(other) - size + left_out :]):
+            return size - left_out
+        left_out = 2 * left_out or SHORTEST_LEFT_OUT
+    return 0
 
 
 def _encoded(text: str) -> bytes:
@@ -226,10 +266,6 @@ def _encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace")
-
-
-def _members(section: _Section) -> tuple[str, bytes, tuple[bytes, ...] | None, int | None]:
-    return section.title, section.head, section.body, section.same
 
 
 def _joined(body: tuple[bytes, ...], masker: Masker | None) -> bytes:

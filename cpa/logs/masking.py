@@ -45,7 +45,8 @@ TELLING = 32
 """Characters by which the token of a login is recognised."""
 MOST_LITERALS = 16 * 1024
 """Characters of tokens that are looked for wherever they stand; with more, they are found where they stand as words."""
-_LONGEST_SECRET = 4096
+LONGEST_SECRET = 4096
+"""Bytes."""
 _LAST_WORD = re.compile(rb"[\w.~+/=%-]*\Z")
 _FIRST_WORD = re.compile(rb"[\w.~+/=%-]*")
 
@@ -168,8 +169,8 @@ class Masker:
 
 def cut_ends(head: bytes, tail: bytes) -> tuple[bytes, bytes]:
     """The ends of a body whose middle is left out, without the words at the cut: they may be parts of a secret."""
-    last = _LAST_WORD.search(head, max(0, len(head) - _LONGEST_SECRET))
-    first = _FIRST_WORD.match(tail, 0, _LONGEST_SECRET)
+    last = _LAST_WORD.search(head, max(0, len(head) - LONGEST_SECRET))
+    first = _FIRST_WORD.match(tail, 0, LONGEST_SECRET)
     return head[: last.start()] if last else head, tail[first.end() :] if first else tail
 
 

@@ -234,19 +234,21 @@ def _in_full(text: bytes, sections: list[Any]) -> bytes:
     """The text with every body in its place."""
     pieces: list[bytes] = []
     at = 0
-    for number, (_, _, body, end, *other) in enumerate(sections):
-        if other:
+    for number, (_, _, body, end, *shared) in enumerate(sections):
+        if shared:
             pieces += (text[at:body], _body(text, sections, number))
             at = end
     return b"".join([*pieces, text[at:]]) if pieces else text
 
 
 def _body(text: bytes, sections: list[Any], number: int) -> bytes:
-    """The body of a section: its own, or that of the other one it is the same as."""
-    _, _, body, end, *other = sections[number]
-    if other:
-        _, _, body, end, *_ = sections[other[0]]
-    return text[body:end]
+    """The body of a section: its own part, and the end of the other one's."""
+    _, _, body, end, *shared = sections[number]
+    if not shared:
+        return text[body:end]
+    other, own_end, size = shared
+    whole = _body(text, sections, other) if other < number else b""
+    return text[body:own_end] + whole[max(len(whole) - size, 0) :]
 
 
 def _text(content: bytes) -> str:

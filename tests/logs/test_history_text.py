@@ -80,7 +80,7 @@ def stored(text: bytes, sections: Any) -> sqlite3.Row:
 def test_a_stream_that_passed_unchanged_is_written_once_and_read_twice() -> None:
     written = written_of(history())
     assert written.text.count(STREAM) == 1
-    assert b"[THE SAME 2300 BYTES AS IN API RESPONSE 1]" in written.text
+    assert b"[THE SAME 2300 BYTES AS AT THE END OF API RESPONSE 1]" in written.text
     row = stored(written.text, written.sections)
     text = history_text(row)
     assert text.count(STREAM) == 2
@@ -120,7 +120,7 @@ def test_a_text_whose_places_are_not_known_is_shown_as_it_is_stored(sections: An
 
 
 def test_a_body_that_says_it_is_the_same_as_another_is_taken_at_its_word_only_as_text() -> None:
-    body = b"[THE SAME 2300 BYTES AS IN API RESPONSE 1]"
+    body = b"[THE SAME 2300 BYTES AS AT THE END OF API RESPONSE 1]"
     written = written_of(history(body=body, sent=b"x"))
     text = history_text(stored(written.text, written.sections))
     assert text.count(body) == 1
@@ -134,3 +134,41 @@ def test_histories_that_are_written_together_are_masked_each_by_itself() -> None
     assert KEY.encode() not in texts[1].text
     assert texts[0].text == written_of(history()).text
     assert texts[1].text == written_of(dirty).text
+
+
+RENAMED = STREAM.replace(b"one", b"another", 3)
+
+
+@pytest.mark.parametrize("sent", [RENAMED, b"x" * 100 + STREAM, b"x" + STREAM[100:]])
+def test_only_what_differs_at_the_beginning_is_written_again(sent: bytes) -> None:
+    """Another name of the model, say."""
+    written = written_of(history(sent=sent))
+    assert len(written.text) < len(STREAM) + 1500
+    row = stored(written.text, written.sections)
+    assert history_text(row).count(sent) >= 1
+    sections = {section["title"]: section["text"] for section in history_json(row)["sections"]}
+    assert (sections["API RESPONSE 1"], sections["RESPONSE"]) == (STREAM.decode(), sent.decode())
+
+
+@pytest.mark.parametrize("sent", [STREAM[100:], STREAM[1500:], STREAM * 3, STREAM[:-1], b"y" + STREAM[:-1] + b"x"])
+def test_whatever_else_differs_is_shown_as_it_was(sent: bytes) -> None:
+    written = written_of(history(sent=sent))
+    sections = history_json(stored(written.text, written.sections))["sections"]
+    assert [section["text"] for section in sections[-2:]] == [STREAM.decode(), sent.decode()]
+
+
+@pytest.mark.parametrize("at", [0, 100, 500, 1000, 2000, len(STREAM)])
+def test_a_secret_is_masked_wherever_it_stands_in_what_differs(at: int) -> None:
+    sent = STREAM[:at] + KEY.encode() + STREAM[at:]
+    written = written_of(history(sent=sent))
+    text = history_text(stored(written.text, written.sections))
+    assert KEY.encode() not in text
+    assert text.count(STREAM[:at] + b"***" + STREAM[at:]) == 1
+
+
+@pytest.mark.parametrize("cut", range(1, len(KEY)))
+def test_a_secret_half_of_which_is_shared_is_masked(cut: int) -> None:
+    tail = KEY.encode()[cut:] + STREAM
+    sent = b"x" * 100 + KEY.encode()[:cut] + tail
+    written = written_of(history(received=tail, sent=sent))
+    assert KEY.encode() not in history_text(stored(written.text, written.sections))

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from cpa.logs.literals import Literals
 from cpa.logs.token_words import TokenWords
 
 _NAMES = re.compile(r"authorization|api[-_]?key|apikey|token|secret|password|cookie|credential", re.IGNORECASE)
@@ -74,9 +75,9 @@ class Secrets:
 
     def __init__(self) -> None:
         self._values: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._plain = Literals(())
         """The values as they are: what every line is searched for."""
-        self._in_every_form: re.Pattern[str] | None = None
+        self._in_every_form = Literals(())
         self.tokens = TokenWords()
         """Tokens of logins, of which there may be thousands."""
 
@@ -91,13 +92,12 @@ class Secrets:
         if kept == self._values:
             return
         self._values = kept
-        self._pattern = _any_of(kept)
-        self._in_every_form = _any_of(form for value in kept for form in variants(value) if len(form) >= SHORTEST)
+        self._plain = Literals(kept)
+        self._in_every_form = Literals(form for value in kept for form in variants(value) if len(form) >= SHORTEST)
 
     def mask_text(self, text: str) -> str:
         """The text without secret values and without what looks like one."""
-        if self._in_every_form is not None:
-            text = self._in_every_form.sub(MASK, text)
+        text = self._in_every_form.replaced(text, MASK)
         text = self.tokens.mask(text, MASK)
         return _SHAPES.sub(_keep_name, text)
 
@@ -112,8 +112,7 @@ class Secrets:
             return False
         joined = "\x00".join([value for value in event.values() if type(value) is str])
         foreign = "%" in joined or not _FOREIGN.isdisjoint(event)
-        pattern = self._in_every_form if foreign else self._pattern
-        if pattern is not None and pattern.search(joined):
+        if (self._in_every_form if foreign else self._plain).found(joined):
             return False
         if not joined.isascii():
             return False  # letters of other scripts may count as the same in another case
@@ -136,11 +135,6 @@ class Secrets:
         if isinstance(value, int | float | bool | type(None)):
             return value
         return self.mask_text(str(value))
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
-    longest_first = sorted(set(texts), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
 
 def _keep_name(found: re.Match[str]) -> str:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from msgspec import NODEFAULT, Meta, Struct, field
 from msgspec.structs import FieldInfo, fields
 
+from cpa.config.scalars import SCALARS, one_of, text, within
 from cpa.errors import ConfigError
 
 SECRET_NAME = re.compile(
@@ -185,7 +186,7 @@ def reader(annotation: Any) -> Reader:
     if origin is Annotated:
         return _marked(reader(parts[0]), parts[1:])
     if origin is Literal:
-        return _leaf(_one_of(parts))
+        return _leaf(one_of(parts))
     if origin is tuple:
         return _items(reader(parts[0]))
     if origin is dict:
@@ -194,7 +195,7 @@ def reader(annotation: Any) -> Reader:
         return _union(parts)
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return _section(annotation)
-    return _leaf(_LEAVES[annotation])
+    return _leaf(SCALARS[annotation])
 
 
 def _section(kind: type[Section]) -> Reader:
@@ -229,7 +230,7 @@ def _section(kind: type[Section]) -> Reader:
 def _marked(read_inside: Reader, marks: tuple[Any, ...]) -> Reader:
     """A reader that tidies before and checks after another one."""
     before = [mark.tidy for mark in marks if isinstance(mark, Before)]
-    after = [mark.check if isinstance(mark, After) else _within(mark) for mark in marks if not isinstance(mark, Before)]
+    after = [mark.check if isinstance(mark, After) else within(mark) for mark in marks if not isinstance(mark, Before)]
 
     def read(data: Any, location: Location, faults: list[Fault]) -> Any:
         known = len(faults)
@@ -246,23 +247,6 @@ def _marked(read_inside: Reader, marks: tuple[Any, ...]) -> Reader:
     return read
 
 
-def _within(bounds: Meta) -> Callable[[Any], Any]:
-    """Refuses what is out of bounds, which includes what is no number at all."""
-
-    def check(value: Any) -> Any:
-        if bounds.ge is not None and not value >= bounds.ge:
-            raise ValueError(f"expected a number of at least {bounds.ge}")
-        if bounds.gt is not None and not value > bounds.gt:
-            raise ValueError(f"expected a number above {bounds.gt}")
-        if bounds.le is not None and not value <= bounds.le:
-            raise ValueError(f"expected a number of at most {bounds.le}")
-        if bounds.min_length is not None and len(value) < bounds.min_length:
-            raise ValueError("expected a text that is not empty")
-        return value
-
-    return check
-
-
 def _items(read_item: Reader) -> Reader:
     def read(data: Any, location: Location, faults: list[Fault]) -> Any:
         if not isinstance(data, list | tuple):
@@ -276,7 +260,7 @@ def _mapping(read_value: Reader) -> Reader:
     def read(data: Any, location: Location, faults: list[Fault]) -> Any:
         if not isinstance(data, Mapping):
             return faults.append(Fault(location, A_MAPPING))
-        return {_text(key): read_value(value, (*location, key), faults) for key, value in data.items()}
+        return {text(key): read_value(value, (*location, key), faults) for key, value in data.items()}
 
     return read
 
@@ -326,80 +310,3 @@ def _leaf(convert: Callable[[Any], Any]) -> Reader:
             return faults.append(Fault(location, str(fault)))
 
     return read
-
-
-_BOOLEANS = {
-    **dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True),
-    **dict.fromkeys(("0", "off", "f", "false", "n", "no"), False),
-}
-
-
-def _boolean(value: Any) -> bool:
-    found = value if isinstance(value, bool) else None
-    if isinstance(value, int | float) and value in (0, 1):
-        found = bool(value)
-    elif isinstance(value, str):
-        found = _BOOLEANS.get(value.strip().lower())
-    if found is None:
-        raise ValueError("expected true or false")
-    return found
-
-
-def _whole_number(value: Any) -> int:
-    if isinstance(value, int):
-        return int(value)
-    try:
-        number = float(value) if isinstance(value, float) or "." in value else int(value)
-        if number == int(number):
-            return int(number)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError("expected a whole number")
-
-
-def _number(value: Any) -> float:
-    try:
-        if isinstance(value, int | float | str):
-            return float(value)
-    except (ValueError, OverflowError):
-        pass
-    raise ValueError("expected a number")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise ValueError("expected a text")
-    return value
-
-
-def _path(value: Any) -> Path:
-    return value if isinstance(value, Path) else Path(_text(value))
-
-
-def _nothing(value: Any) -> None:
-    if value is not None:
-        raise ValueError("expected nothing")
-
-
-def _one_of(options: tuple[Any, ...]) -> Callable[[Any], Any]:
-    names = ", ".join(map(str, options[:-1])) + f" or {options[-1]}"
-
-    def convert(value: Any) -> Any:
-        if not isinstance(value, str) or value not in options:
-            raise ValueError(f"expected {names}")
-        return value
-
-    return convert
-
-
-_LEAVES: dict[Any, Callable[[Any], Any]] = {
-    bool: _boolean,
-    int: _whole_number,
-    float: _number,
-    str: _text,
-    Path: _path,
-    types.NoneType: _nothing,
-    Any: lambda value: value,
-}

@@ -15,8 +15,9 @@ from typing import Any
 from cpa.accounts.account import Account, account_index
 from cpa.accounts.files import type_of
 from cpa.accounts.renaming import first_path
+from cpa.config.provider_sections import ErrorRule
 from cpa.config.section import InvalidSection
-from cpa.config.sections import ErrorRule, seconds_of
+from cpa.config.tidied import seconds_of
 
 PROVIDERS = {"gemini": "gemini-cli"}
 """Provider keys of types that are named otherwise."""

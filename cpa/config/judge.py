@@ -9,9 +9,11 @@ import orjson
 
 from cpa.config.client_keys import SAMPLE_KEYS
 from cpa.config.notices import ConfigWarning
+from cpa.config.provider_sections import Compatibility, KeyEntry
 from cpa.config.section import fields_of
-from cpa.config.sections import STRATEGIES, Compatibility, KeyEntry, seconds_of
+from cpa.config.sections import STRATEGIES
 from cpa.config.settings import LONGEST_QUEUE_SECONDS, Config
+from cpa.config.tidied import seconds_of
 from cpa.errors import ConfigError
 from cpa.network import split_userinfo
 

@@ -8,37 +8,29 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from cpa.config.price_sections import PriceEntry, PriceFactor, PriceSources
+from cpa.config.provider_sections import Compatibility, ErrorRule, KeyEntry, TimeoutsSection
 from cpa.config.section import After, Before, Section
 from cpa.config.sections import (
-    Amount,
     Amp,
     ClientKey,
     CodexSettings,
-    Compatibility,
-    ErrorRule,
     HeaderDefaults,
-    KeyEntry,
     MetricsSection,
     ModelRoute,
-    Natural,
     OAuthAlias,
-    Patterns,
     Payload,
     PluginsSection,
     Pprof,
-    PriceEntry,
-    PriceFactor,
-    PriceSources,
     PromptRule,
     QuotaExceeded,
     RemoteManagement,
     Routing,
     Streaming,
-    TimeoutsSection,
     Tls,
-    Trimmed,
     XaiSettings,
 )
+from cpa.config.tidied import Amount, Natural, Patterns, Trimmed
 
 DEFAULT_AUTH_DIR = "~/.cli-proxy-api"
 IMAGE_GENERATION = {

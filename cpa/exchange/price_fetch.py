@@ -13,7 +13,7 @@ from yarl import URL
 
 from cpa import __version__
 from cpa.config import Config
-from cpa.config.sections import LITELLM_URL, MODELS_DEV_URL
+from cpa.config.price_sections import LITELLM_URL, MODELS_DEV_URL
 from cpa.errors import CpaError, UpstreamError
 from cpa.upstream.address import split_url
 from cpa.upstream.client import UpstreamClient

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from cpa.accounts.account import Account
 from cpa.config import Config
-from cpa.config.sections import TimeoutsSection
+from cpa.config.provider_sections import TimeoutsSection
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.exchange.shape import Shaped
 from cpa.exchange.verdict import settled

@@ -8,7 +8,7 @@ import orjson
 
 from cpa.accounts.account import Account
 from cpa.config import Config
-from cpa.config.sections import ErrorRule
+from cpa.config.provider_sections import ErrorRule
 from cpa.errors import ErrorInfo, UpstreamError
 from cpa.formats.codec import Operation
 from cpa.patterns import compile_pattern

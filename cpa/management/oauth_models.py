@@ -10,7 +10,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from cpa.config.file import assign
-from cpa.config.sections import ErrorRule, OAuthAlias
+from cpa.config.provider_sections import ErrorRule
+from cpa.config.sections import OAuthAlias
 from cpa.management.answers import Refusal, answer, ok, read_json, read_object
 from cpa.management.entries import tidy_patterns
 from cpa.management.lists import text

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from cpa.config.sections import Compatibility as CompatibilitySection
-from cpa.config.sections import KeyEntry
+from cpa.config.provider_sections import Compatibility as CompatibilitySection
+from cpa.config.provider_sections import KeyEntry
 from cpa.management.answers import Refusal
 from cpa.management.entries import tidy_entry
 from cpa.management.list_resource import ListResource

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from msgspec import Struct
 
-from cpa.config.sections import MOST_EXPENSIVE
+from cpa.config.price_sections import MOST_EXPENSIVE
 from cpa.errors import CpaError
 from cpa.usage.price import PARTS, Price, nano, price_of
 from cpa.usage.prices import spellings

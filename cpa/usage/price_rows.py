@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from cpa.config.sections import MOST_EXPENSIVE
+from cpa.config.price_sections import MOST_EXPENSIVE
 from cpa.errors import CpaError
 from cpa.usage.price import ONE, PARTS, Price, nano, price_of, usd
 

@@ -18,7 +18,7 @@ import orjson
 from msgspec import Struct
 
 from cpa.config import Config
-from cpa.config.sections import PriceFactor
+from cpa.config.price_sections import PriceFactor
 from cpa.conversation.usage import Usage
 from cpa.usage.event import SEPARATE_REASONING, Event, executor_of
 from cpa.usage.own_prices import own_prices, price_in

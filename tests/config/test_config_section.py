@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from cpa.config.provider_sections import ErrorRule, KeyEntry, TimeoutsSection
 from cpa.config.section import InvalidSection
-from cpa.config.sections import ClientKey, ErrorRule, KeyEntry, PayloadRule, Routing, Section, TimeoutsSection
+from cpa.config.sections import ClientKey, PayloadRule, Routing, Section
 from cpa.config.settings import Config
 
 

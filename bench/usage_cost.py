@@ -5,10 +5,10 @@
 
 For each pair of client and upstream format a daemon answers requests on 16 connections (4 for streams), with recording
 switched on and off before every round; it is one process, because two differ by more than what is measured. The threads
-that write are counted, and have written everything before a round is over. Prints the CPU time of an answer with and
-without, the lowest of all rounds (other programs only ever add to it), the difference, and how much of it the threads
-took. With ``--histories`` usage is always recorded, and the history of every request (``request-log``) is switched;
-how many were kept is printed too, for one that is lost costs nothing.
+that write are counted, and have written everything before a round is over. Prints the CPU time of an answer without,
+and the median difference between a round and the one before (the lowest of many rounds differ by more than that by
+chance), and how much of it the threads took. With ``--histories`` usage is always recorded, and the history of every
+request (``request-log``) is switched; how many were kept is printed too, for one that is lost costs nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import asyncio
 import sqlite3
 import tempfile
 from pathlib import Path
+from statistics import median
 
 from msgspec import Struct
 
@@ -124,13 +125,15 @@ async def main() -> None:
 
 def show(names: str, off: list[Cost], on: list[Cost]) -> None:
     """Print a line of figures in microseconds."""
-    loops, threads = (
-        [min(getattr(each, name) for each in costs) * 1e6 for costs in (off, on)] for name in Cost.__struct_fields__
+    base = median(each.loop + each.threads for each in off) * 1e6
+    loop, threads = (
+        median(getattr(one, name) - getattr(other, name) for one, other in zip(on, off, strict=True)) * 1e6
+        for name in Cost.__struct_fields__
     )
-    base, more = loops[0] + threads[0], loops[1] - loops[0] + threads[1] - threads[0]
+    more = loop + threads
     print(
         f"{names:16} off {base:6.1f} us  on {base + more:6.1f} us  more {more:5.1f} us  {100 * more / base:4.1f} %  "
-        f"(loop {loops[1] - loops[0]:.1f}, threads {threads[1] - threads[0]:.1f})",
+        f"(loop {loop:.1f}, threads {threads:.1f})",
         flush=True,
     )
 

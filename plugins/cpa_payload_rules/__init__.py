@@ -13,7 +13,7 @@ from cpa.config import Config
 from cpa.plugins import UpstreamRequest, hookimpl
 from cpa_payload_rules import paths
 from cpa_payload_rules.images import without_image_generation
-from cpa_payload_rules.rules import Context, Rule, compile_group
+from cpa_payload_rules.rules import Context, Group, compile_group
 
 Object = dict[str, Any]
 ENVELOPES = frozenset({"gemini-cli", "antigravity"})
@@ -24,9 +24,7 @@ class PayloadRules:
     """The plugin."""
 
     def __init__(self) -> None:
-        self._defaults: list[Rule] = []
-        self._overrides: list[Rule] = []
-        self._filters: list[Rule] = []
+        self._defaults = self._overrides = self._filters = Group([])
         self.problems: list[str] = []
 
     @hookimpl
@@ -34,11 +32,16 @@ class PayloadRules:
         """Compile the rules; a raw value that is no JSON is left out."""
         payload = config.payload
         self.problems = []
-        self._defaults = compile_group("default", payload.default, self.problems)
-        self._defaults += compile_group("default-raw", payload.default_raw, self.problems, raw=True)
-        self._overrides = compile_group("override", payload.override, self.problems)
-        self._overrides += compile_group("override-raw", payload.override_raw, self.problems, raw=True)
-        self._filters = compile_group("filter", payload.filter, self.problems)
+        problems = self.problems
+        self._defaults = Group(
+            compile_group("default", payload.default, problems)
+            + compile_group("default-raw", payload.default_raw, problems, raw=True)
+        )
+        self._overrides = Group(
+            compile_group("override", payload.override, problems)
+            + compile_group("override-raw", payload.override_raw, problems, raw=True)
+        )
+        self._filters = Group(compile_group("filter", payload.filter, problems))
 
     @hookimpl
     def cpa_edit_upstream_request(self, request: UpstreamRequest, original: Callable[[], Object]) -> None:
@@ -54,7 +57,7 @@ class PayloadRules:
 
     def _apply(self, body: Object, request: UpstreamRequest, original: Callable[[], Object], wrapped: bool) -> Object:
         context = Context(request)
-        defaults = [rule for rule in self._defaults if rule.matches(context, body)]
+        defaults = [rule for rule in self._defaults.candidates(context) if rule.matches(context, body)]
         if defaults:
             pristine = original()
             if wrapped:
@@ -65,11 +68,11 @@ class PayloadRules:
                     if path not in done and paths.get(pristine, path) is paths.MISSING:
                         done.add(path)
                         body = paths.set_value(body, path, value)
-        for rule in self._overrides:
+        for rule in self._overrides.candidates(context):
             if rule.matches(context, body):
                 for path, value in rule.params:
                     body = paths.set_value(body, path, value)
-        for rule in self._filters:
+        for rule in self._filters.candidates(context):
             if rule.matches(context, body):
                 for path, _ in rule.params:
                     body = paths.delete(body, path)

@@ -6,7 +6,8 @@ format, before translation; not for compacting and images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,6 +24,8 @@ Object = dict[str, Any]
 
 LARGEST_BODY = 4 * 1024 * 1024
 """Bytes of a question about rules."""
+MOST_MODELS = 1024
+"""For so many models and formats it is remembered which rules are for them."""
 
 
 class PromptRules:
@@ -30,6 +33,8 @@ class PromptRules:
 
     def __init__(self) -> None:
         self._rules: tuple[Rule, ...] = ()
+        self._matching = _remembered(())
+        """The rules for a format and a model."""
         self._sources: list[Mapping[str, Any]] = []
         self.problems: list[str] = []
         """Why rules of the present configuration were left out."""
@@ -40,6 +45,7 @@ class PromptRules:
         self._sources = [_plain(rule) for rule in config.prompt_rules]
         rules, self.problems = compile_rules(self._sources)
         self._rules = tuple(rule for rule in rules if rule.enabled)
+        self._matching = _remembered(self._rules)
 
     @hookimpl
     def cpa_check_config(self, config: Config) -> list[str]:
@@ -97,7 +103,8 @@ class PromptRules:
         """The edited body, None when no rule changes it."""
         if not self._rules or request.operation in ("compact", "images"):
             return None
-        edited = apply(self._rules, request.format, request.model, body)
+        matching = self._matching(request.format, request.model)
+        edited = apply(matching, request.format, body) if matching else body
         return None if edited is body else edited
 
 
@@ -118,12 +125,18 @@ def _plain(rule: Any) -> Mapping[str, Any]:
     return {name: getattr(rule, name) for name in Rule.SOURCE_FIELDS}
 
 
-def apply(rules: tuple[Rule, ...], format_name: str, model: str, body: Object) -> Object:
-    """The body after all matching strips and then all matching injections, in list order; copy on write."""
+def _remembered(rules: tuple[Rule, ...]) -> Callable[[str, str], tuple[Rule, ...]]:
+    """Finds the rules for a format and a model; those of others cost nothing once a model was asked for."""
+    return lru_cache(maxsize=MOST_MODELS)(
+        lambda format_name, model: tuple(rule for rule in rules if rule.matches(format_name, model))
+    )
+
+
+def apply(matching: tuple[Rule, ...], format_name: str, body: Object) -> Object:
+    """The body after all strips and then all injections of rules that match, in list order; copy on write."""
     target = TARGETS.get(format_name)
     if target is None:
         return body
-    matching = [rule for rule in rules if rule.matches(format_name, model)]
     for rule in matching:
         if rule.action == "strip":
             body = _strip(target, rule, body)
@@ -136,11 +149,11 @@ def apply(rules: tuple[Rule, ...], format_name: str, model: str, body: Object) -
 def explain(rules: list[Mapping[str, Any]], format_name: str, model: str, body: Object) -> dict[str, Any]:
     """What rules would do to a body: which match, what is wrong with others, the edited body."""
     compiled, problems = compile_rules(rules)
-    enabled = tuple(rule for rule in compiled if rule.enabled)
+    matching = tuple(rule for rule in compiled if rule.enabled and rule.matches(format_name, model))
     return {
-        "matching": [rule.name for rule in enabled if rule.matches(format_name, model)],
+        "matching": [rule.name for rule in matching],
         "problems": problems,
-        "body": apply(enabled, format_name, model, body),
+        "body": apply(matching, format_name, body),
     }
 
 

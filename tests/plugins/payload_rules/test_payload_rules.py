@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
+from cpa.config import Config
 from cpa.config.load import load_text
 from cpa.plugins import Account, UpstreamRequest
 from cpa_payload_rules import PayloadRules
+from cpa_payload_rules.rules import Context, Entry, Group, Rule
 
 
 def edit(
@@ -136,3 +138,47 @@ def test_a_raw_value_that_is_no_json_is_left_out_and_named() -> None:
 def test_nothing_is_copied_when_nothing_matches() -> None:
     body = {"x": 1}
     assert edit(rule("override", "{a: 1}", 'name: "other"'), body) is body
+
+
+def test_what_depends_on_headers_or_the_body_is_asked_of_every_request() -> None:
+    model = 'name: "*", headers: {X-Team: "a*"}, match: [{x: 1}]'
+    plugin = PayloadRules()
+    config = load_text(f"payload:\n{rule('override', '{added: true}', model)}", environ={}).config
+    plugin.cpa_configure(config=config)
+    for team, x, applies in (("a", 1, True), ("b", 1, False), ("a", 2, False), ("a", 1, True)):
+        request = UpstreamRequest(
+            account=Account(id="a", provider="p"),
+            model="m",
+            requested_model="m",
+            body={"x": x},
+            operation="generate",
+            stream=False,
+            client_format="openai",
+            client_headers=CIMultiDict({"X-Team": team}),
+            upstream_format="openai",
+            config=config,
+        )
+        plugin.cpa_edit_upstream_request(request=request, original=dict)
+        assert ("added" in request.body) is applies
+
+
+def test_models_of_any_number_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpa_payload_rules.rules.MOST_NAMES", 3)
+    group = Group([Rule([Entry(lambda context: "m1" in context.models, lambda context, body: True)], [])])
+    for number in (1, 2, 3, 4, 1):
+        context = Context(
+            UpstreamRequest(
+                account=Account(id="a", provider="p"),
+                model=f"m{number}",
+                requested_model=f"m{number}",
+                body={},
+                operation="generate",
+                stream=False,
+                client_format="openai",
+                client_headers={},
+                upstream_format="openai",
+                config=Config(),
+            )
+        )
+        assert bool(group.candidates(context)) is (number == 1)
+        assert len(group._known) <= 3

@@ -42,7 +42,9 @@ def written(short: dict[str, Any], number: int) -> dict[str, Any]:
 def edited(case: dict[str, Any], body: Any) -> Any:
     rules, problems = compile_rules([written(rule, number) for number, rule in enumerate(case["rules"])])
     assert not problems
-    return apply(tuple(rule for rule in rules if rule.enabled), case["fmt"], case.get("model", "m"), body)
+    format_name, model = case["fmt"], case.get("model", "m")
+    matching = tuple(rule for rule in rules if rule.enabled and rule.matches(format_name, model))
+    return apply(matching, format_name, body)
 
 
 @pytest.mark.parametrize("case", [c for c in EDITS if c["id"] not in OPERATION_CASES], ids=lambda case: case["id"])
@@ -105,6 +107,17 @@ def test_an_emptied_list_leaves_the_next_request_alone() -> None:
     assert not plugin._rules
 
 
+def test_rules_of_other_models_are_looked_at_once_for_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = PromptRules()
+    plugin.cpa_configure(config=load_text(CONFIG.format("x"), environ={}).config)
+    expected = plugin._matching("openai", "m")
+    monkeypatch.setattr(Rule, "matches", lambda self, format_name, model: pytest.fail("looked at again"))
+    assert plugin._matching("openai", "m") == expected == plugin._rules
+    monkeypatch.undo()
+    plugin.cpa_configure(config=load_text("prompt-rules: []\n", environ={}).config)
+    assert plugin._matching("openai", "m") == ()
+
+
 def test_a_wrong_rule_is_left_out_and_named() -> None:
     plugin = PromptRules()
     config = load_text(CONFIG.format("x") + "  - {name: bad, action: shout}\n", environ={}).config
@@ -130,7 +143,7 @@ def test_readers_see_one_whole_set_of_rules_while_it_is_exchanged() -> None:
 
     def read() -> None:
         for _ in range(300):
-            seen.add(apply(plugin._rules, "openai", "m", body)["messages"][0]["content"])
+            seen.add(apply(plugin._matching("openai", "m"), "openai", body)["messages"][0]["content"])
 
     readers = [threading.Thread(target=read) for _ in range(4)]
     for reader in readers:

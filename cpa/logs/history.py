@@ -251,6 +251,8 @@ def _common_end(one: bytes, other: bytes) -> int:
 
     What differs is mostly the name of the model, near the beginning.
     """
+    if one[-SHORTEST_LEFT_OUT:] != other[-SHORTEST_LEFT_OUT:]:
+        return 0
     longest, size, left_out = max(len(one), len(other)), min(len(one), len(other)), 0
     view = memoryview(other)
     while 2 * (size - left_out) >= longest:

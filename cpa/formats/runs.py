@@ -33,13 +33,15 @@ class Run:
     def read(self, chunk: bytes) -> tuple[list[bytes], int]:
         """The JSON texts of the deltas at the beginning of a chunk, without their quotes, and how many bytes they are.
 
-        The chunk begins with a frame and holds no carriage return.
+        The chunk begins with a frame and holds no carriage return. What is no JSON is left to those that decode.
         """
         plain = _without(chunk, self._varying)
         used = self._stencil.reach(plain)
         if not used:
             return [], 0
         texts = self._stencil.parts(plain, used)
+        if not _are_texts(texts):
+            return [], 0
         if used == len(plain):
             return texts, len(chunk)
         return texts, used if plain is chunk else _end_of(chunk, len(texts))
@@ -48,17 +50,29 @@ class Run:
 def learn_run(raw: bytes, lead: bytes, text: str, varying: tuple[Varying, ...]) -> Run | None:
     """The run that a frame belongs to whose member ``lead`` (``"content":``) holds ``text``.
 
-    None when it does not stand there, and there alone.
+    None when it does not stand there, and there alone: a name that comes again, with a space before its colon or
+    written with escapes, could be the one that counts.
     """
     present = tuple(each for each in varying if each[0].search(raw))
     plain = _without(raw, present)
-    if plain.count(lead) != 1 or not plain.endswith(MARK):
+    if plain.count(lead[:-1]) != 1 or not plain.endswith(MARK):
         return None
     found = _STRING.match(plain, plain.find(lead) + len(lead))
     if found is None or joined([found[0][1:-1]]) != text:
         return None
     before, after = plain[: found.start() + 1], plain[found.end() - 1 :]
+    if b"\\" in before or b"\\" in after:
+        return None
     return Run(Stencil(before, after, before, after), present)
+
+
+def _are_texts(texts: list[bytes]) -> bool:
+    """Whether each of them is the inside of a JSON string; no escape and no character goes on after a space."""
+    try:
+        orjson.loads(b'"%b"' % b" ".join(texts))
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def joined(texts: list[bytes]) -> str:

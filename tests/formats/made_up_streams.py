@@ -11,6 +11,24 @@ from hypothesis import strategies as st
 
 TEXTS = ["a", "", 'quote " and \\', "\\", "é\u2028", '"finish_reason":"stop"', "}\n\ndata: [DONE]\n\n", "error", "{}]"]
 
+SPOILT = "SPOILT"
+"""Stands in a text for bytes that no JSON text holds, or not in every place."""
+SPOILS = [
+    b"\xff",
+    b"\xc3",
+    b"\xa9",
+    b"\n",
+    b"\n\n",
+    b"\x01",
+    b"\\",
+    b"\\x41",
+    b"\\ud83d",
+    b"\\ude00",
+    b'"',
+    b'","content":"',
+    b'\\\\"',
+]
+
 
 def chat(*choices: dict[str, Any], **more: Any) -> tuple[str | None, Any]:
     body = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "up", "choices": list(choices)}
@@ -150,14 +168,15 @@ ODD = [
 
 
 @st.composite
-def streams(draw: st.DrawFn, name: str) -> list[bytes]:
-    """Frames of a stream: mostly alike ones in a row, with all other kinds between."""
+def streams(draw: st.DrawFn, name: str, *, spoiled: bool = False) -> list[bytes]:
+    """Frames of a stream: mostly alike ones in a row, with all other kinds between; ``spoiled``: some are no JSON."""
     compact = draw(st.booleans())
     end = draw(st.sampled_from([b"\n", b"\n", b"\n", b"\r\n"]))
     frames = []
     ascii_only = draw(st.booleans())
     numbers = itertools.count(100)
-    kinds = st.tuples(st.integers(0, 40), st.lists(st.sampled_from(TEXTS), min_size=1, max_size=6))
+    chosen = st.sampled_from([*TEXTS, SPOILT] if spoiled and draw(st.booleans()) else TEXTS)
+    kinds = st.tuples(st.integers(0, 40), st.lists(chosen, min_size=1, max_size=6))
     for kind, texts in draw(st.lists(kinds, min_size=1, max_size=12)):
         if kind >= 34:
             frames.append(ODD[kind - 34])
@@ -170,6 +189,8 @@ def streams(draw: st.DrawFn, name: str) -> list[bytes]:
             if "obfuscation" in body:
                 body = body | {"obfuscation": "x" * (next(numbers) % 7)}
             data = json.dumps(body, ensure_ascii=ascii_only, separators=(",", ":") if compact else None).encode()
+            if text == SPOILT:
+                data = data.replace(SPOILT.encode(), draw(st.sampled_from(SPOILS)))
             head = b"event: %b\n" % event.encode() if event else b""
             frames.append((head + b"data: " + data + b"\n\n").replace(b"\n", end))
     return frames

@@ -45,6 +45,15 @@ other = st.sampled_from(
 ).map(lambda frame: (frame, False))
 
 
+def test_texts_that_end_with_a_backslash_hide_no_other_frame() -> None:
+    stencil = Stencil(b'data: {"delta":"', b'"}\n\n', b'data: {"delta":"', b'"}\n\n')
+    ends, hidden, frame = (b'data: {"delta":"%b"}\n\n' % text for text in (b"a\\\\", b'b","usage":"c', b"d"))
+    for other in (b'data: {"usage":{"total_tokens":1}}\n\n', b"event: x\n" + hidden):
+        for count in range(20):
+            chunk = ends * count + other + frame * 2
+            assert stencil.reach(chunk) <= count * len(ends)
+
+
 @given(st.lists(st.one_of(plain, plain, plain, other), min_size=1, max_size=30))
 def test_a_run_ends_before_the_first_frame_that_is_not_alike(frames: list[tuple[bytes, bool]]) -> None:
     stencil = chat_stencil()

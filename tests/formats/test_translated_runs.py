@@ -60,7 +60,7 @@ def outcome(relay: TranslatingRelay, pieces: list[bytes]) -> tuple[Any, ...]:
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(data=st.data())
 def test_deltas_in_runs_are_deltas_one_by_one(client: str, upstream: str, data: st.DataObject) -> None:
-    frames = data.draw(streams(upstream))
+    frames = data.draw(streams(upstream, spoiled=True))
     stream = b"".join(frames)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     pieces = [stream[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
@@ -150,3 +150,41 @@ def test_a_member_in_one_frame_of_a_run_is_seen() -> None:
     odd = b'data: {"content":"a","finish":"b"}\n\n'
     assert run.read(frame + odd + frame) == ([b"hi"], len(frame))
     assert run.read(odd + frame) == ([], 0)
+
+
+def chat_frame(text: bytes, more: bytes = b"") -> bytes:
+    return b'data: {"choices":[{"index":0,"delta":{"content":"%b"%b},"finish_reason":null}]}\n\n' % (text, more)
+
+
+BACKSLASHED = chat_frame(rb"a\\")
+"""Its last quote looks like one of the text."""
+DISGUISED = {
+    "another member": BACKSLASHED * 4 + chat_frame(b'c","refusal":"d'),
+    "another choice": BACKSLASHED * 12 + chat_frame(b"c").replace(b'"index":0', b'"index":1') + chat_frame(b"e") * 2,
+    "a line end": chat_frame(b"a") + chat_frame(b"b\n\n: c") + chat_frame(b"d"),
+    "a control character": chat_frame(b"a") + chat_frame(b"b\x01") + chat_frame(b"c"),
+    "no escape": chat_frame(b"a") + chat_frame(rb"b\x41") + chat_frame(b"c"),
+    "bytes that are no text": chat_frame(b"a") + chat_frame(b"b\xff") + chat_frame(b"c"),
+    "a character in two halves": chat_frame(b"\xc3") + chat_frame(b"\xa9"),
+    "a surrogate pair in two halves": chat_frame(rb"\ud83d") + chat_frame(rb"\ude00"),
+    "an escape in two halves": chat_frame(rb"a\u00") + chat_frame(b"e9"),
+    "a quote that is escaped": chat_frame(b"a\\") + chat_frame(b'","b":"c'),
+}
+
+
+@pytest.mark.parametrize("chunk", DISGUISED.values(), ids=DISGUISED)
+def test_what_only_looks_like_a_run_is_decoded(chunk: bytes) -> None:
+    frames = [chat_frame(b"hi"), chat_frame(b"hi"), chunk]
+    for client in (each for each in FORMATS if each != "openai"):
+        expected = outcome(relay_of(client, "openai", alone=True), frames)
+        assert outcome(relay_of(client, "openai"), frames) == expected
+
+
+@pytest.mark.parametrize(
+    "twin", [b',"content" : "hi"', rb',"\u0063ontent":"hi"', b',"content":"hi"', b',"more":{"content":"hi"}']
+)
+def test_a_member_that_comes_twice_counts_as_often_as_it_is_decoded(twin: bytes) -> None:
+    frames = [chat_frame(b"hi", twin), chat_frame(b"hi", twin), chat_frame(b"ho", twin) * 3]
+    for client in (each for each in FORMATS if each != "openai"):
+        expected = outcome(relay_of(client, "openai", alone=True), frames)
+        assert outcome(relay_of(client, "openai"), frames) == expected

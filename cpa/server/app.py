@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import MultipartReader, hdrs, web
 
 from cpa.exchange.recorder import CLIENT_GONE
-from cpa.server.clients import Doorkeeper, host_allowed
+from cpa.server.clients import HOST_REFUSED, Doorkeeper, host_allowed
 from cpa.server.connections import connection_of
 from cpa.server.headers import MANAGEMENT, allowed_origin, common_headers
 from cpa.server.request import Request
@@ -21,7 +21,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LARGEST_REQUEST = 4 * 1024 * 1024 * 1024
 """aiohttp's own limit; ours (``max-body-size``) is checked against the live configuration."""
-HOST_REFUSED = "this host name is not allowed (allowed-hosts)"
 _HEADERS = "Authorization, Content-Type, If-Match, X-Api-Key, X-Goog-Api-Key, X-Management-Key"
 _METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _REQUEST: web.RequestKey[Request] = web.RequestKey("request", Request)
@@ -185,3 +184,7 @@ class _AiohttpWire:
     async def end(self) -> None:
         assert self.response is not None
         await self.response.write_eof()
+
+    def cut(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()

@@ -15,6 +15,7 @@ from cpa.plugins.values import ClientIdentity
 from cpa.server.services import Services
 
 _HEADERS = (("Authorization", "authorization"), ("X-Goog-Api-Key", "x-goog-api-key"), ("X-Api-Key", "x-api-key"))
+HOST_REFUSED = "this host name is not allowed (allowed-hosts)"
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104
 """Hosts that listen on every address, the loopback ones among them."""
 _QUERY = (("key", "query-key"), ("auth_token", "query-auth-token"))

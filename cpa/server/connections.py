@@ -145,6 +145,8 @@ class Connection(asyncio.Protocol):
         self._direct = None
         self._inner = cast(asyncio.Protocol, self._connections.http())
         self._inner.connection_made(self._transport)
+        if self._stalled is not None:
+            self._inner.pause_writing()
         self._inner.data_received(data)
 
     def request_began(self) -> None:
@@ -200,18 +202,25 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """End it: somebody else needs its place."""
         self.forget()
-        if self._transport is not None:
-            self._transport.close()
+        self.hang_up()
 
     def end(self) -> None:
         """Answer what is being answered, nothing more; what aiohttp reads is ended by it."""
         if self._direct is not None:
             self._direct.close()
+        elif self._transport is not None and self._inner is None and self._transport.get_protocol() is self:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """End it once the client has read its answers; it may take a while for that, not for ever."""
+        assert self._transport is not None
+        self._transport.close()
+        if self._stalled is None and self._transport.get_write_buffer_size():
+            self._stalled = asyncio.get_running_loop().call_later(WRITE_SECONDS, self._transport.abort)
 
     def await_more(self) -> None:
         """The client has to send more, and soon."""
-        assert self._transport is not None
-        self._head = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.close)
+        self._head = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.hang_up)
 
     def _stop_waiting(self) -> None:
         if self._head is not None:

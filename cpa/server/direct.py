@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from cpa.exchange.call import Answer
 from cpa.exchange.recorder import CLIENT_GONE
-from cpa.server.clients import Doorkeeper, host_allowed
+from cpa.server.clients import HOST_REFUSED, Doorkeeper, host_allowed
 from cpa.server.head import HEAD_LIMIT, Head, HeadReader
 from cpa.server.headers import allowed_origin, common_headers
 from cpa.server.request import Request
@@ -30,9 +30,8 @@ from cpa.server.wire import send
 
 MOST_AHEAD = 64 * 1024
 """Bytes of further requests that are taken while one is answered; then the client is not read from."""
-DRAINED_FROM = 64 * 1024
-"""A body of so many bytes waits until the client has taken it."""
-HOST_REFUSED = Answer(status=421, content_type="text/plain", body=b"this host name is not allowed (allowed-hosts)")
+PLAIN_TEXT = "text/plain; charset=utf-8"
+_HOST_REFUSED = Answer(status=421, content_type=PLAIN_TEXT, body=HOST_REFUSED.encode())
 
 
 class Direct:
@@ -49,7 +48,7 @@ class Direct:
         route = self._routes.find(head.method, head.path)
         if route is None or head.length > self.services.config().max_body_size:
             return None
-        return route if head.method != "POST" or "multipart/" not in head.headers.get("Content-Type", "") else None
+        return None if "multipart/" in head.headers.get("Content-Type", "").lower() else route
 
     async def stop(self, seconds: float) -> None:
         """Let running answers finish within some seconds, then cut them off."""
@@ -75,6 +74,9 @@ class Owner(Protocol):
 
     def pass_on(self, data: bytes) -> None:
         """From these bytes on the connection is not for us."""
+
+    def hang_up(self) -> None:
+        """There will be no more requests: end it once the client has read its answers."""
 
 
 class DirectConnection:
@@ -115,8 +117,8 @@ class DirectConnection:
     def close(self) -> None:
         """Answer what is being answered, nothing more."""
         self._last = True
-        if self._body is None:
-            self._transport.close()
+        if self._task is None:
+            self._owner.hang_up()
 
     def lost(self) -> None:
         """The connection is over."""
@@ -143,7 +145,7 @@ class DirectConnection:
     async def drain(self) -> None:
         """Wait until the client reads. Raises ConnectionResetError when it is gone."""
         if self._writable is not None:
-            await self._writable
+            await asyncio.shield(self._writable)
         if self._transport.is_closing():
             raise ConnectionResetError("the client has closed the connection")
 
@@ -173,7 +175,7 @@ class DirectConnection:
         status = 500
         try:
             allowed = host_allowed(self._remote, head.headers, request.config)
-            answer = await route.surface(request) if allowed else HOST_REFUSED
+            answer = await route.surface(request) if allowed else _HOST_REFUSED
             status = answer.status
             await send(wire, request, answer)
         except (asyncio.CancelledError, ConnectionError):
@@ -181,7 +183,10 @@ class DirectConnection:
             self._transport.abort()
         except Exception:
             request.services.log.exception("request failed", request_id=request.request_id, path=head.path)
-            self._transport.abort()
+            if wire.sent is None and not self._transport.is_closing():
+                await wire.whole(status, PLAIN_TEXT, {}, b"internal error")
+            else:
+                self._transport.abort()
         finally:
             request.finish(route.name, status, wire.sent)
             self._answered(body)
@@ -201,7 +206,7 @@ class DirectConnection:
         self._body = None
         self._owner.request_ended()
         if self._last:
-            self._transport.close()
+            self._owner.hang_up()
             return
         data, self._ahead = self._ahead, b""
         if len(data) > MOST_AHEAD:
@@ -297,7 +302,7 @@ class DirectWire:
         assert self.sent is not None
         self.sent.body = body
         transport.write(head if self._request.method == "HEAD" else head + body)
-        if len(body) >= DRAINED_FROM:
+        if self._connection.paused:
             await self._connection.drain()
 
     async def begin(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
@@ -332,6 +337,10 @@ class DirectWire:
             raise ConnectionResetError("the client has closed the connection")
         self._write_head()
         self._transport.write(b"0\r\n\r\n")
+
+    def cut(self) -> None:
+        """See :class:`Wire`."""
+        self._transport.abort()
 
     def _told(self, status: int, content_type: str, headers: Mapping[str, str], framing: str, value: str) -> bytes:
         """The head, up to its blank line. Raises ValueError for a header that would break out of its line."""

@@ -19,6 +19,8 @@ _LONGEST_LENGTH = 15
 _LENGTH = re.compile(rf"[0-9]{{1,{_LONGEST_LENGTH}}}")
 _LENGTH_LINE = b"\r\ncontent-length: "
 _UNUSUAL = ("Transfer-Encoding", "Expect", "Upgrade", "Trailer")
+_ONCE = ("Host", "Content-Type", "Connection")
+"""Headers of which only one counts, and which of two is a matter of opinion."""
 
 
 class Head(Struct):
@@ -51,6 +53,8 @@ def read_head(text: bytes) -> Head | None:
     for name in _UNUSUAL:
         if name in headers:
             return None
+    if "Host" not in headers or any(len(headers.getall(name, ())) > 1 for name in _ONCE):
+        return None
     lengths = headers.getall("Content-Length", [])
     method = match[1].decode()
     if len(lengths) > 1 or (lengths and _LENGTH.fullmatch(lengths[0]) is None) or (not lengths and method == "POST"):

@@ -29,6 +29,10 @@ class Wire(Protocol):
     async def end(self) -> None:
         """The stream is over. Raises ConnectionError."""
 
+    def cut(self) -> None:
+        """The stream is not, and nothing more of it can be sent: the connection ends, so that nobody takes it for one
+        that is."""
+
 
 async def send(wire: Wire, request: Request, answer: Answer) -> None:
     """Send an answer. A client that goes away cancels the stream, and that is no error."""
@@ -52,7 +56,7 @@ async def send(wire: Wire, request: Request, answer: Answer) -> None:
                 await write(chunk)
         await wire.end()
     except ConnectionError:
-        return
+        wire.cut()
     finally:
         await stream.aclose()
 

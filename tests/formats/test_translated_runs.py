@@ -46,6 +46,7 @@ def shown(data: bytes) -> list[Any]:
 
 
 def outcome(relay: TranslatingRelay, pieces: list[bytes]) -> tuple[Any, ...]:
+    """What a client was told (nothing by an attempt that failed before it had content), and what is known."""
     out = []
     for piece in pieces:
         out.append(relay.feed(piece))
@@ -53,7 +54,8 @@ def outcome(relay: TranslatingRelay, pieces: list[bytes]) -> tuple[Any, ...]:
             break
     else:
         out.append(relay.close())
-    return shown(b"".join(out)), relay.usage, relay.complete, relay.error, relay.meaningful
+    told = relay.meaningful or relay.error is None
+    return shown(b"".join(out)) if told else None, relay.usage, relay.complete, relay.error, relay.meaningful
 
 
 @pytest.mark.parametrize(("client", "upstream"), PAIRS)

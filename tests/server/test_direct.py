@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import orjson
 import pytest
 
 from cpa.config import ConfigStore
 from cpa.daemon import Daemon
-from cpa.server.direct import DirectBody
+from cpa.exchange.call import Answer
+from cpa.server.direct import Direct, DirectBody, DirectConnection, Owner
 from cpa.server.head import HeadReader, read_head
 
 BODY = orjson.dumps({"model": "demo", "messages": [{"role": "user", "content": "hello"}]})
@@ -98,6 +101,10 @@ def test_a_plain_head_is_read() -> None:
         HEAD.replace(b"POST /", b"POST http://localhost/") + b"Content-Length: 7\r\n\r\n",
         HEAD.replace(b"POST ", b"PUT ") + b"Content-Length: 7\r\n\r\n",
         HEAD + b"Content-Length: 7\r\n" + b"X: y\r\n" * 600 + b"\r\n",
+        HEAD + b"Content-Length: 7\r\nHost: localhost\r\n\r\n",
+        HEAD + b"Content-Length: 7\r\ncontent-type: application/json\r\n\r\n",
+        HEAD + b"Content-Length: 7\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n",
+        HEAD.replace(b"Host", b"Hosts") + b"Content-Length: 7\r\n\r\n",
     ],
 )
 def test_what_is_not_plain_is_left_alone(text: bytes) -> None:
@@ -263,3 +270,124 @@ async def test_an_answer_under_way_is_finished_before_the_daemon_ends(tmp_path: 
         assert (await busy.answer())[0] == 200
         assert await busy.ended()
         await stopping
+
+
+async def test_at_the_end_nobody_is_waited_for_who_has_nothing_to_get(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"host: 127.0.0.1\nport: 0\nauth-dir: {tmp_path}/auth\napi-keys: [sk-good]\n")
+    async with Daemon(ConfigStore(path, {}), {}) as daemon:
+        host, port = daemon.addresses[0].split(":")
+        silent, refused = await Line.open((host, int(port))), await Line.open((host, int(port)))
+        refused.writer.write(REQUEST[:-10])
+        assert (await refused.answer())[0] == 401
+        listener = daemon._listener
+        assert listener is not None
+        async with asyncio.timeout(5):
+            await listener.stop()
+            assert await silent.ended()
+            assert await refused.ended()
+
+
+Health = Callable[[Any], Awaitable[Answer]]
+
+
+@pytest.fixture
+async def health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[Health], Awaitable[Line]]]:
+    """Lets ``GET /healthz`` (directly) and ``GET /healthz/`` (by aiohttp) answer something else."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(surface: Health) -> Line:
+            monkeypatch.setattr("cpa.server.surfaces.fixed.health", surface)
+            path = tmp_path / "config.yaml"
+            path.write_text(f"host: 127.0.0.1\nport: 0\nauth-dir: {tmp_path}/auth\n")
+            daemon = await stack.enter_async_context(Daemon(ConfigStore(path, {}), {}))
+            host, port = daemon.addresses[0].split(":")
+            return await Line.open((host, int(port)))
+
+        yield begin
+
+
+async def test_a_surface_that_breaks_is_an_error_to_the_client(
+    health: Callable[[Health], Awaitable[Line]],
+) -> None:
+    async def broken(request: Any) -> Answer:
+        raise KeyError("secret")
+
+    line = await health(broken)
+    for _ in range(2):
+        line.writer.write(HEALTH)
+        status, _, content = await line.answer()
+        assert (status, content) == (500, b"internal error")
+    line.writer.close()
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/healthz/"])
+async def test_a_stream_whose_source_is_gone_does_not_end_as_if_all_were_well(
+    health: Callable[[Health], Awaitable[Line]], path: bytes
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise ConnectionResetError
+
+    async def cut(request: Any) -> Answer:
+        return Answer(stream=pieces())
+
+    line = await health(cut)
+    line.writer.write(HEALTH.replace(b"/healthz", path))
+    received = b""
+    async with asyncio.timeout(10):
+        with suppress(ConnectionResetError):
+            while piece := await line.reader.read(1000):
+                received += piece
+    assert b"\r\n0\r\n" not in received
+    line.writer.close()
+
+
+async def test_answers_wait_for_a_client_that_does_not_read(health: Callable[[Health], Awaitable[Line]]) -> None:
+    answered = 0
+
+    async def large(request: Any) -> Answer:
+        nonlocal answered
+        answered += 1
+        return Answer(body=b"x" * 60_000)
+
+    line = await health(large)
+    cast(Any, line.writer.transport).pause_reading()
+    line.writer.write(HEALTH * 2000)
+    before = -1
+    while answered != before:
+        before = answered
+        await asyncio.sleep(0.2)
+    assert answered < 500, "what the kernel takes, not what was asked for"
+    cast(Any, line.writer.transport).resume_reading()
+    for _ in range(2000):
+        assert len((await line.answer())[2]) == 60_000
+    line.writer.close()
+
+
+async def test_who_gives_up_waiting_for_a_client_takes_nobody_along() -> None:
+    class Transport:
+        def get_extra_info(self, name: str) -> None: ...
+
+        def is_closing(self) -> bool:
+            return False
+
+    connection = DirectConnection(cast(Direct, None), cast(asyncio.Transport, Transport()), cast(Owner, None))
+    connection.pause()
+    first, second = (asyncio.create_task(connection.drain()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    connection.resume()
+    async with asyncio.timeout(5):
+        await second
+
+
+async def test_a_form_is_one_in_any_spelling(address: tuple[str, int]) -> None:
+    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ndemo\r\n--b--\r\n'
+    line = await Line.open(address)
+    head = HEAD.replace(b"chat/completions", b"images/edits")
+    head = head.replace(b"application/json", b"Multipart/Form-Data; boundary=b")
+    line.writer.write(head + b"Content-Length: %d\r\n\r\n%b" % (len(form), form))
+    assert b"demo" in (await line.answer())[2]
+    line.writer.close()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import orjson
@@ -14,6 +14,11 @@ import pytest
 
 from cpa.config import ConfigStore
 from cpa.daemon import Daemon
+from cpa.server.clients import Doorkeeper
+from cpa.server.connections import Connection, Connections
+from cpa.server.direct import Direct
+from cpa.server.services import Services
+from cpa.server.surface import Routes
 
 BODY = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -191,3 +196,59 @@ async def test_a_thousand_dribbling_connections_slow_nobody_down(served: Served)
     for _, writer in dribbling:
         writer.close()
     assert beside < alone * 4 + 0.05
+
+
+class Transport(asyncio.Transport):
+    """A connection whose client reads nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = self.aborted = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return 10
+
+
+class Paused(asyncio.Protocol):
+    """What a connection is passed on to."""
+
+    paused = False
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+
+def connection_of(inner: asyncio.Protocol) -> Connection:
+    direct = Direct(cast(Services, None), cast(Doorkeeper, None), Routes())
+    return Connections(direct, lambda: inner, lambda first: None, 9).make()
+
+
+async def test_a_connection_that_is_to_end_does_not_wait_for_ever_for_its_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cpa.server.connections.WRITE_SECONDS", 0.01)
+    connection, transport = connection_of(Paused()), Transport()
+    connection.connection_made(transport)
+    connection.hang_up()
+    assert transport.closed
+    assert not transport.aborted
+    async with asyncio.timeout(5):
+        while not transport.aborted:
+            await asyncio.sleep(0.01)
+    connection.connection_lost(None)
+
+
+async def test_whoever_a_full_connection_is_passed_on_to_knows_that_it_is_full() -> None:
+    inner = Paused()
+    connection = connection_of(inner)
+    connection.connection_made(Transport())
+    connection.pause_writing()
+    connection.data_received(b"BREW /pot HTTP/1.1\r\n\r\n")
+    assert inner.paused
+    connection.connection_lost(None)

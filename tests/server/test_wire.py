@@ -29,6 +29,10 @@ class Transport:
         return False
 
 
+class Connection:
+    paused = False
+
+
 class Asked:
     """As much of a request as a wire looks at."""
 
@@ -43,7 +47,7 @@ class Asked:
 async def told(answer: Answer) -> tuple[bytes, list[tuple[str, str]], bytes]:
     """Status line, headers and body of what an answer becomes."""
     transport, asked = Transport(), cast(Request, Asked())
-    wire = DirectWire(cast(DirectConnection, None), cast(asyncio.Transport, transport), asked, last=False)
+    wire = DirectWire(cast(DirectConnection, Connection()), cast(asyncio.Transport, transport), asked, last=False)
     await send(wire, asked, answer)
     head, _, body = transport.written.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")

@@ -83,8 +83,10 @@ class PassingRelay:
             self._rest = b""
             if end == 1 or end == len(data):
                 return self._parse(data)
-            out = self._parse(data[:end])
-            return out if self.error is not None else out + self.feed(data[end:])
+            out, rest = self._parse(data[:end]), data[end:]
+            if self.error is not None:
+                return out
+            return out + (self.feed(rest) if self._parser.idle else self._parse(rest))
         end = data.rfind(b"\n\n") + 2
         if end == 1:
             self._rest = data
@@ -107,6 +109,8 @@ class PassingRelay:
             end = at
             for _ in range(looked_at):
                 end = chunk.find(b"\n\n", end) + 2
+                if end == 1:  # one line end more than an empty line has
+                    end = len(chunk)
                 if end == len(chunk):
                     break
             looked_at = looked_at * 2 if native.meaningful else 1

@@ -160,6 +160,7 @@ ODD = [
     b": comment\n\n",
     b"data: [DONE]\n\n",
     b"\n\n",
+    b"\n",
     b"data: {half\n\n",
     b"id: 4\n\n",
     b"data: {}\n\n",
@@ -178,8 +179,8 @@ def streams(draw: st.DrawFn, name: str, *, spoiled: bool = False) -> list[bytes]
     chosen = st.sampled_from([*TEXTS, SPOILT] if spoiled and draw(st.booleans()) else TEXTS)
     kinds = st.tuples(st.integers(0, 40), st.lists(chosen, min_size=1, max_size=6))
     for kind, texts in draw(st.lists(kinds, min_size=1, max_size=12)):
-        if kind >= 34:
-            frames.append(ODD[kind - 34])
+        if kind >= 33:
+            frames.append(ODD[kind - 33])
             continue
         for text in texts:
             known = FRAMES[name](text)

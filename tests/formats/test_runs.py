@@ -51,6 +51,15 @@ def test_frames_in_runs_are_frames_one_by_one(name: str, data: st.DataObject) ->
     assert outcome(name, told, pieces) == expected
 
 
+@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("lines", [b"\n\n\n", b"\n" * 5, b"\n" * 20_001])
+def test_any_number_of_line_ends_may_follow_a_frame(name: str, lines: bytes) -> None:
+    frame = b"data: %b" % json.dumps(FRAMES[name]("hi")[0][1]).encode()
+    for pieces in ([(frame + lines) * 2], [frame + lines, lines, frame + lines[:-1], lines, frame + lines]):
+        frames = [frame + b"\n\n"] * (2 if len(pieces) == 1 else 3)
+        assert outcome(name, {}, pieces)[1:] == outcome(name, {}, frames, alone=True)[1:]
+
+
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(frames=streams("openai"))
 def test_what_a_chat_stream_tells_is_known_as_if_every_chunk_was_parsed(frames: list[bytes]) -> None:

@@ -50,7 +50,7 @@ def _explain(model: str, config_path: Path, as_json: bool) -> None:
     try:
         told_by = source.explain(model)
     except CpaError as fault:
-        near = _near(model, config_path, source)
+        near = _near(model, source)
         raise type(fault)(f"{fault}{near}") from None
     usable = any(serves(candidate) for candidate in told_by["candidates"])
     if as_json:
@@ -62,7 +62,7 @@ def _explain(model: str, config_path: Path, as_json: bool) -> None:
     sys.exit(0 if usable else 1)
 
 
-def _near(model: str, config_path: Path, source: Any) -> str:
+def _near(model: str, source: Any) -> str:
     names = sorted({name for entry in source.entries() if entry["offers"] for name in source.models(entry)})
     close = difflib.get_close_matches(model, names, 3, 0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -27,7 +27,7 @@ PORT_TAKEN = "another program has the port, perhaps a cpa that runs already: sto
 def serve(config_path: Path, host: str | None, port: int | None, password: str | None) -> None:
     """Run the daemon in the foreground until it is told to stop."""
     gc.disable()  # what a start makes stays; the daemon turns it on again once it serves
-    from cpa.daemon import run_daemon
+    from cpa.cli.running import run_daemon
 
     gc.collect()  # room for what is made next
     gc.freeze()  # the daemon need not look through all modules again

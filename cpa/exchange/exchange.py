@@ -233,7 +233,7 @@ class Exchange:
         except Exception as fault:
             raise broken(fault, provider, self._log, call.request_id) from fault
         if call.operation == "count" and not provider.supports("count", account):
-            return await self._count_locally(call, log, shaped)
+            return await self._count_locally(log, shaped)
         log.attempts += 1
         record = AttemptRecord(
             call,
@@ -267,12 +267,12 @@ class Exchange:
         except UpstreamError as failure:
             if call.operation != "count" or failure.error.status not in NO_ENDPOINT:
                 raise
-            return await self._count_locally(call, log, shaped)
+            return await self._count_locally(log, shaped)
         if answer.stream is None:
             log.close(answer.status, record)
         return answer
 
-    async def _count_locally(self, call: Call, log: ExchangeLog, shaped: Shaped) -> Answer:
+    async def _count_locally(self, log: ExchangeLog, shaped: Shaped) -> Answer:
         text = shaped.upstream.countable_text(shaped.request.body)
         tokens = await count_tokens(text, shaped.target.model)
         log.close(200)

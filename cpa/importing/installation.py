@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -33,7 +33,7 @@ class Installation(Struct, frozen=True):
     """The usage database, when there is one."""
 
 
-def installation_at(path: Path, environ: Mapping[str, str]) -> Installation:
+def installation_at(path: Path) -> Installation:
     """The installation of a configuration file or of a folder that holds one.
 
     A folder without a configuration is taken as an auth directory. Raises Unreadable when there is nothing.
@@ -42,13 +42,13 @@ def installation_at(path: Path, environ: Mapping[str, str]) -> Installation:
         config = next((path / name for name in CONFIG_NAMES if (path / name).is_file()), None)
         if config is None:
             return Installation(None, None, "", path, None)
-        return _of_config(config, environ)
+        return _of_config(config)
     if not path.exists():
         raise Unreadable("there is no such file or folder")
-    return _of_config(path, environ)
+    return _of_config(path)
 
 
-def _of_config(path: Path, environ: Mapping[str, str]) -> Installation:
+def _of_config(path: Path) -> Installation:
     try:
         read_source(path, LARGEST_CONFIG)
         loaded = load_config(path, environ={})

@@ -140,7 +140,7 @@ class Sources:
         return [from_auth_file(path, "an auth file")]
 
     def _installation(self, path: Path) -> Found:
-        installation = installation_at(path, self._environ)
+        installation = installation_at(path)
         found = Found(installations=[installation])
         if installation.auth_dir is not None:
             found.logins = list(from_auth_directory(installation.auth_dir, TITLE))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -114,19 +115,12 @@ class AuthFilesResource:
         parts = [(name, content) for _, name, content in (await read_form(request)).files]
         if not parts:
             raise Refusal(400, "no files uploaded")
-        saved: list[str] = []
-        failed: list[dict[str, Any]] = []
-        for name, content in parts:
-            try:
-                if not name.lower().endswith(".json"):
-                    raise Refusal(400, "file must be .json")
-                await self._save(name, content)
-                saved.append(name)
-            except Refusal as refusal:
-                if len(parts) == 1:
-                    raise
-                failed.append({"name": name, "error": refusal.body["error"]})
-        return _several("uploaded", saved, failed, single=len(parts) == 1)
+        return await _each("uploaded", [(name, partial(self._take, name, content)) for name, content in parts])
+
+    async def _take(self, name: str, content: bytes) -> None:
+        if not name.lower().endswith(".json"):
+            raise Refusal(400, "file must be .json")
+        await self._save(name, content)
 
     async def _save(self, name: str, content: bytes) -> None:
         await self._refuse_link(name)
@@ -161,17 +155,10 @@ class AuthFilesResource:
                 await self._remove(name)
             return ok(deleted=len(names))
         names = await self._named(request)
-        saved: list[str] = []
-        failed: list[dict[str, Any]] = []
-        for name in names:
-            try:
-                await self._remove(_file_name(name))
-                saved.append(name)
-            except Refusal as refusal:
-                if len(names) == 1:
-                    raise
-                failed.append({"name": name, "error": refusal.body["error"]})
-        return _several("deleted", saved, failed, single=len(names) == 1)
+        return await _each("deleted", [(name, partial(self._drop, name)) for name in names])
+
+    async def _drop(self, name: str) -> None:
+        await self._remove(_file_name(name))
 
     async def _remove(self, name: str) -> None:
         try:
@@ -267,8 +254,19 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _several(verb: str, done: list[str], failed: list[dict[str, Any]], *, single: bool) -> web.Response:
-    if single:
+async def _each(verb: str, work: list[tuple[str, Callable[[], Awaitable[None]]]]) -> web.Response:
+    """Do what is to be done for each name. A refusal of one keeps the others from nothing; the only one's is raised."""
+    done: list[str] = []
+    failed: list[dict[str, Any]] = []
+    for name, act in work:
+        try:
+            await act()
+            done.append(name)
+        except Refusal as refusal:
+            if len(work) == 1:
+                raise
+            failed.append({"name": name, "error": refusal.body["error"]})
+    if len(work) == 1:
         return ok()
     if not failed:
         return ok(**{verb: len(done)}, files=done)

@@ -32,7 +32,7 @@ def encode_request(conversation: Conversation, target: Target, reasoning: Resolv
     body["input"] = encode_input(conversation, names, instructions_apart=True)
     if tools:
         body["tools"] = tools
-        choice = encode_tool_choice(conversation.tool_choice, conversation, names, tools)
+        choice = encode_tool_choice(conversation.tool_choice, names, tools)
         if choice is not None:
             body["tool_choice"] = choice
     parallel = conversation.parallel_tool_calls

@@ -236,9 +236,7 @@ def _web_search(tool: Tool) -> Object:
     return encoded
 
 
-def encode_tool_choice(
-    choice: ToolChoice | None, conversation: Conversation, names: NameMap, sent: list[Object]
-) -> Any:
+def encode_tool_choice(choice: ToolChoice | None, names: NameMap, sent: list[Object]) -> Any:
     """The ``tool_choice`` member; None to leave it out, as with a choice of a tool that is not among those sent."""
     if choice is None or not sent:
         return None

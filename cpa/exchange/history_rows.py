@@ -14,11 +14,8 @@ from cpa.logs.masking import Masker, cut_ends, mask_query
 from cpa.usage.event import tokens_of
 from cpa.usage.histories import HistoryRow
 
-COMPRESSION = 1
-MEMORY_LEVEL = 6
-"""Of zlib: such small tables stay in the processor's cache."""
-LONG = 16 * 1024
-"""Bytes of a text; shorter ones are packed in one call, which lets go of the interpreter once only."""
+GZIP = 31
+"""The container, in zlib's way to name it."""
 LONGEST_ERROR = 500
 
 
@@ -68,10 +65,12 @@ def _completed(row: HistoryRow, written: Written, masker: Masker) -> HistoryRow:
 
 
 def _gzipped(text: bytes) -> bytes:
-    if len(text) < LONG:
-        return zlib.compress(text, COMPRESSION, 31)
-    packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, 31, MEMORY_LEVEL)
-    return packer.compress(text) + packer.flush()
+    """Packed by Intel's library where there is one for the processor: a tenth of what zlib takes for the same size."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.compress(text, 1, GZIP)
+    return bytes(isal_zlib.compress(text, 0, GZIP))
 
 
 def history_of(recorder: Recorder) -> History:

@@ -184,6 +184,9 @@ _CONTENT = frozenset(
 
 TRIES = 16
 """Deltas in a row of which nothing can be learned before no more are looked at."""
+FIRST_VIEW = 1024
+"""Bytes in which a run is looked for first: twice as many each time that it fills them, so that looking for short runs
+in a long chunk costs no more than they are long."""
 
 
 class TranslatingRelay:
@@ -222,13 +225,14 @@ class TranslatingRelay:
         if self._runs is None or b"\r" in chunk:
             return self._parse(chunk)
         out: list[bytes] = []
-        looked_at, at = 1, 0
+        looked_at, view, at = 1, FIRST_VIEW, 0
         while at < len(chunk) and self.error is None:
             if self._run is not None and self._parser.idle:
-                passed, used = self._pass(chunk[at:] if at else chunk, self._run)
+                passed, used = self._pass(chunk[at : at + view], self._run)
                 if used:
                     out.append(passed)
                     looked_at, at = 1, at + used
+                    view = view * 2 if used > view // 2 else FIRST_VIEW
                     continue
             end = at
             for _ in range(looked_at):

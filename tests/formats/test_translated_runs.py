@@ -190,3 +190,22 @@ def test_a_member_that_comes_twice_counts_as_often_as_it_is_decoded(twin: bytes)
     for client in (each for each in FORMATS if each != "openai"):
         expected = outcome(relay_of(client, "openai", alone=True), frames)
         assert outcome(relay_of(client, "openai"), frames) == expected
+
+
+@pytest.mark.parametrize("length", [1, 3, 6, 40])
+def test_looking_for_short_runs_costs_no_more_in_a_long_chunk(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, looked_at = Run.read, 0
+
+    def counted(self: Run, chunk: bytes) -> tuple[list[bytes], int]:
+        nonlocal looked_at
+        looked_at += len(chunk)
+        return read(self, chunk)
+
+    monkeypatch.setattr(Run, "read", counted)
+    relay = relay_of("claude", "openai")
+    chunk = (chat_frame(b"word") * length + b": comment\n\n") * (100_000 // length // len(chat_frame(b"word")))
+    relay.feed(chat_frame(b"hi"))
+    relay.feed(chat_frame(b"hi"))
+    passed = relay.feed(chunk)
+    assert passed.count(b'"word"') == chunk.count(b'"word"')
+    assert looked_at < 16 * len(chunk)

@@ -61,6 +61,8 @@ def chat_frames(text: str) -> list[tuple[str | None, Any]]:
         chat(choice({"content": text}), model="other"),
         chat(choice({"content": text}), obfuscation="x"),
         chat(choice({"tool_calls": [{"index": 0, "function": {"arguments": text}}]})),
+        chat(choice({"tool_calls": [call | {"index": 1, "id": "y"}]})),
+        chat(choice({"tool_calls": [{"index": 1, "function": {"arguments": text}}]})),
         (None, {"error": {"message": "broken", "code": 500}}),
         ("error", {"message": "broken", "code": "overloaded"}),
         (None, {"code": 429, "message": text}),
@@ -82,6 +84,11 @@ def claude_frames(text: str) -> list[tuple[str | None, Any]]:
             "index": 1,
             "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}},
         },
+        {
+            "type": "content_block_start",
+            "index": 2,
+            "content_block": {"type": "tool_use", "id": "u", "name": "g", "input": {}},
+        },
         {"type": "content_block_stop", "index": 0},
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}},
         {"type": "message_stop"},
@@ -91,6 +98,7 @@ def claude_frames(text: str) -> list[tuple[str | None, Any]]:
         delta(0, type="text_delta", text=text),
         delta(0, type="text_delta", text=text),
         delta(1, type="input_json_delta", partial_json=text),
+        delta(2, type="input_json_delta", partial_json=text),
         delta(1, type="thinking_delta", thinking=text),
         (None, delta(0, type="text_delta", text=text)[1]),
         *((each["type"], each) for each in named),
@@ -126,6 +134,14 @@ def response_frames(text: str) -> list[tuple[str | None, Any]]:
         kind = "response.output_text.delta"
         return {"type": kind, "item_id": "m", "delta": text, "sequence_number": number} | more
 
+    def arguments(call: str) -> dict[str, Any]:
+        kind = "response.function_call_arguments.delta"
+        return {"type": kind, "item_id": call, "delta": text, "sequence_number": 9}
+
+    def begun(call: str, index: int) -> dict[str, Any]:
+        item = {"type": "function_call", "id": call, "call_id": call, "name": "f", "arguments": ""}
+        return {"type": "response.output_item.added", "output_index": index, "item": item, "sequence_number": 5}
+
     item = {"type": "message", "id": "m", "role": "assistant", "content": []}
     whole = {"id": "r", "model": "up", "status": "completed", "output": [], "usage": {"input_tokens": 1}}
     bodies = [
@@ -135,6 +151,10 @@ def response_frames(text: str) -> list[tuple[str | None, Any]]:
         delta(3, obfuscation="x"),
         {"type": "response.reasoning_summary_text.delta", "item_id": "t", "delta": text, "sequence_number": 8},
         {"type": "response.function_call_arguments.delta", "delta": text, "sequence_number": 9},
+        arguments("x"),
+        arguments("y"),
+        begun("x", 1),
+        begun("y", 2),
         {"type": "response.refusal.delta", "delta": text, "sequence_number": 10},
         {"type": "response.created", "response": {"id": "r", "model": "up"}, "sequence_number": 0},
         {"type": "response.output_item.added", "output_index": 0, "item": item, "sequence_number": 2},

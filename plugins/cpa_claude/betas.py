@@ -6,6 +6,7 @@ https://docs.anthropic.com/en/api/beta-headers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 OAUTH = "oauth-2025-04-20"
@@ -13,6 +14,7 @@ OAUTH = "oauth-2025-04-20"
 Body = dict[str, Any]
 
 
+@lru_cache(maxsize=64)
 def merged(*lists: str) -> str:
     """Beta flags of several comma lists, each once, in order."""
     flags = (flag.strip() for text in lists for flag in text.split(","))
@@ -21,12 +23,7 @@ def merged(*lists: str) -> str:
 
 def needed(body: Body, known: str) -> str:
     """The flags a body needs beside the ``known`` ones (a comma list); any version of a flag will do."""
-    return ",".join(flag for flag, is_needed in _NEEDS if _family(flag) not in known and is_needed(body))
-
-
-def _family(flag: str) -> str:
-    """A flag without its date."""
-    return flag.rsplit("-", 3)[0]
+    return ",".join([flag for flag, family, is_needed in _NEEDS if family not in known and is_needed(body)])
 
 
 def _thinks_between_calls(body: Body) -> bool:
@@ -58,10 +55,12 @@ def _marks(blocks: Any) -> Iterator[Any]:
             yield block["cache_control"]
 
 
-_NEEDS: tuple[tuple[str, Callable[[Body], bool]], ...] = (
-    ("interleaved-thinking-2025-05-14", _thinks_between_calls),
-    ("structured-outputs-2025-12-15", _has_a_format),
-    ("context-management-2025-06-27", lambda body: bool(body.get("context_management"))),
-    ("fast-mode-2026-02-01", lambda body: body.get("speed") == "fast"),
-    ("extended-cache-ttl-2025-04-11", _caches_for_an_hour),
-)
+_NEEDED_FOR: dict[str, Callable[[Body], bool]] = {
+    "interleaved-thinking-2025-05-14": _thinks_between_calls,
+    "structured-outputs-2025-12-15": _has_a_format,
+    "context-management-2025-06-27": lambda body: bool(body.get("context_management")),
+    "fast-mode-2026-02-01": lambda body: body.get("speed") == "fast",
+    "extended-cache-ttl-2025-04-11": _caches_for_an_hour,
+}
+_NEEDS = tuple((flag, flag.rsplit("-", 3)[0], is_needed) for flag, is_needed in _NEEDED_FOR.items())
+"""Flags, each with its name without the date."""

@@ -6,6 +6,7 @@ three (interrupted sessions, missing ids, edited histories).
 
 from __future__ import annotations
 
+from collections import deque
 from hashlib import sha256
 
 from msgspec import Struct
@@ -40,15 +41,15 @@ def pair_tool_calls(
     The input is not changed.
     """
     identified = [_with_ids(turn, index) for index, turn in enumerate(turns)]
-    slots: list[_Slot] = []
+    calls = _Calls()
     orphans: dict[int, list[Part]] = {}
     for index, turn in enumerate(identified):
         for part in turn.parts:
             if isinstance(part, ToolCall):
-                slots.append(_Slot(part, index))
-            elif isinstance(part, ToolResult) and not _answer(slots, part, first_result_wins) and keep_orphan_results:
+                calls.add(_Slot(part, index))
+            elif isinstance(part, ToolResult) and not _answer(calls, part, first_result_wins) and keep_orphan_results:
                 orphans.setdefault(index, []).append(part)
-    return _rebuild(identified, slots, orphans)
+    return _rebuild(identified, calls.all, orphans)
 
 
 def _with_ids(turn: Turn, index: int) -> Turn:
@@ -66,25 +67,51 @@ def _derived_id(turn: int, position: int, call: ToolCall) -> str:
     return "call_" + sha256(seed.encode()).hexdigest()[:24]
 
 
-def _answer(slots: list[_Slot], result: ToolResult, first_wins: bool) -> bool:
+_Place = tuple[str, str | None]
+_ANY: _Place = ("any", None)
+
+
+class _Calls:
+    """The calls of a dialogue so far: found at once, however many there are."""
+
+    def __init__(self) -> None:
+        self.all: list[_Slot] = []
+        self._last: dict[str, _Slot] = {}
+        """By id."""
+        self._waiting: dict[_Place, deque[_Slot]] = {}
+        """Those that may still be unanswered, by id, by name, and all."""
+
+    def add(self, slot: _Slot) -> None:
+        """The next call."""
+        call = slot.call
+        self.all.append(slot)
+        self._last[call.call_id or ""] = slot
+        for place in (("id", call.call_id), ("name", call.name), _ANY):
+            self._waiting.setdefault(place, deque()).append(slot)
+
+    def answered_by(self, result: ToolResult) -> _Slot | None:
+        """The call a result belongs to; None when there is none."""
+        if result.call_id:
+            return self._first(("id", result.call_id)) or self._last.get(result.call_id)
+        return self._first(("name", result.name)) or self._first(_ANY)
+
+    def _first(self, place: _Place) -> _Slot | None:
+        """The first unanswered one."""
+        waiting = self._waiting.get(place)
+        while waiting and waiting[0].result is not None:
+            waiting.popleft()
+        return waiting[0] if waiting else None
+
+
+def _answer(calls: _Calls, result: ToolResult, first_wins: bool) -> bool:
     """Give ``result`` to the call it belongs to; False when there is none."""
-    slot = _slot_for(slots, result)
+    slot = calls.answered_by(result)
     if slot is None:
         return False
     if first_wins and slot.result is not None:
         return True
     slot.result = replace(result, call_id=slot.call.call_id, name=slot.call.name)
     return True
-
-
-def _slot_for(slots: list[_Slot], result: ToolResult) -> _Slot | None:
-    if result.call_id:
-        matching = [slot for slot in slots if slot.call.call_id == result.call_id]
-        unanswered = [slot for slot in matching if slot.result is None]
-        return next(iter(unanswered or matching[-1:]), None)
-    waiting = [slot for slot in slots if slot.result is None]
-    named = [slot for slot in waiting if slot.call.name == result.name]
-    return next(iter(named or waiting), None)
 
 
 def _rebuild(turns: list[Turn], slots: list[_Slot], orphans: dict[int, list[Part]]) -> list[Turn]:

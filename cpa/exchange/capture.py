@@ -91,8 +91,16 @@ class Capture:
         """How many bytes it holds."""
         return self._mine - self._left
 
+    def all(self) -> list[bytes] | None:
+        """Every piece; None when not all were kept."""
+        if self.omitted:
+            return None
+        return [*self.pieces, *self._tail] if self._tail else self.pieces
+
     def clipped(self) -> Clipped:
         """What was kept."""
+        if (whole := self.all()) is not None:
+            return Clipped(b"".join(whole))
         return Clipped(b"".join(self.pieces), self.omitted, b"".join(self._tail))
 
     def release(self) -> None:

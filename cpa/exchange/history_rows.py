@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import orjson
 from msgspec import Struct
 
+from cpa import __version__
+from cpa.exchange.history_draft import Bodies, Stored, store
 from cpa.exchange.recorder import AttemptNote, Recorder
-from cpa.logs.history import Clipped, Draft, History, HistoryAttempt, Written, clip, log_name, write
-from cpa.logs.masking import Masker, cut_ends, mask_query
+from cpa.logs.history import Clipped, clip, log_name
+from cpa.logs.masking import Masker, cut_ends, header_lines, mask_query, mask_value
 from cpa.usage.event import tokens_of
 from cpa.usage.histories import HistoryRow
+from cpa.usage.history_parts import AttemptParts, HistoryParts, encoded
 
 GZIP = 31
 """The container, in zlib's way to name it."""
@@ -23,15 +28,15 @@ class Noted(Struct):
     """All that is to be stored of an exchange, before secrets were looked for. Keeps nothing of the exchange itself."""
 
     row: HistoryRow
-    """Without its text."""
-    draft: Draft
+    """Without its content."""
+    parts: HistoryParts
 
 
 def note_down(recorder: Recorder) -> Noted:
-    """What a finished recorder has noted, as text."""
-    history = history_of(recorder)
-    url = mask_query(recorder.url)
+    """What a finished recorder has noted; secrets are masked by their names, not yet by their shapes and values."""
+    parts = parts_of(recorder)
     answered = [note.answered_at for note in recorder.attempts if note.answered_at is not None]
+    url = mask_query(recorder.url)
     row = HistoryRow(
         request_id=recorder.request_id,
         log_name=log_name(url.partition("?")[0], recorder.begun, recorder.request_id, forced=not recorder.whole),
@@ -41,55 +46,68 @@ def note_down(recorder: Recorder) -> Noted:
         forced=not recorder.whole,
         begun_ms=int(recorder.begun * 1000),
         answered_ms=int(answered[-1] * 1000) if answered else None,
-        text=b"",
-        detail=_detail(history, recorder),
+        packed=b"",
+        detail=orjson.dumps({"facts": _facts(recorder)}),
     )
-    return Noted(row, Draft(history))
+    return Noted(row, parts)
 
 
 def history_rows(noted: list[Noted], masker: Masker) -> list[HistoryRow]:
     """The rows of some exchanges, without secrets."""
-    texts = write([each.draft for each in noted], masker)
-    return [_completed(each.row, written, masker) for each, written in zip(noted, texts, strict=True)]
+    contents = store([each.parts for each in noted], masker)
+    return [_completed(each.row, stored, masker) for each, stored in zip(noted, contents, strict=True)]
 
 
-def _completed(row: HistoryRow, written: Written, masker: Masker) -> HistoryRow:
-    detail = row.detail
-    if not written.clean:
-        row.url, detail = masker.text(row.url), masker.body(detail)
+def _completed(row: HistoryRow, stored: Stored, masker: Masker) -> HistoryRow:
+    if not stored.clean:
+        row.url, row.detail = masker.text(row.url), masker.body(row.detail)
         path = row.url.partition("?")[0]
         row.log_name = log_name(path, row.begun_ms / 1000, row.request_id, forced=row.forced)
-    row.detail = b'%b,"sections":%b}' % (detail[:-1], orjson.dumps(written.sections))
-    row.text = _gzipped(written.text)
+    row.packed = _gzipped(stored.content)
     return row
 
 
-def _gzipped(text: bytes) -> bytes:
-    """Packed by Intel's library where there is one for the processor: a tenth of what zlib takes for the same size."""
+def _gzipped(content: bytes | bytearray) -> bytes:
+    return _packer()(content)
+
+
+@cache
+def _packer() -> Callable[[bytes | bytearray], bytes]:
+    """Intel's library where there is one for the processor: it takes a tenth of what zlib takes for the same size."""
     try:
         from isal import isal_zlib
     except ImportError:
-        return zlib.compress(text, 1, GZIP)
-    return bytes(isal_zlib.compress(text, 0, GZIP))
+        return lambda content: zlib.compress(content, 1, GZIP)
+    return lambda content: bytes(isal_zlib.compress(content, 0, GZIP))
 
 
-def history_of(recorder: Recorder) -> History:
+def parts_of(recorder: Recorder) -> HistoryParts:
     """What a finished recorder has noted."""
-    response, limit = recorder.response, recorder.limit
-    attempts = [_attempt(note, number, limit) for number, note in enumerate(recorder.attempts, 1)]
-    return History(
+    response, limit, attempts = recorder.response, recorder.limit, recorder.attempts
+    bodies = Bodies(len(attempts))
+    body = _client_body(recorder)
+    kept: list[AttemptParts] = []
+    parts = HistoryParts(
+        version=__version__,
         method=recorder.method,
-        url=recorder.url,
-        headers=recorder.headers.items(),
-        body=_client_body(recorder),
-        edited=None if recorder.edited is None else orjson.dumps(recorder.edited),
-        attempts=attempts,
+        url=mask_query(recorder.url),
+        headers=header_lines(recorder.headers),
+        body=None if body is None else bodies.add(body),
+        edited=None if recorder.edited is None else bodies.add(Clipped(orjson.dumps(recorder.edited))),
+        attempts=kept,
         omitted_attempts=recorder.omitted_attempts,
         status=recorder.status,
-        response_headers=response.headers.items() if response is not None else (),
-        sent=_sent(recorder, attempts),
+        response_headers=header_lines(response.headers) if response is not None else "",
+        sent=None,
         begun=recorder.begun,
+        bodies=bodies.all,
     )
+    received: Clipped | None = None
+    for number, note in enumerate(attempts, 1):
+        received = note.received.clipped() if note.received is not None else None
+        kept.append(_attempt(note, number, limit, received, bodies))
+    parts.sent = _add_sent(recorder, received, bodies)
+    return parts
 
 
 def _client_body(recorder: Recorder) -> Clipped | None:
@@ -109,64 +127,74 @@ def _client_body(recorder: Recorder) -> Clipped | None:
     return Clipped(b"\n".join((head, note)) if head else note)
 
 
-def _sent(recorder: Recorder, attempts: list[HistoryAttempt]) -> Clipped | None:
-    """What the client was sent; often piece by piece what the last upstream sent."""
+def _add_sent(recorder: Recorder, answer: Clipped | None, bodies: Bodies) -> int | None:
+    """What the client was sent; often piece by piece what the last upstream sent, its ``answer``."""
     sent = recorder.sent
     if sent is None:
         return None
     if isinstance(sent, bytes):
-        return clip(sent, recorder.limit)
+        return bodies.add(clip(sent, recorder.limit))
+    names = _renamed(recorder)
     received = recorder.attempts[-1].received if recorder.attempts else None
-    if received is not None and received.pieces == sent.pieces and not (received.omitted or sent.omitted):
-        return attempts[-1].received
-    return sent.clipped()
+    if answer is not None and received is not None and (theirs := received.all()) is not None:
+        ours = sent.all()
+        if ours == theirs:
+            return bodies.add(answer)
+        if ours is not None and names is not None and _differ_by(names, theirs, ours):
+            return bodies.add_renamed(answer, names)
+    return bodies.add(sent.clipped())
 
 
-def _attempt(note: AttemptNote, number: int, limit: int) -> HistoryAttempt:
+def _renamed(recorder: Recorder) -> tuple[bytes, bytes] | None:
+    """How the last upstream names the model, and how the client does, when both write the same format."""
+    if recorder.call is None or not recorder.attempts:
+        return None
+    shaped = recorder.attempts[-1].shaped
+    if shaped.upstream.name != recorder.call.format:
+        return None
+    return _model(shaped.target.model), _model(recorder.call.model)
+
+
+def _model(name: str) -> bytes:
+    return b'"model":%b' % orjson.dumps(name)
+
+
+def _differ_by(names: tuple[bytes, bytes], theirs: list[bytes], ours: list[bytes]) -> bool:
+    """Whether a stream is another with another name: mostly piece by piece, which takes no long copies to see."""
+    former, name = names
+    if len(theirs) == len(ours) and all(
+        name.join(one.split(former)) == other
+        for one, other in zip(theirs, ours, strict=True)  # replace is slower
+    ):
+        return True
+    return b"".join(theirs).replace(former, name) == b"".join(ours)
+
+
+def _attempt(note: AttemptNote, number: int, limit: int, received: Clipped | None, bodies: Bodies) -> AttemptParts:
     request, error = note.shaped.request, note.error
     account = request.account
-    return HistoryAttempt(
+    failed = error is not None and error.message
+    return AttemptParts(
         number=note.number or number,
         provider=account.provider,
         account_id=account.id,
         account=account.label or account.id,
-        kind=account.kind,
-        secret=account.secret,
+        auth=f"api_key value={mask_value(account.secret)}" if account.kind == "apikey" else account.kind,
+        model=note.shaped.target.model,
         method=request.method,
-        url=request.url,
-        headers=request.headers.items(),
-        body=clip(note.shaped.content, limit),
+        url=mask_query(request.url),
+        headers=header_lines(request.headers),
+        body=bodies.add(clip(note.shaped.content, limit)),
         started_at=note.started_at,
-        answered_at=note.answered_at,
+        finished_at=note.finished_at,
+        first_token=note.first_token,
         status=note.status,
-        response_headers=note.response_headers.items(),
-        received=note.received.clipped() if note.received is not None else None,
+        response_headers=header_lines(note.response_headers),
         outcome=note.outcome,
-        error="" if error is None else error.message,
+        error=bodies.add(Clipped(encoded(failed))) if failed else None,
+        answered_at=note.answered_at,
+        received=None if received is None or note.answered_at is None else bodies.add(received),
     )
-
-
-def _detail(history: History, recorder: Recorder) -> bytes:
-    """JSON: what is listed of a request, and its attempts."""
-    pairs = zip(history.attempts, recorder.attempts, strict=True)
-    return orjson.dumps({"facts": _facts(recorder), "attempts": [_attempt_detail(*pair) for pair in pairs]})
-
-
-def _attempt_detail(attempt: HistoryAttempt, note: AttemptNote) -> dict[str, Any]:
-    return {
-        "number": attempt.number,
-        "provider": attempt.provider,
-        "account": attempt.account,
-        "model": note.shaped.target.model,
-        "url": mask_query(attempt.url),
-        "started_ms": round(note.started_at * 1000),
-        "answered_ms": None if note.answered_at is None else round(note.answered_at * 1000),
-        "finished_ms": round(note.finished_at * 1000),
-        "ttft_ms": None if note.first_token is None else round(note.first_token * 1000),
-        "status": note.status,
-        "outcome": note.outcome,
-        "error": attempt.error,
-    }
 
 
 def _facts(recorder: Recorder) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Works on bytes, with RE2: the time it takes grows with the text only, and other 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -60,10 +60,21 @@ def mask_value(value: str) -> str:
     return f"{value[:1]}...{value[-1:]}" if len(value) > 2 else "**"
 
 
-def header_lines(headers: Iterable[tuple[str, str]]) -> str:
+def header_lines(headers: Mapping[str, str]) -> str:
     """Headers as text, one on each line; their secrets masked."""
-    kind = _header_kind
-    return "".join([f"{name}: {mask_header(name, value) if kind(name) else value}\n" for name, value in headers])
+    names = tuple(headers)
+    lines, secret = _lines_of(names)
+    values = list(headers.values())
+    for number in secret:
+        values[number] = mask_header(names[number], values[number])
+    return lines % tuple(values)
+
+
+@lru_cache(maxsize=128)
+def _lines_of(names: tuple[str, ...]) -> tuple[str, tuple[int, ...]]:
+    """Their lines with a place for each value, and which of them are secret: the same for most requests of a tool."""
+    lines = "".join([f"{name.replace('%', '%%')}: %s\n" for name in names])
+    return lines, tuple(number for number, name in enumerate(names) if _header_kind(name))
 
 
 def mask_header(name: str, value: str) -> str:

@@ -10,6 +10,8 @@ import orjson
 from msgspec import Struct
 
 from cpa.usage.event import DAY_MS, parse_timestamp, timestamp
+from cpa.usage.history_parts import decode_parts
+from cpa.usage.history_text import attempt_facts, text_of
 from cpa.usage.retention import INCREMENTAL, PAGES, give_back
 
 CHUNK = 100
@@ -40,10 +42,10 @@ class HistoryRow(Struct, kw_only=True):
     """Kept because the request failed, while ``request-log`` was off."""
     begun_ms: int
     answered_ms: int | None
-    text: bytes
-    """Gzipped."""
+    packed: bytes
+    """Its parts (see :mod:`cpa.usage.history_parts`), gzipped."""
     detail: bytes
-    """JSON."""
+    """JSON: what is listed."""
 
 
 class Bounds(Struct):
@@ -98,7 +100,7 @@ def _values(row: HistoryRow, suffix: str, created: str) -> tuple[Any, ...]:
         int(row.forced),
         timestamp(row.begun_ms),
         None if row.answered_ms is None else timestamp(row.answered_ms),
-        row.text,
+        row.packed,
         created,
         row.detail.decode(),
     )
@@ -205,29 +207,36 @@ def summary(row: sqlite3.Row) -> dict[str, Any]:
 
 def history_text(row: sqlite3.Row) -> bytes:
     """The text of a history, or that it is damaged. Takes a while for a large one."""
-    return _in_full(*_unpacked(row))
+    return _in_full(*_unpacked(row)[:2])
 
 
 def history_json(row: sqlite3.Row) -> dict[str, Any]:
     """All of a history as JSON: what is known, each attempt, and the text of each section."""
-    text, sections = _unpacked(row)
+    text, sections, attempts = _unpacked(row)
     shown = [
         {"title": title, "lines": _text(text[begin:body]).splitlines(), "text": _text(_body(text, sections, number))}
         for number, (title, begin, body, *_) in enumerate(sections)
     ]
     if not shown:
         shown = [{"title": "TEXT", "lines": [], "text": _text(text)}]
-    return summary(row) | {"attempts": _detail(row, "").get("attempts", []), "sections": shown}
+    return summary(row) | {"attempts": attempts, "sections": shown}
 
 
-def _unpacked(row: sqlite3.Row) -> tuple[bytes, list[Any]]:
-    """The text as it is stored, and where its sections are (see :class:`cpa.logs.history.Written`)."""
+def _unpacked(row: sqlite3.Row) -> tuple[bytes, list[Any], list[Any]]:
+    """The text, where its sections are, and what is known of the attempts.
+
+    Earlier versions stored the text itself. In theirs a section whose body ends like that of an earlier one has three
+    members more: the number of that one, the byte after its own part, and how many of the other's last bytes follow.
+    """
     try:
-        text = zlib.decompress(row["log_text_gzip"], wbits=47)
-    except zlib.error as fault:
-        return f"[DAMAGED: it cannot be unpacked: {fault}]\n".encode(), []
-    sections = _detail(row, "").get("sections", [])
-    return text, sections if isinstance(sections, list) else []
+        content = zlib.decompress(row["log_text_gzip"], wbits=47)
+        if (parts := decode_parts(content)) is not None:
+            return *text_of(parts), attempt_facts(parts)
+    except (zlib.error, ValueError) as fault:
+        return f"[DAMAGED: it cannot be unpacked: {fault}]\n".encode(), [], []
+    detail = _detail(row, "")
+    sections = detail.get("sections", [])
+    return content, sections if isinstance(sections, list) else [], detail.get("attempts", [])
 
 
 def _in_full(text: bytes, sections: list[Any]) -> bytes:

@@ -39,7 +39,7 @@ def seed(folder: Path, ages: list[float], size: int, *, forced: bool = False, er
             forced=forced,
             begun_ms=begun,
             answered_ms=None,
-            text=zlib.compress(b"prompt-of-d%d " % number + os.urandom(size), 0, 31),
+            packed=zlib.compress(b"prompt-of-d%d " % number + os.urandom(size), 0, 31),
             detail=b"{}",
         )
         with transaction(connection):

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from cpa.logs.history import Clipped, _joined, _parts
+from cpa.logs.history import Clipped, pieces_of
 from cpa.logs.masking import MOST_LITERALS, Masker, cut_ends, mask_header, mask_query, mask_value
 from cpa.logs.redaction import Secrets
 
@@ -218,7 +218,7 @@ def test_a_cut_through_a_word_without_end_takes_its_nearest_part_only() -> None:
 def test_no_part_of_a_key_is_left_wherever_a_body_is_cut(masker: Masker, cut: int) -> None:
     content = f"begin {KEY} end".encode()
     at = len("begin ") + cut
-    shown = _joined(_parts(Clipped(content[:at], 1000, content[at:]), 1 << 20), masker)
+    shown = b"".join(map(masker.body, pieces_of(Clipped(content[:at], 1000, content[at:]), 1 << 20)))
     assert b"TRUNCATED" in shown
     for part in (KEY[:cut], KEY[cut:]):
         assert len(part) < 4 or part.encode() not in shown
@@ -226,7 +226,7 @@ def test_no_part_of_a_key_is_left_wherever_a_body_is_cut(masker: Masker, cut: in
 
 def test_what_is_left_out_is_counted_exactly(masker: Masker) -> None:
     content = b" ".join(b"w%d" % number for number in range(1000))
-    shown = _joined(_parts(Clipped(content), 400), masker)
+    shown = b"".join(map(masker.body, pieces_of(Clipped(content), 400)))
     head, omitted, tail = shown.partition(b"\n[TRUNCATED: ")[0], shown.split()[-1], shown.rpartition(b"]\n")[2]
     assert omitted
     assert len(head) + len(tail) + int(shown.partition(b"[TRUNCATED: ")[2].split()[0]) == len(content)

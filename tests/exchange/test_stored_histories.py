@@ -1,0 +1,214 @@
+"""What is read of a stored history is the text of the exchange in full, byte for byte."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from cpa import __version__
+from cpa.conversation.usage import Usage
+from cpa.errors import ErrorInfo
+from cpa.exchange.capture import Capture, Held
+from cpa.exchange.history_rows import history_rows, note_down
+from cpa.exchange.recorder import AttemptNote, Recorder
+from cpa.logs.masking import Masker
+from cpa.logs.redaction import Secrets
+from cpa.usage.histories import find_history, history_json, history_text, insert_histories
+from cpa.usage.schema import open_database
+
+GOLDEN = Path(__file__).parent / "history.golden"
+"""Written by the version that stored texts; ``<VERSION>`` stands for that of cpa."""
+KEY = "known-key-0123456789"
+SENT = b'data: {"model":"alias","text":"' + b"word " * 80 + b'"}\n\n'
+RECEIVED = SENT.replace(b"alias", b"real-model")
+ASKED = b'{"model":"alias","messages":[{"role":"user","content":"' + b"please " * 60 + b'"}]}'
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    opened = open_database(tmp_path / "usage.sqlite")
+    yield opened
+    opened.close()
+
+
+def masker() -> Masker:
+    secrets = Secrets()
+    secrets.replace([KEY])
+    return Masker(secrets)
+
+
+def capture(limit: int, *pieces: bytes) -> Capture:
+    kept = Capture(Held(), limit)
+    for piece in pieces:
+        kept.add(piece)
+    return kept
+
+
+def attempt(number: int, content: bytes, *, kind: str, model: str = "real-model") -> AttemptNote:
+    account = SimpleNamespace(
+        provider="compat", id=f"a{number}", label=f"höher {number}", kind=kind, secret="sk-1234567890abcd"
+    )
+    request = SimpleNamespace(
+        account=account,
+        method="POST",
+        url=f"http://up/v{number}/chat?key=abcdefghijkl&x=1",
+        headers={"Content-Type": "application/json", "Authorization": "Bearer sk-1234567890abcd", "X-100%": "%s"},
+    )
+    shaped: Any = SimpleNamespace(
+        request=request,
+        content=content,
+        target=SimpleNamespace(model=model),
+        upstream=SimpleNamespace(name="openai"),
+    )
+    note = AttemptNote(shaped, number)
+    note.started_at, note.finished_at = 1790000000.25 + number, 1790000000.75 + number
+    return note
+
+
+def rich(*, key: str = "") -> Recorder:
+    """Two attempts, the first refused, with a body that was edited and one that was cut."""
+    headers = CIMultiDict(
+        [
+            ("Host", "h"),
+            ("X-Api-Key", "client-key-000"),
+            ("Cookie", "a=b"),
+            ("Cookie", "c=d"),
+            ("X-Odd", "\udcff\udc80"),
+        ]
+    )
+    recorder = Recorder(
+        Held(),
+        whole=True,
+        request_id="rich",
+        method="POST",
+        url="/v1/chat/completions?token=123456789",
+        headers=headers,
+    )
+    recorder.begun, recorder.finished_at = 1790000000.123456, 1790000009.5
+    recorder.body = ASKED
+    recorder.edited = {"model": "alias", "rules": True}
+    recorder.omitted_attempts = 3
+    first = attempt(1, ASKED.replace(b"alias", b"real-model"), kind="apikey")
+    first.answered_at, first.status, first.outcome = 1790000001.5, 429, 429
+    first.response_headers = CIMultiDict([("Retry-After", "3"), ("Set-Cookie", "session=abcdefgh")])
+    first.received = capture(200, b"x" * 90, b" the middle ", b"word " * 50, b" the end")
+    first.error = ErrorInfo(status=429, message=f"too many requests {key}")
+    second = attempt(2, b'{"short":true}', kind="oauth")
+    second.answered_at, second.status, second.outcome, second.first_token = 1790000002.5, 200, 200, 0.25
+    second.response_headers = {"Server": "x"}
+    second.received = capture(1 << 20, RECEIVED, RECEIVED, b"data: [DONE]\n\n")
+    second.usage = Usage(input_total=10, output_total=5)
+    third = attempt(3, ASKED, kind="none")
+    recorder.attempts += [first, second, third]
+    recorder.status, recorder.response = 200, SimpleNamespace(headers=CIMultiDict({"Server": "cpa"}))
+    recorder.sent = capture(1 << 20, SENT, RECEIVED, key.encode(), b"data: [DONE]\n\n")
+    return recorder
+
+
+def streamed(theirs: list[bytes], ours: list[bytes], *, limit: int = 1 << 20, format: str = "openai") -> Recorder:
+    """One attempt whose answer was passed on under another name of its model."""
+    recorder = Recorder(Held(), whole=True, request_id="streamed", method="POST", url="/v1/x", headers={})
+    recorder.body = ASKED
+    note = attempt(1, ASKED, kind="none")
+    note.answered_at, note.status, note.outcome = 1790000001.5, 200, 200
+    note.received = capture(limit, *theirs)
+    recorder.attempts.append(note)
+    recorder.status, recorder.sent = 200, capture(limit, *ours)
+    call: Any = SimpleNamespace(model="alias", format=format, operation="chat", stream=True, client=None)
+    recorder.call = call
+    return recorder
+
+
+def last_bodies(row: sqlite3.Row) -> list[bytes]:
+    """What came, and what was sent."""
+    return [section["text"].encode() for section in history_json(row)["sections"][-2:]]
+
+
+def stored(connection: sqlite3.Connection, *recorders: Recorder) -> sqlite3.Row:
+    """The row of the first of some exchanges that were written together."""
+    rows = history_rows([note_down(recorder) for recorder in recorders], masker())
+    insert_histories(connection, rows, 0, int(time.time() * 1000))
+    row = find_history(connection, recorders[0].request_id)
+    assert row is not None
+    return row
+
+
+@pytest.mark.parametrize("key", ["", KEY])
+def test_the_text_of_a_history_is_what_it_always_was(connection: sqlite3.Connection, key: str) -> None:
+    text = history_text(stored(connection, rich(key=key))).replace(__version__.encode(), b"<VERSION>", 1)
+    plain, _, masked = GOLDEN.read_bytes().partition(b"\n##### with a secret\n")
+    assert text == (masked if key else plain)
+
+
+@pytest.mark.parametrize("key", ["", KEY])
+def test_what_is_known_of_each_attempt_is_told(connection: sqlite3.Connection, key: str) -> None:
+    shown = history_json(stored(connection, rich(key=key)))
+    first, second, third = shown["attempts"]
+    assert first == {
+        "number": 1,
+        "provider": "compat",
+        "account": "höher 1",
+        "model": "real-model",
+        "url": "http://up/v1/chat?key=abcd...ijkl&x=1",
+        "started_ms": 1790000001250,
+        "answered_ms": 1790000001500,
+        "finished_ms": 1790000001750,
+        "ttft_ms": None,
+        "status": 429,
+        "outcome": 429,
+        "error": f"too many requests {'***' if key else ''}",
+    }
+    assert (second["ttft_ms"], second["error"], third["answered_ms"]) == (250, "", None)
+    assert shown["attempt_count"] == 6
+
+
+THEIRS = [b'data: {"id":"%d","model":"real-model","text":"one"}\n\n' % number for number in range(40)]
+OURS = [piece.replace(b"real-model", b"alias") for piece in THEIRS]
+
+
+@pytest.mark.parametrize("cut", [0, 7])
+def test_a_stream_under_another_name_is_stored_once(connection: sqlite3.Connection, cut: int) -> None:
+    """Also when its pieces are not those of the upstream's."""
+    whole = b"".join(OURS)
+    row = stored(connection, streamed(THEIRS, [whole[:cut], whole[cut:]] if cut else OURS))
+    assert zlib.decompress(row["log_text_gzip"], 47).count(b'"text":"one"') == len(THEIRS)
+    assert last_bodies(row) == [b"".join(THEIRS), whole]
+
+
+@pytest.mark.parametrize("at", [0, 20, 39])
+@pytest.mark.parametrize("format", ["openai", "claude"])
+def test_what_differs_in_more_than_the_name_is_told_as_it_was(
+    connection: sqlite3.Connection, at: int, format: str
+) -> None:
+    ours = [*OURS[:at], OURS[at].replace(b"one", b"two"), *OURS[at + 1 :]]
+    row = stored(connection, streamed(THEIRS, ours, format=format))
+    assert last_bodies(row) == [b"".join(THEIRS), b"".join(ours)]
+
+
+def test_a_secret_in_a_stream_under_another_name_is_masked_in_both(connection: sqlite3.Connection) -> None:
+    dirty = f"data: {KEY}\n\n".encode()
+    row = stored(connection, streamed([*THEIRS, dirty], [*OURS, dirty]))
+    assert KEY.encode() not in zlib.decompress(row["log_text_gzip"], 47)
+    masked = b"data: ***\n\n"
+    assert last_bodies(row) == [b"".join([*THEIRS, masked]), b"".join([*OURS, masked])]
+
+
+def test_a_name_that_is_a_secret_is_masked(connection: sqlite3.Connection) -> None:
+    recorder = streamed(THEIRS, [piece.replace(b"real-model", KEY.encode()) for piece in THEIRS])
+    recorder.call.model = KEY  # type: ignore[union-attr]
+    assert KEY.encode() not in zlib.decompress(stored(connection, recorder)["log_text_gzip"], 47)
+
+
+def test_the_end_of_a_stream_longer_than_half_the_bound_is_kept(connection: sqlite3.Connection) -> None:
+    limit = 2 * len(b"".join(THEIRS)) - 200
+    error = b"data: it broke\n\n"
+    row = stored(connection, streamed(THEIRS, [*THEIRS, error], limit=limit))
+    assert last_bodies(row) == [b"".join(THEIRS), b"".join([*THEIRS, error])]

@@ -106,13 +106,7 @@ class PassingRelay:
                     out.append(passed)
                     at += used
                     continue
-            end = at
-            for _ in range(looked_at):
-                end = chunk.find(b"\n\n", end) + 2
-                if end == 1:  # one line end more than an empty line has
-                    end = len(chunk)
-                if end == len(chunk):
-                    break
+            end = _end_of(looked_at, chunk, at)
             looked_at = looked_at * 2 if native.meaningful else 1
             out.append(self._parse(chunk[at:end]))
             at = end
@@ -234,12 +228,7 @@ class TranslatingRelay:
                     looked_at, at = 1, at + used
                     view = view * 2 if used > view // 2 else FIRST_VIEW
                     continue
-            end = at
-            for _ in range(looked_at):
-                end = chunk.find(b"\n\n", end) + 2
-                if end == 1:
-                    end = len(chunk)
-                    break
+            end = _end_of(looked_at, chunk, at)
             looked_at *= 2
             out.append(self._parse(chunk[at:end]))
             at = end
@@ -322,6 +311,15 @@ class TranslatingRelay:
     def fail(self, error: ErrorInfo) -> bytes:
         self.error = error
         return self._encoder.encode([ev.Failure(error)])
+
+
+def _end_of(frames: int, chunk: bytes, at: int) -> int:
+    """Where so many frames end that begin at ``at``; the end of the chunk when they are fewer."""
+    for _ in range(frames):
+        at = chunk.find(b"\n\n", at) + 2
+        if at == 1:
+            return len(chunk)
+    return at
 
 
 def _both(decoder: StreamDecoder, encoder: StreamEncoder) -> tuple[RunDecoder, RunEncoder] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,13 +23,20 @@ REQUEST = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-@pytest.fixture
-async def address(tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
-    path = tmp_path / "config.yaml"
-    path.write_text(f"host: 127.0.0.1\nport: 0\nauth-dir: {tmp_path}/auth\nmax-body-size: 4096\n")
+@asynccontextmanager
+async def serving(folder: Path, settings: str = "") -> AsyncIterator[tuple[Daemon, tuple[str, int]]]:
+    """A daemon with some settings, and its address."""
+    path = folder / "config.yaml"
+    path.write_text(f"host: 127.0.0.1\nport: 0\nauth-dir: {folder}/auth\n{settings}")
     async with Daemon(ConfigStore(path, {}), {}) as daemon:
         host, port = daemon.addresses[0].split(":")
-        yield host, int(port)
+        yield daemon, (host, int(port))
+
+
+@pytest.fixture
+async def address(tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
+    async with serving(tmp_path, "max-body-size: 4096\n") as (_, where):
+        yield where
 
 
 class Line:
@@ -220,11 +227,8 @@ async def test_a_body_that_is_too_large_is_refused_in_the_clients_format(address
 
 
 async def test_an_error_that_needs_no_body_does_not_spoil_the_next_request(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(f"host: 127.0.0.1\nport: 0\nauth-dir: {tmp_path}/auth\napi-keys: [sk-good]\n")
-    async with Daemon(ConfigStore(path, {}), {}) as daemon:
-        host, port = daemon.addresses[0].split(":")
-        line = await Line.open((host, int(port)))
+    async with serving(tmp_path, "api-keys: [sk-good]\n") as (_, where):
+        line = await Line.open(where)
         line.writer.write(REQUEST[:-10])
         assert (await line.answer())[0] == 401
         line.writer.write(REQUEST[-10:] + REQUEST.replace(b"Host", b"Authorization: Bearer sk-good\r\nHost", 1))
@@ -234,11 +238,8 @@ async def test_an_error_that_needs_no_body_does_not_spoil_the_next_request(tmp_p
 
 async def test_the_rest_of_a_body_is_not_awaited_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cpa.server.connections.HEAD_SECONDS", 0.3)
-    path = tmp_path / "config.yaml"
-    path.write_text(f"host: 127.0.0.1\nport: 0\nauth-dir: {tmp_path}/auth\napi-keys: [sk-good]\n")
-    async with Daemon(ConfigStore(path, {}), {}) as daemon:
-        host, port = daemon.addresses[0].split(":")
-        line = await Line.open((host, int(port)))
+    async with serving(tmp_path, "api-keys: [sk-good]\n") as (_, where):
+        line = await Line.open(where)
         line.writer.write(REQUEST[:-10])
         assert (await line.answer())[0] == 401
         assert await line.ended()
@@ -253,11 +254,8 @@ async def test_another_host_name_is_refused(address: tuple[str, int]) -> None:
 
 
 async def test_an_answer_under_way_is_finished_before_the_daemon_ends(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(f"host: 127.0.0.1\nport: 0\nauth-dir: {tmp_path}/auth\n")
-    async with Daemon(ConfigStore(path, {}), {}) as daemon:
-        host, port = daemon.addresses[0].split(":")
-        busy, idle = await Line.open((host, int(port))), await Line.open((host, int(port)))
+    async with serving(tmp_path) as (daemon, where):
+        busy, idle = await Line.open(where), await Line.open(where)
         idle.writer.write(HEALTH)
         await idle.answer()
         busy.writer.write(REQUEST[:-1])
@@ -273,11 +271,8 @@ async def test_an_answer_under_way_is_finished_before_the_daemon_ends(tmp_path: 
 
 
 async def test_at_the_end_nobody_is_waited_for_who_has_nothing_to_get(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(f"host: 127.0.0.1\nport: 0\nauth-dir: {tmp_path}/auth\napi-keys: [sk-good]\n")
-    async with Daemon(ConfigStore(path, {}), {}) as daemon:
-        host, port = daemon.addresses[0].split(":")
-        silent, refused = await Line.open((host, int(port))), await Line.open((host, int(port)))
+    async with serving(tmp_path, "api-keys: [sk-good]\n") as (daemon, where):
+        silent, refused = await Line.open(where), await Line.open(where)
         refused.writer.write(REQUEST[:-10])
         assert (await refused.answer())[0] == 401
         listener = daemon._listener
@@ -298,11 +293,8 @@ async def health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
         async def begin(surface: Health) -> Line:
             monkeypatch.setattr("cpa.server.surfaces.fixed.health", surface)
-            path = tmp_path / "config.yaml"
-            path.write_text(f"host: 127.0.0.1\nport: 0\nauth-dir: {tmp_path}/auth\n")
-            daemon = await stack.enter_async_context(Daemon(ConfigStore(path, {}), {}))
-            host, port = daemon.addresses[0].split(":")
-            return await Line.open((host, int(port)))
+            _, where = await stack.enter_async_context(serving(tmp_path))
+            return await Line.open(where)
 
         yield begin
 

@@ -10,10 +10,8 @@ from msgspec import Struct
 from rich.cells import cell_len, set_cell_size
 
 from cpa.cli.account_words import printable
-from cpa.cli.requests_list import clock, count, model_name, seconds, style
+from cpa.cli.requests_list import SHORT_ID, clock, count, model_name, seconds, style
 
-SHORT_ID = 8
-"""Characters of an id where there is little room: `cpa requests show` is content with them."""
 WIDE = 140
 """Columns of a terminal that has room for whole ids and for the model that served a failed request."""
 GAP = 2
@@ -84,7 +82,7 @@ def _parts(event: dict[str, Any], *, narrow: bool) -> list[Part]:
         Part(request_id[:SHORT_ID].ljust(SHORT_ID) if narrow else request_id),
         Part(f"{event['status']:>3}", colour=style(event["status"])),
         Part(f"{seconds(event['duration_ms']):>8}"),
-        Part(printable(model), rank=1, least=24),
+        Part(printable(model), rank=1, least=20),
         Part(printable(" ".join(event.get("error", "").split())), rank=2, least=18),
         Part(f"via {account}" if account else "", rank=3, least=18),
         Part(f"{event['attempts']} tries" if event["attempts"] > 1 else "", rank=4),

@@ -19,8 +19,9 @@ ERROR = 11
 SPARED = (5, 6, 8, 9)
 """Columns that a narrow terminal does without; the text of errors too, where not every request failed."""
 NARROW = 120
-OUR_ID = re.compile(r"^([0-9a-f]{8})[0-9a-f]{8}$")
-"""An id that cpa gave; its beginning is enough to name a request."""
+SHORT_ID = 12
+"""Digits of time that an id of ours begins with: where there is little room they name a request."""
+OUR_ID = re.compile(rf"^([0-9a-f]{{{SHORT_ID}}})[0-9a-f]{{4}}$")
 LONGEST_ERROR = 60
 BAD, WARN, GOOD = "red", "yellow", "green"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from cpa.cli.requests_list import HEADINGS, fitting
+from cpa.server.request import new_id
 
 ROW: dict[str, Any] = {
     "started_ms": 1_700_000_000_000,
@@ -38,7 +40,7 @@ def test_a_wide_terminal_shows_everything() -> None:
 
 def test_a_narrow_one_shows_the_beginning_of_our_ids_and_fewer_columns() -> None:
     cells = shown(ROW, 80, FAILED)
-    assert cells["ID"] == "997194cc"
+    assert cells["ID"] == "997194ccca74"
     assert {name for name, text in cells.items() if text} == {
         "TIME",
         "ID",
@@ -48,6 +50,14 @@ def test_a_narrow_one_shows_the_beginning_of_our_ids_and_fewer_columns() -> None
         "TOOK",
         "COST",
     }
+
+
+def test_a_narrow_one_tells_requests_of_the_same_second_apart() -> None:
+    ids = []
+    for _ in range(5):
+        ids.append(shown({**ROW, "request_id": new_id()}, 80)["ID"])
+        time.sleep(0.001)
+    assert len(set(ids)) == 5
 
 
 @pytest.mark.parametrize(("others", "error"), [((), "the upstream broke off"), ((ROW,), "")])

@@ -43,17 +43,17 @@ def test_it_stays_on_one_line_and_nothing_is_cut_unseen(width: int, event: dict[
 
 
 def test_eighty_columns_show_what_matters_most() -> None:
-    assert line(EVENT, 80).split("  ", 1)[1] == "b1a72767  200     2.4 s  claude-sonnet-4-5  via me@example.com"
+    assert line(EVENT, 80).split("  ", 1)[1] == "b1a72767abc7  200     2.4 s  claude-sonnet-4-5  via me@example.com"
     failed = line(FAILED, 80)
-    assert failed.split("  ", 1)[1] == "b1a72767  429     2.4 s  claude-sonnet-4-5  the account is busy, and…"
-    assert line(LONG, 80).endswith("  vendor/a-model-with-a-v…  the account is bu…")
+    assert failed.split("  ", 1)[1] == "b1a72767abc7  429     2.4 s  claude-sonnet-4-5  the account is busy,…"
+    assert line(LONG, 80).endswith("  vendor/a-model-with…  the account is bu…")
 
 
 def test_a_hundred_and_twenty_show_nearly_all() -> None:
     assert line(EVENT, 120).endswith(
-        "  b1a72767  200     2.4 s  claude-sonnet-4-5  via me@example.com  38,000 in 39 out  first 150 ms"
+        "  b1a72767abc7  200     2.4 s  claude-sonnet-4-5  via me@example.com  38,000 in 39 out  first 150 ms"
     )
-    assert line(FAILED, 120).endswith("the account is busy, and this is to…  via me@example.com  2 tries")
+    assert line(FAILED, 130).endswith("the account is busy, and this is told at…  via me@example.com  2 tries")
 
 
 def test_a_failure_names_the_model_that_was_asked_for_where_there_is_little_room() -> None:

@@ -89,8 +89,10 @@ def init(config_path: Path, port: int, as_json: bool) -> None:
         print_json({"config": str(config_path.absolute()), "client-key": client_key, "management-key": management_key})
         return
     click.echo(f"{config_path} is written; only you can read it.\n")
-    click.echo(f"client key      {client_key}  (your tools send it; it is in the file)")
-    click.echo(f"management key  {management_key}  (for panels; shown only now)\n")
+    click.echo(f"client key      {client_key}")
+    click.echo("                your tools send it; it is in the file")
+    click.echo(f"management key  {management_key}")
+    click.echo("                for panels; shown only now\n")
     if _taken(port):
         click.echo(f"Another program has port {port}: stop it, or write another port into the file.\n")
     _say_next(config_path)
@@ -123,11 +125,10 @@ def _say_next(config_path: Path) -> None:
     found = find_config().absolute() == config_path.absolute()
     named = "" if found else f" --config {shlex.quote(str(config_path))}"
     steps = (
-        (f"cpa login claude{named}", "an account: codex, gemini, kimi too; or cpa import; or a key in the file"),
-        (f"cpa serve{named}", "run it; as a service: make install-service"),
-        (f'eval "$(cpa env claude --model demo{named})"', "point a tool at it; cpa models names the models"),
+        ("an account: codex, gemini, kimi too; or cpa import; or a key in the file", f"cpa login claude{named}"),
+        ("run it; as a service: make install-service", f"cpa serve{named}"),
+        ("point a tool at it; cpa models names the models", f'eval "$(cpa env claude --model demo{named})"'),
     )
     click.echo("Next:")
-    width = max(len(command) for command, _ in steps)
-    for command, what in steps:
-        click.echo(f"  {command.ljust(width)}  # {what}")
+    for what, command in steps:
+        click.echo(f"  # {what}\n  {command}")

@@ -28,11 +28,12 @@ COMMANDS = {
     "config": ("cpa.cli.config", "config", "Check, show and change the configuration."),
     "env": ("cpa.cli.env", "env", "Print what points a tool at this daemon."),
     "completion": ("cpa.cli.completion", "completion", "Print a shell's completion script."),
+    "help": ("cpa.cli.help", "help_command", "Show what a command is for and what it takes."),
 }
 """Command -> module, attribute, help. Modules are imported only when their command runs: start-up stays quick."""
 
 SECTIONS = {
-    "Run and set up": ("init", "serve", "doctor", "config", "env", "completion"),
+    "Run and set up": ("init", "serve", "doctor", "config", "env", "completion", "help"),
     "Accounts": ("login", "logout", "import", "accounts", "quota"),
     "Models and requests": ("models", "route", "requests", "usage", "prices", "logs"),
 }

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from cpa.cli.options import find_config
 from cpa.config import ConfigStore
 from cpa.config.environment import with_dotenv
 from cpa.daemon import Daemon
@@ -42,30 +43,33 @@ async def run_daemon(path: Path, environ: Mapping[str, str] = os.environ, *, loc
     loop.add_signal_handler(signal.SIGHUP, daemon.reload)
     daemon.on_silence = stopping.set
     await daemon.start()
-    _hint(daemon, environ)
+    if daemon.addresses and (sys.stderr.isatty() or environ.get("CPA_HINT")):
+        print(what_to_try(daemon), file=sys.stderr)
     await stopping.wait()
     await daemon.stop()
     return 0
 
 
-def _hint(daemon: Daemon, environ: Mapping[str, str]) -> None:
-    """What to try next, for somebody who started it by hand (on a terminal, or with ``CPA_HINT`` set)."""
-    if not (sys.stderr.isatty() or environ.get("CPA_HINT")) or not daemon.addresses:
-        return
+def what_to_try(daemon: Daemon) -> str:
+    """The commands to try next; they name the configuration where they would not find it by themselves."""
+    config, path = daemon.store.current, daemon.store.path
     model = "demo" if daemon.catalog.get_model("demo") else "MODEL"
     address = daemon.addresses[0].replace("[::]", "127.0.0.1")
-    key = " -H 'authorization: Bearer YOUR-KEY'" if daemon.store.current.api_keys else ""
+    scheme = "https" if config.tls.enable else "http"
+    key = " \\\n    -H 'authorization: Bearer YOUR-KEY'" if config.api_keys else ""
     cpa = "cpa" if shutil.which("cpa") else sys.argv[0]
-    file = "" if daemon.store.path == Path("config.yaml") else f" --config {shlex.quote(str(daemon.store.path))}"
-    print(
-        f"""
+    file = "" if path.absolute() == find_config().absolute() else f" --config {shlex.quote(str(path))}"
+    return f"""
 Try it (in another terminal):
-  curl http://{address}/v1/chat/completions -H 'content-type: application/json'{key} \\
+  curl {scheme}://{address}/v1/chat/completions{key} \\
+    -H 'content-type: application/json' \\
     -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-  {cpa} env claude{file}    point Claude Code at it (also: codex, gemini, openai, anthropic, google)
-  {cpa} models{file}    what can be asked for
-  {cpa} doctor{file}    check the set-up
-Stop with Ctrl-C. Edit the configuration while it runs: {daemon.store.path}
-""",
-        file=sys.stderr,
-    )
+  # point Claude Code at it (also: codex, gemini, openai, anthropic, google)
+  {cpa} env claude{file}
+  # what can be asked for
+  {cpa} models{file}
+  # check the set-up
+  {cpa} doctor{file}
+Stop with Ctrl-C. Edit the configuration while it runs:
+  {path}
+"""

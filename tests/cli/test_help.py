@@ -39,6 +39,19 @@ def test_every_command_stands_in_one_section() -> None:
     assert all(f"\n  {name} " in shown for name in COMMANDS)
 
 
+@pytest.mark.parametrize("names", [[], ["usage"], ["accounts"], ["accounts", "list"]])
+def test_help_is_a_command_too(names: list[str]) -> None:
+    asked = CliRunner().invoke(cli, ["help", *names], prog_name="cpa")
+    assert asked.exit_code == 0
+    assert asked.output == CliRunner().invoke(cli, [*names, "--help"], prog_name="cpa").output
+
+
+@pytest.mark.parametrize("names", [["nothing"], ["accounts", "nothing"], ["usage", "list"]])
+def test_help_for_what_does_not_exist_is_refused(names: list[str]) -> None:
+    asked = CliRunner().invoke(cli, ["help", *names], prog_name="cpa")
+    assert (asked.exit_code, f"No such command '{names[-1]}'." in asked.output) == (2, True)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_there_is_completion_for_the_shell(shell: str) -> None:
     result = CliRunner().invoke(cli, ["completion", shell])
@@ -46,7 +59,8 @@ def test_there_is_completion_for_the_shell(shell: str) -> None:
     assert "_CPA_COMPLETE" in result.output
 
 
-def test_completion_knows_commands_and_options() -> None:
-    environ = {"_CPA_COMPLETE": "bash_complete", "COMP_WORDS": "cpa accounts ", "COMP_CWORD": "2"}
+@pytest.mark.parametrize(("words", "number"), [("cpa accounts ", "2"), ("cpa help accounts ", "3")])
+def test_completion_knows_commands_and_options(words: str, number: str) -> None:
+    environ = {"_CPA_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": number}
     shown = CliRunner().invoke(cli, [], env=environ, prog_name="cpa").output
     assert {"plain,list", "plain,why"} <= set(shown.splitlines())

@@ -44,7 +44,8 @@ def test_the_file_is_private_valid_and_for_this_machine_only(home: Path) -> None
     loaded = load_config(path, environ={})
     assert loaded.warnings == []
     assert (loaded.config.host, loaded.config.port) == ("127.0.0.1", 8317)
-    assert f"client key      {loaded.config.api_keys[0]} " in result.output
+    assert f"client key      {loaded.config.api_keys[0]}\n" in result.output
+    assert all(len(line) <= 80 for line in result.output.replace(str(home), "").splitlines())
     switched_on = re.sub(r"^#(?! \S)", "", path.read_text(), flags=re.MULTILINE)
     accounts = load_text(switched_on, environ={})
     assert (accounts.warnings, len(accounts.config.openai_compatibility[0].models)) == ([], 1)
@@ -76,14 +77,14 @@ def test_nothing_that_is_there_is_overwritten(home: Path, link: bool) -> None:
 
 def test_commands_find_the_file_and_tools_get_its_key() -> None:
     output = cpa("init").output
-    assert "\n  cpa serve  " in output
+    assert "\n  cpa serve\n" in output
     key = load_config(Path(cpa("config", "path").output.strip()), environ={}).config.api_keys[0]
     assert f"ANTHROPIC_AUTH_TOKEN='{key}'" in cpa("env", "claude").stdout
 
 
 def test_what_comes_next_names_a_file_that_is_elsewhere() -> None:
     output = cpa("init", "--config", "other/mine.yaml").output
-    assert "cpa serve --config other/mine.yaml " in output
+    assert "cpa serve --config other/mine.yaml\n" in output
 
 
 def test_a_port_that_is_taken_is_said() -> None:

@@ -29,6 +29,10 @@ class Recipe(Struct, frozen=True):
     environment: dict[str, str]
     unset: tuple[str, ...] = ()
     """Variables that would make the tool go elsewhere."""
+    family: str = ""
+    """How the models begin that the tool asks for of its own accord, beside the one it is told to use."""
+    family_variables: tuple[str, ...] = ()
+    """Variables that put another model in their place: set for a model that is none of them."""
     file: str = ""
     content: str = ""
     run: str = ""
@@ -39,6 +43,12 @@ RECIPES = {
         "Claude Code",
         {"ANTHROPIC_BASE_URL": "{url}", "ANTHROPIC_AUTH_TOKEN": "{key}", "ANTHROPIC_MODEL": "{model}"},
         unset=("ANTHROPIC_API_KEY",),
+        family="claude",
+        family_variables=(
+            "ANTHROPIC_DEFAULT_OPUS_MODEL",
+            "ANTHROPIC_DEFAULT_SONNET_MODEL",
+            "ANTHROPIC_DEFAULT_HAIKU_MODEL",
+        ),
         run="claude",
     ),
     "codex": Recipe(
@@ -59,6 +69,8 @@ RECIPES = {
     "gemini": Recipe(
         "Gemini CLI",
         {"GOOGLE_GEMINI_BASE_URL": "{url}", "GEMINI_API_KEY": "{key}"},
+        file="~/.gemini/settings.json",
+        content='{{"security": {{"auth": {{"selectedType": "gemini-api-key"}}}}}}\n',
         run="gemini -m {model}",
     ),
     "openai": Recipe("OpenAI SDKs", {"OPENAI_BASE_URL": "{url}/v1", "OPENAI_API_KEY": "{key}"}),
@@ -69,7 +81,8 @@ RECIPES = {
         {"CPA_KEY": "{key}"},
         file="opencode.json",
         content=(
-            '{{\n  "provider": {{\n    "cpa": {{\n      "npm": "@ai-sdk/openai-compatible",\n'
+            '{{\n  "model": "cpa/{model}",\n'
+            '  "provider": {{\n    "cpa": {{\n      "npm": "@ai-sdk/openai-compatible",\n'
             '      "options": {{"baseURL": "{url}/v1", "apiKey": "{{env:CPA_KEY}}"}},\n'
             '      "models": {{"{model}": {{}}}}\n    }}\n  }}\n}}\n'
         ),
@@ -81,13 +94,16 @@ RECIPES = {
 def fill(recipe: Recipe, url: str, key: str, model: str) -> Recipe:
     """The recipe with its blanks filled in."""
     values = {"url": url, "key": key, "model": model}
+    environment = {name: value.format(**values) for name, value in recipe.environment.items()}
+    if not model.rpartition("/")[2].startswith(recipe.family):
+        environment |= dict.fromkeys(recipe.family_variables, model)
     return Recipe(
         recipe.title,
-        {name: value.format(**values) for name, value in recipe.environment.items()},
+        environment,
         recipe.unset,
-        recipe.file,
-        recipe.content.format(**values) if recipe.content else "",
-        recipe.run.format(**values),
+        file=recipe.file,
+        content=recipe.content.format(**values) if recipe.content else "",
+        run=recipe.run.format(**values),
     )
 
 
@@ -165,6 +181,6 @@ def env(tool: str, url: str | None, key: str, model: str, shell: str, config_pat
         click.echo(f"set -gx {name} {quoted}" if shell == "fish" else f"export {name}={quoted}")
     if recipe.file:
         click.echo(f"# {recipe.title}: put this into {recipe.file}")
-        click.echo("".join(f"#   {line}\n" for line in recipe.content.splitlines()), nl=False)
+        click.echo("".join(f"#   {line}".rstrip() + "\n" for line in recipe.content.splitlines()), nl=False)
     if recipe.run:
         click.echo(f"# then run: {recipe.run}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from cpa.cli.env import RECIPES
 from cpa.cli.main import cli
 
 
@@ -64,6 +67,34 @@ def test_that_no_key_is_good_is_said_without_spoiling_what_the_shell_reads() -> 
     result = CliRunner().invoke(cli, ["env", "openai"])
     assert "--key" in result.stderr
     assert "over" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "named"), [("demo", True), ("claude-opus-4-6", False), ("work/claude-opus-4-6", False)]
+)
+def test_claude_code_asks_for_no_model_of_its_own_where_it_uses_another_vendors(model: str, named: bool) -> None:
+    shown = CliRunner().invoke(cli, ["env", "claude", "--model", model]).stdout
+    assert f"export ANTHROPIC_MODEL='{model}'\n" in shown
+    assert (f"export ANTHROPIC_DEFAULT_HAIKU_MODEL='{model}'\n" in shown) is named
+
+
+def test_gemini_cli_is_told_to_use_the_key() -> None:
+    told = json.loads(CliRunner().invoke(cli, ["env", "gemini", "--json"]).stdout)
+    assert told["file"] == "~/.gemini/settings.json"
+    assert json.loads(told["content"])["security"]["auth"]["selectedType"] == "gemini-api-key"
+
+
+def test_opencode_uses_the_model() -> None:
+    told = json.loads(CliRunner().invoke(cli, ["env", "opencode", "--model", "vendor/m", "--json"]).stdout)
+    settings = json.loads(told["content"])
+    assert (settings["model"], list(settings["provider"]["cpa"]["models"])) == ("cpa/vendor/m", ["vendor/m"])
+
+
+@pytest.mark.parametrize("tool", RECIPES)
+def test_every_line_can_be_read_by_a_shell(tool: str) -> None:
+    shown = CliRunner().invoke(cli, ["env", tool]).stdout
+    assert subprocess.run(["sh", "-eu"], input=f"ANTHROPIC_API_KEY=\n{shown}", text=True).returncode == 0
+    assert [line for line in shown.splitlines() if line != line.rstrip() or len(line) > 88] == []
 
 
 def test_a_wrong_configuration_is_an_error() -> None:

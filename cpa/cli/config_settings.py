@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import builtins
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cpa.config.file import ConfigFile, KeyPath
 from cpa.config.key_path import parse_key_path, type_at, typed_value, value_at
 from cpa.config.notices import new_warnings
 from cpa.errors import ConfigError
+from cpa.logs.masking import mask_query
 from cpa.network import split_userinfo
 
 MASK = "***"
@@ -36,7 +38,7 @@ def get(config_path: Path, as_json: bool, key: str) -> None:
     masked.
     """
     with _explained():
-        data = _data(_config(config_path))
+        data = _config(config_path).plain()
         path = parse_key_path(key) if key else ()
         if path:
             type_at(path)
@@ -54,13 +56,16 @@ def get(config_path: Path, as_json: bool, key: str) -> None:
 def set(config_path: Path, key: str, value: str) -> None:
     """Set KEY to VALUE in the file; everything else in it stays as it is, comments too.
 
-    VALUE is YAML: true, 5, text, [a, b], {name: x}. A position just behind a list's end appends. A running daemon takes
-    the change at once. What cannot work is refused; what may not do what you want is written, with a warning.
+    VALUE is YAML: true, 5, text, [a, b], {name: x}; - reads it from standard input, so that a secret is in no list of
+    processes. A position just behind a list's end appends. A running daemon takes the change at once. What cannot work
+    is refused; what may not do what you want is written, with a warning.
     """
+    if value == "-":
+        value = sys.stdin.read().removesuffix("\n")
     with _explained():
         path = parse_key_path(key)
         typed = typed_value(value, path)
-        _write(config_path, key, lambda file: file.set(path, typed))
+        _write(config_path, key, lambda file: file.set(path, typed), done="set")
 
 
 @click.command()
@@ -70,7 +75,7 @@ def unset(config_path: Path, key: str) -> None:
     """Remove KEY from the file, so that its default counts."""
     with _explained():
         path: KeyPath = parse_key_path(key)
-        _write(config_path, key, lambda file: file.delete(path))
+        _write(config_path, key, lambda file: file.delete(path), done="removed, its default counts")
 
 
 @click.command()
@@ -87,8 +92,8 @@ def diff(config_path: Path, as_json: bool, other: Path | None) -> None:
         print_json(rows)
         return
     for row in rows:
-        click.echo(f"{row['key']}: {click.style(_scalar(row['before']), fg='red')} -> ", nl=False)
-        click.secho(_scalar(row["after"]), fg="green")
+        before, after = (_scalar(row[name]) or '""' for name in ("before", "after"))
+        click.echo(f"{row['key']}: {click.style(before, fg='red')} -> {click.style(after, fg='green')}")
     if not rows:
         click.echo("no setting differs")
 
@@ -108,16 +113,12 @@ def _config(path: Path) -> Config:
     return load_config(path, environ=os.environ).config
 
 
-def _data(config: Config) -> Any:
-    return config.plain()
-
-
-def _write(config_path: Path, key: str, write: Callable[[ConfigFile], str]) -> None:
+def _write(config_path: Path, key: str, write: Callable[[ConfigFile], str], *, done: str) -> None:
     before = load_config(config_path, environ=os.environ)
     write(ConfigFile(config_path))
     after = load_config(config_path, environ=os.environ)
     changed = builtins.set(changed_paths(before.config, after.config))
-    click.echo(f"{key}: {'set' if changed else 'nothing changes'}")
+    click.echo(f"{key}: {done if changed else 'nothing changes'}")
     if restart_required(before.config, after.config):
         click.echo("a running daemon takes this after a restart")
     if changed:
@@ -136,31 +137,34 @@ def _write(config_path: Path, key: str, write: Callable[[ConfigFile], str]) -> N
 
 def _difference(path: str, before: Config, after: Config) -> dict[str, Any]:
     keys = parse_key_path(path)
-    values = []
-    for config in (before, after):
-        try:
-            values.append(_masked(value_at(_data(config), keys), path))
-        except ConfigError:
-            values.append(None)
-    return {"key": path, "before": values[0], "after": values[1]}
+    return {"key": path, "before": _shown(before, keys, path), "after": _shown(after, keys, path)}
+
+
+def _shown(config: Config, keys: KeyPath, path: str) -> Any:
+    """A value without what nobody has said; one that is a default itself as it is, and None where there is none."""
+    for sparse in (True, False):
+        with suppress(ConfigError):
+            return _masked(value_at(config.plain(sparse=sparse), keys), path)
+    return None
 
 
 def _masked(value: Any, path: str) -> Any:
     """The value with everything that must not be shown replaced."""
     if isinstance(value, dict):
-        return {name: _masked(inner, f"{path}.{name}") for name, inner in value.items()}
+        headers = path.endswith("headers")
+        return {name: MASK if headers else _masked(inner, f"{path}.{name}") for name, inner in value.items()}
     if isinstance(value, list):
         return [_masked(inner, path) for inner in value]
     hidden = is_secret(path) or is_secret(path.partition("[")[0]) or path.lstrip(".") == "api-keys"
-    if hidden and value not in ("", None):
+    if hidden and value not in ("", None) and not isinstance(value, bool):
         return MASK
-    return _without_password(value) if isinstance(value, str) else value
+    return _without_secrets(value) if isinstance(value, str) and "://" in value else value
 
 
-def _without_password(text: str) -> str:
-    """An address without the name and the password in it; other texts as they are."""
-    address, userinfo = split_userinfo(text)
-    return address.replace("://", f"://{MASK}@", 1) if userinfo else text
+def _without_secrets(url: str) -> str:
+    """An address without the name, the password and the keys in it."""
+    address, userinfo = split_userinfo(url)
+    return mask_query(address.replace("://", f"://{MASK}@", 1) if userinfo else address)
 
 
 def _scalar(value: Any) -> str:

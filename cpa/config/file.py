@@ -12,7 +12,7 @@ from cpa.config.atomic import ChangedMeanwhile, locked, write_atomically
 from cpa.config.carry import defaulted, with_unknown
 from cpa.config.lease import unwritten
 from cpa.config.list_match import same
-from cpa.config.load import decoded, load_text
+from cpa.config.load import decoded, dotted, load_text
 from cpa.config.notices import ConfigWarning, migrate, new_warnings
 from cpa.config.schema import fields_of
 from cpa.config.settings import Config
@@ -203,7 +203,7 @@ def _put(parent: Any, path: KeyPath, value: Any) -> None:
     key = path[-1]
     if isinstance(parent, list):
         if not isinstance(key, int) or not 0 <= key <= len(parent):
-            raise ConfigError(f"{'.'.join(map(str, path))}: the list has {len(parent)} items")
+            raise ConfigError(f"{dotted(path)} does not exist; the next entry of the list is [{len(parent)}]")
         parent[key : key + 1] = [value]
     else:
         parent[key] = value
@@ -218,9 +218,9 @@ def _walk(data: Any, path: KeyPath, *, make: bool, last: str | int = "") -> Any:
             if not make:
                 return None
             if not isinstance(node, dict) or isinstance(key, int):
-                raise ConfigError(f"{'.'.join(map(str, path[: position + 1]))} does not exist")
+                raise ConfigError(f"{dotted(path[: position + 1])} does not exist")
             inner = node[key] = [] if (*path, last)[position + 1] == 0 else {}
         if not isinstance(inner, dict | list):
-            raise ConfigError(f"{'.'.join(map(str, path[: position + 1]))} is a single value")
+            raise ConfigError(f"{dotted(path[: position + 1])} is a single value")
         node = inner
     return node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_a_setting_is_changed_and_nothing_else(config: Path, key: str, value: st
         ("port", "many", "port: expected a whole number"),
         ("routing.strategie", "x", "did you mean routing.strategy?"),
         ("no.such", "x", "no is no setting of cpa"),
-        ("api-keys[7]", "x", "the list has 1 items"),
+        ("api-keys[7]", "x", "api-keys[7] does not exist; the next entry of the list is [1]"),
         ("a..b", "x", "names no setting"),
         ("[0]", "x", "the name of a setting is missing"),
         ("port", "[unclosed", "not valid YAML"),
@@ -148,6 +149,7 @@ def test_a_setting_of_the_environment_is_said_to_win(config: Path, monkeypatch: 
 
 
 def test_a_setting_is_taken_out(config: Path) -> None:
+    assert run(config, "unset", "api-keys").stdout == "api-keys: removed, its default counts\n"
     assert run(config, "unset", "routing.strategy").exit_code == 0
     assert "strategy" not in config.read_text()
     assert "nothing changes" in run(config, "unset", "routing.strategy").output
@@ -162,6 +164,40 @@ def test_differences_are_shown_without_secrets(config: Path, tmp_path: Path) -> 
     assert run(config, "diff", str(other)).output == "port: 9000 -> 8317\n"
     other.write_text(TEXT)
     assert run(config, "diff", str(other)).output == "no setting differs\n"
+    other.write_text(f"{TEXT}proxy-url: direct\n")
+    assert run(config, "diff", str(other)).output == 'proxy-url: *** -> ""\n'
+
+
+PRIVATE = """\
+host: 127.0.0.1
+claude-api-key:
+  - {api-key: canary-1, base-url: "https://u:canary-2@h/v1?key=canary-3", headers: {X-Team: canary-4}, prefix: work}
+openai-compatibility:
+  - {name: a, base-url: "https://h", support-prompt-cache-key: true, api-key-entries: [{api-key: canary-5}]}
+ampcode: {upstream-api-key: canary-6, upstream-api-keys: [{upstream-api-key: canary-7, api-keys: [canary-8]}]}
+plugins: {configs: {mine: {headers: {a: canary-9}, nested: [{token: canary-10}]}}}
+"""
+
+
+@pytest.mark.parametrize("command", ["get", "diff"])
+def test_secrets_are_masked_wherever_they_stand_and_nothing_else_is(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(PRIVATE)
+    shown = run(path, command).output
+    assert "canary" not in shown
+    assert re.search(r'"support-prompt-cache-key": ?true', shown)
+
+
+def test_entries_of_lists_are_shown_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("gemini-api-key: [{api-key: secret-1, prefix: work}]\n")
+    assert run(path, "diff").output == 'gemini-api-key: [] -> [{"prefix":"work","api-key":"***"}]\n'
+
+
+def test_a_secret_may_come_from_standard_input(config: Path) -> None:
+    command = ["config", "set", "metrics.key", "-", "--config", str(config)]
+    assert CliRunner().invoke(cli, command, input="from-a-pipe\n").output == "metrics.key: set\n"
+    assert run(config, "get", "metrics.key").output == "from-a-pipe\n"
 
 
 def test_the_place_is_printed(config: Path) -> None:

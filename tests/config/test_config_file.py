@@ -83,7 +83,7 @@ def test_items_can_be_appended_and_changed(path: Path) -> None:
     assert path.read_text() == TEXT.replace("    - two\n", "    - two\n    - three\n").replace(
         "    later-key: {a: 1}\n", "    later-key: {a: 1}\n    prefix: team\n"
     )
-    with pytest.raises(ConfigError, match="3 items"):
+    with pytest.raises(ConfigError, match=r"the next entry of the list is \[3\]"):
         file.set(("api-keys", 7), "far")
 
 

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,11 +27,14 @@ from cpa.cli.inspection import Inspection, inspect_config
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_finding, print_json
 from cpa.config import Config
-from cpa.errors import ConfigError, CpaError
+from cpa.errors import ConfigError, CpaError, UpstreamError
 from cpa.management.account_list import shown_accounts
+from cpa.upstream.proxies import choose_proxy
 from cpa.upstream.timeouts import Timeouts, timeouts_from
 
 CONNECT_SECONDS = 5.0
+PORTS = {"https": 443, "http": 80, "socks5": 1080, "socks5h": 1080}
+"""Of addresses that name none."""
 
 
 def look_at_configuration(inspection: Inspection) -> Iterator[Finding]:
@@ -128,27 +131,40 @@ def look_at_timeouts(config: Config) -> Finding:
     return Finding("info", f"time limits: {shown}")
 
 
-async def look_at_upstreams(inspection: Inspection) -> list[Finding]:
-    """Whether each configured address accepts connections; nothing is sent to it."""
-    addresses = {
-        account.base_url
+async def look_at_upstreams(inspection: Inspection, environ: Mapping[str, str]) -> list[Finding]:
+    """Whether each configured address, or the proxy before it, accepts connections; nothing is sent to it."""
+    places = {
+        place
         for account in inspection.pool
-        if account.base_url and not account.disabled and not account.proxy_url
+        if account.base_url and not account.disabled
+        for place in _first_place(account.base_url, account.proxy_url, inspection.config, environ)
     }
-    return list(await asyncio.gather(*(_connect(address) for address in sorted(addresses))))
+    return list(await asyncio.gather(*(_connect(*place) for place in sorted(places))))
 
 
-async def _connect(address: str) -> Finding:
-    parts = urlsplit(address)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+def _first_place(
+    base_url: str, proxy_url: str, config: Config, environ: Mapping[str, str]
+) -> Iterator[tuple[str, int]]:
+    """Host and port that a request to an address goes to first; nothing where no request could be sent."""
+    try:
+        target = urlsplit(base_url)
+        proxy = choose_proxy(proxy_url, config.proxy_url, target.hostname or "", environ, target.scheme)
+        first = urlsplit(proxy) if proxy else target
+        if first.hostname:
+            yield first.hostname, first.port or PORTS.get(first.scheme, 80)
+    except (UpstreamError, ValueError):
+        return
+
+
+async def _connect(host: str, port: int) -> Finding:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
+            _, writer = await asyncio.open_connection(host, port)
             writer.close()
     except (OSError, TimeoutError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else "no answer"
-        return Finding("warning", f"{parts.hostname}:{port} cannot be reached: {reason}")
-    return Finding("ok", f"{parts.hostname}:{port} can be reached")
+        return Finding("warning", f"{host}:{port} cannot be reached: {reason}")
+    return Finding("ok", f"{host}:{port} can be reached")
 
 
 @click.command()
@@ -172,7 +188,7 @@ def doctor(config_path: Path, as_json: bool, offline: bool) -> None:
         findings.append(look_at_port(inspection.config, config_path))
         findings.append(look_at_timeouts(inspection.config))
         if not offline:
-            findings += asyncio.run(look_at_upstreams(inspection))
+            findings += asyncio.run(look_at_upstreams(inspection, os.environ))
     if as_json:
         print_json([{"level": finding.level, "text": finding.text} for finding in findings])
     else:

@@ -53,6 +53,19 @@ def test_without_a_file_it_says_how_to_begin(doctor: Doctor) -> None:
     assert "cpa init" in text
 
 
+TWO = "claude-api-key: [{api-key: a, base-url: '%s/one'}, {api-key: b, base-url: '%s/two', models: [{name: m}]}]\n"
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_each_place_is_tried_once_and_behind_a_proxy_that_is_the_proxy(doctor: Doctor, proxied: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        upstream = "http://upstream.invalid" if proxied else f"http://{place}"
+        doctor.write(TWO % (upstream, upstream) + (f"proxy-url: http://{place}\n" if proxied else ""))
+        result = CliRunner().invoke(cli, ["doctor", "--config", str(doctor.config)])
+    assert [line for line in result.stdout.splitlines() if "reached" in line] == [f"ok    {place} can be reached"]
+
+
 def test_without_accounts_it_says_how_to_get_one(doctor: Doctor) -> None:
     doctor.write("port: 0\n")
     level, text = doctor.saying("no account yet")

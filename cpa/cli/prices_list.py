@@ -40,8 +40,9 @@ def list_prices(pattern: str, everything: bool, days: int, config_path: Path, as
     Prices are USD per million tokens. PATTERN filters by part of the name.
     """
     prices = Prices(config_path)
-    used = {row["name"]: row for row in prices.used(int(time.time() * 1000) - days * DAY_MS if days else None)}
     table = prices.table
+    since = int(time.time() * 1000) - days * DAY_MS if days else None
+    used = {row["name"]: row for row in prices.used(since) if row["total_tokens"] or table.search(row["name"])}
     names = [*used, *sorted(table.rows().keys() - used.keys())] if everything else list(used)
     rows = [_line(name, used.get(name), table) for name in names if name and pattern.lower() in name.lower()]
     if as_json:

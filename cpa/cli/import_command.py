@@ -87,7 +87,7 @@ def _finish(job: Job, as_json: bool, *, done: bool) -> None:
 def _show(job: Job) -> None:
     from cpa.cli.account_words import BAD, DOUBTFUL, DULL, GOOD, Words
     from cpa.cli.import_story import sections, warnings
-    from cpa.cli.screen import print_line
+    from cpa.cli.screen import print_item, print_line
 
     marks: dict[str, tuple[str, str]] = {
         "add": ("+", GOOD),
@@ -101,6 +101,6 @@ def _show(job: Job) -> None:
         print_line(Words(heading, "bold"))
         for kind, text in lines:
             mark, style = marks[kind]
-            print_line("  ", Words(mark, style), " ", Words(text, DULL if kind in ("keep", "note") else ""))
+            print_item(Words(f"  {mark}", style), Words(text, DULL if kind in ("keep", "note") else ""))
     for warning in warnings(job):
         print_line(Words(f"\n{warning}", DOUBTFUL))

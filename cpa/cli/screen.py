@@ -36,11 +36,7 @@ def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str | Words]], *
         table.add_column(heading, no_wrap=number in keep, overflow="fold")
     for row in kept:
         table.add_row(*map(_cell, row))
-    screen = console()
-    with screen.capture() as captured:
-        screen.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+    _print_table(table)
 
 
 def _print_plainly(headings: list[str], rows: list[list[str]]) -> None:
@@ -51,6 +47,14 @@ def _print_plainly(headings: list[str], rows: list[list[str]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def _print_table(table: Table) -> None:
+    screen = console()
+    with screen.capture() as captured:
+        screen.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
 def _cell(cell: str | Words) -> Text:
     words = cell if isinstance(cell, Words) else Words(cell)
     return Text(printable(words.text), style=words.style)
@@ -59,3 +63,12 @@ def _cell(cell: str | Words) -> Text:
 def print_line(*parts: str | Words) -> None:
     """One paragraph, its parts in their colours."""
     console().print(Text.assemble(*((_cell(part)) for part in parts)))
+
+
+def print_item(mark: str | Words, text: str | Words) -> None:
+    """An item of a list: all lines of the text stand beside its mark."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(_cell(mark), _cell(text))
+    _print_table(table)

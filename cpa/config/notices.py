@@ -24,7 +24,8 @@ class ConfigWarning(Struct, frozen=True):
     """The value cannot do what it was written for: nobody should be allowed to set it anew."""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        named = not self.path or self.message.startswith(f"config key {self.path} ")
+        return self.message if named else f"{self.path}: {self.message}"
 
 
 def new_warnings(before: Iterable[ConfigWarning], after: Iterable[ConfigWarning]) -> list[ConfigWarning]:

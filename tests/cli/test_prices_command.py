@@ -142,8 +142,14 @@ async def test_prices_are_taken_without_a_daemon(config: Path, server: PriceServ
     assert not (config.parent / "data" / "model-prices.json").exists()
     told = await run_json(config, "sync")
     actions = {each["model"]: each["action"] for each in told["models"]}
-    assert actions == {"claude-sonnet-4-5-20250929": "missing", "gpt-5": "added", "own": "missing", "old": "missing"}
-    assert (told["imported"], told["skipped"]) == (1, 3)
+    assert actions == {
+        "claude-sonnet-4-5-20250929": "missing",
+        "gpt-5": "added",
+        "own": "missing",
+        "old": "missing",
+        "misspelt": "missing",
+    }
+    assert (told["imported"], told["skipped"]) == (1, 4)
     assert [request.headers.get("If-None-Match") is None for request in server.asked] == [True, False]
     assert config.read_text() == before
     assert "litellm as gpt-5, read 20" in await run(config, "show", "gpt-5")

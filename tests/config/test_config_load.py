@@ -197,6 +197,7 @@ def test_unsupported_keys_warn_once_and_change_nothing() -> None:
         "home",
     }
     assert found["home"] == "config key home is not supported and has no effect"
+    assert all(str(warning).count(warning.path) == 1 for warning in load(text).warnings)
     assert load(text).config.codex.stream_bootstrap_buffering is True
 
 

@@ -14,6 +14,7 @@ from cpa.cli.output import print_finding, print_json, print_table
 from cpa.config import load_config
 from cpa.config.notices import ConfigWarning
 from cpa.errors import ConfigError
+from cpa.runtime import control_socket
 
 COMMANDS = {
     "get": ("cpa.cli.config_settings", "get", "Print a setting as it is in force."),
@@ -87,6 +88,7 @@ def path(config_path: Path, as_json: bool) -> None:
         "config": str(file),
         "auth-dir": str(Path(settings.auth_dir).expanduser()),
         "usage-database": str(file.parent / Path(settings.usage_database_path).expanduser()),
+        "control-socket": str(control_socket(file)),
     }
     if as_json:
         print_json(places)

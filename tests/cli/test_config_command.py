@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from cpa.cli.main import cli
 from cpa.config.key_path import parse_key_path, typed_value
 from cpa.errors import ConfigError
+from cpa.runtime import control_socket
 
 TEXT = """\
 # mine
@@ -202,7 +203,8 @@ def test_a_secret_may_come_from_standard_input(config: Path) -> None:
 
 def test_the_place_is_printed(config: Path) -> None:
     assert run(config, "path").output.strip() == str(config)
-    assert json.loads(run(config, "path", "--json").output)["config"] == str(config)
+    places = json.loads(run(config, "path", "--json").output)
+    assert (places["config"], places["control-socket"]) == (str(config), str(control_socket(config)))
 
 
 def test_an_edit_is_saved_when_it_is_valid(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def show(request_id: str, section: str, as_text: bool, config_path: Path, as_jso
 
     ID is the request id (header X-Request-Id of the answer, or the log), or its beginning.
     """
-    shown = _show(config_path, request_id)
+    shown = _show(config_path, request_id.removesuffix("…"))
     if as_json:
         print_json(shown)
         return

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 from msgspec import Struct
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from cpa.cli.account_words import printable
-from cpa.cli.requests_list import SHORT_ID, clock, count, model_name, seconds, style
+from cpa.cli.requests_list import SHORT_ID, clock, count, cut, model_name, seconds, short_id, style
 
 WIDE = 140
 """Columns of a terminal that has room for whole ids and for the model that served a failed request."""
@@ -60,7 +60,7 @@ def fitting(parts: list[Part], width: int) -> list[Part]:
         columns = cell_len(part.text)
         spared = min(columns - part.needed(), excess)
         if spared > 0:
-            part.text = f"{set_cell_size(part.text, columns - spared - 1).rstrip()}…"
+            part.text = cut(part.text, columns - spared)
             excess -= spared
     return kept
 
@@ -79,7 +79,7 @@ def _parts(event: dict[str, Any], *, narrow: bool) -> list[Part]:
     account = printable(event.get("account") or "")
     parts = [
         Part(clock(event["at_ms"])),
-        Part(request_id[:SHORT_ID].ljust(SHORT_ID) if narrow else request_id),
+        Part(short_id(request_id).ljust(SHORT_ID) if narrow else request_id),
         Part(f"{event['status']:>3}", colour=style(event["status"])),
         Part(f"{seconds(event['duration_ms']):>8}"),
         Part(printable(model), rank=1, least=20),

@@ -30,7 +30,9 @@ def print_section(shown: dict[str, Any], title: str) -> None:
         if section["title"] == title.upper():
             click.echo(_shown(section["text"]))
             return
-    known = ", ".join(section["title"] for section in sections) or "none: no history was kept"
+    if not sections:
+        raise click.ClickException("no history was kept of it (request-log was off)")
+    known = ", ".join(section["title"] for section in sections)
     raise click.ClickException(f"there is no section {title!r}; there are: {known}")
 
 

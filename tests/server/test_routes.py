@@ -59,6 +59,15 @@ async def test_an_unknown_model_is_told_in_the_clients_format(served: Served) ->
 # -- paths and ids -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path", ["/v1/responses", "/backend-api/codex/responses"])
+@pytest.mark.parametrize("upgrade", [True, False])
+async def test_who_asks_for_a_websocket_is_told_to_use_http(served: Served, path: str, upgrade: bool) -> None:
+    asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "a"}
+    answer = await served.get(path, **(asked if upgrade else {}))
+    assert (answer.status, answer.json["error"]["code"]) == (426, "websocket_unsupported")
+    assert (await served.get("/healthz")).status == 200
+
+
 @pytest.mark.parametrize("path", ["/v1/none", "/v2/models", "/v1beta/models/demo:shout", "/favicon.ico"])
 async def test_a_path_that_is_none_is_not_found(served: Served, path: str) -> None:
     assert (await served.post(path, {})).status == 404

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cpa.errors import InvalidRequest
+from cpa.errors import ErrorInfo, InvalidRequest
 from cpa.exchange.call import Answer
 from cpa.formats.codec import JsonObject
 from cpa.formats.openai import completions, responses_shaped
+from cpa.server.answers import error_answer
 from cpa.server.request import Request
 from cpa.server.surface import Routes
 from cpa.server.surfaces.calling import answer_json
@@ -46,11 +47,18 @@ async def responses_input_tokens(request: Request) -> Answer:
     return await answer_json(request, "openai-response", operation="count")
 
 
+async def responses_socket(request: Request) -> Answer:
+    """``GET /v1/responses``: 426, for which Codex CLI goes on over HTTP at once instead of trying again."""
+    error = ErrorInfo(426, "the Responses API is served over HTTP: use POST", code="websocket_unsupported")
+    return error_answer(error, request.services.formats["openai-response"], request.request_id)
+
+
 def add_routes(routes: Routes) -> None:
     """Mount the routes."""
     routes.add("POST", "/v1/chat/completions", chat_completions)
     routes.add("POST", "/v1/completions", legacy_completions)
     for base in ("/v1", "/backend-api/codex"):
         routes.add("POST", f"{base}/responses", responses)
+        routes.add("GET", f"{base}/responses", responses_socket)
         routes.add("POST", f"{base}/responses/compact", compact)
     routes.add("POST", "/v1/responses/input_tokens", responses_input_tokens)

@@ -22,7 +22,7 @@ EXAMPLES = int(os.environ.get("CPA_STREAM_EXAMPLES", "40"))
 PAIRS = [(client, upstream) for client in FORMATS for upstream in FORMATS if client != upstream]
 
 
-def relay_of(client: str, upstream: str, *, alone: bool = False) -> TranslatingRelay:
+def relay_of(client: str, upstream: str, *, alone: bool = False, alt: str = "") -> TranslatingRelay:
     taken: Counter[str] = Counter()
 
     def new_id(prefix: str) -> str:
@@ -30,7 +30,7 @@ def relay_of(client: str, upstream: str, *, alone: bool = False) -> TranslatingR
         taken[prefix] += 1
         return f"{prefix}{taken[prefix]:024d}"
 
-    shared = context(client_format=client, upstream_format=upstream, new_id=new_id)
+    shared = context(client_format=client, upstream_format=upstream, new_id=new_id, alt=alt)
     encoder = CODECS[client].stream_encoder(shared, CODECS[client].framing(shared))
     relay = TranslatingRelay(CODECS[upstream].stream_decoder(shared), encoder)
     if alone:
@@ -106,6 +106,19 @@ def test_a_run_is_not_decoded(client: str, upstream: str, monkeypatch: pytest.Mo
     monkeypatch.undo()
     assert "".join(_texts(shown(begun + passed))) == "first first " + "".join(texts)
     assert len(shown(passed)) == len(texts)
+
+
+@pytest.mark.parametrize("upstream", [each for each in FORMATS if each != "openai"])
+def test_the_legacy_route_is_told_the_texts_of_runs(upstream: str) -> None:
+    event, body = FRAMES[upstream]("word ")[0]
+    head = b"event: %b\n" % event.encode() if event else b""
+    relay = relay_of("openai", upstream, alt="completions")
+    out = relay.feed(BEGINNINGS[upstream])
+    for _ in range(3):
+        out += relay.feed((head + b"data: %b\n\n" % orjson.dumps(body)) * 3)
+    chunks = [chunk for _, chunk in shown(out)]
+    assert {chunk["object"] for chunk in chunks} == {"text_completion"}
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "word " * 9
 
 
 def _texts(payloads: list[Any]) -> list[str]:

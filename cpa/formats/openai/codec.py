@@ -29,7 +29,7 @@ from cpa.formats.openai.request_encode import encode_request, write_reasoning
 from cpa.formats.openai.stream_decode import ChatStreamDecoder, decode_reply
 from cpa.formats.openai.stream_encode import ChatStreamEncoder
 from cpa.formats.openai.usage import decode_usage
-from cpa.formats.sse import Framing, SseFraming
+from cpa.formats.sse import Framing, SseFrame, SseFraming, SseParser
 
 
 class OpenAICodec:
@@ -105,8 +105,9 @@ class OpenAICodec:
 
     def native_relay(self, context: ReplyContext, framing: Framing) -> NativeRelay:
         """Relay a chat stream to a chat client."""
-        relay: NativeRelay = native.ChatNativeRelay(context, framing)
-        return _Reframed(relay, framing) if context.alt == "completions" else relay
+        if isinstance(framing, CompletionsFraming):
+            return _Reframed(native.ChatNativeRelay(context, framing.inner), framing)
+        return native.ChatNativeRelay(context, framing)
 
     def adapt_native_reply(self, body: JsonObject, context: ReplyContext) -> JsonObject:
         """A whole chat answer for a chat client."""
@@ -155,7 +156,7 @@ def _countable_message(message: dict[str, Any], lines: list[str]) -> None:
 
 
 class _Reframed:
-    """A native relay whose passing frames go through the framing, too (the completions route changes every one)."""
+    """A native relay whose frames go through the framing, too: the completions route changes every one."""
 
     def __init__(self, relay: NativeRelay, framing: Framing) -> None:
         self._relay = relay
@@ -164,15 +165,25 @@ class _Reframed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._relay, name)
 
-    def feed(self, frame: Any) -> bytes:
+    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+        """Ordinary deltas."""
+        passed, used = self._relay.pass_chunk(chunk)
+        return self._reframed(passed), used
+
+    def feed(self, frame: SseFrame) -> bytes:
         """One frame."""
-        out = self._relay.feed(frame)
-        return self._framing.frame(None, frame.data) if out and out is frame.raw and frame.data else out
+        return self._reframed(self._relay.feed(frame))
 
     def close(self) -> bytes:
         """The upstream closed."""
-        return self._relay.close()
+        return self._reframed(self._relay.close())
 
     def fail(self, error: ErrorInfo) -> bytes:
         """The in-band error."""
-        return self._relay.fail(error)
+        return self._reframed(self._relay.fail(error))
+
+    def _reframed(self, shown: bytes) -> bytes:
+        return b"".join(
+            self._framing.frame(frame.event, frame.data) if frame.data[:1] == b"{" else frame.raw
+            for frame in SseParser().feed(shown)
+        )

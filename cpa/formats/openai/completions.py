@@ -96,27 +96,28 @@ class CompletionsFraming:
     content_type = "text/event-stream"
 
     def __init__(self, inner: Framing) -> None:
-        self._inner = inner
+        self.inner = inner
+        """Frames chat chunks."""
 
     def frame(self, event: str | None, data: bytes) -> bytes:
         """One chunk."""
         chunk: Any = orjson.loads(data)
         if not isinstance(chunk, dict) or "error" in chunk:
-            return self._inner.frame(event, data)
+            return self.inner.frame(event, data)
         choices = [_choice(choice, "delta") for choice in chunk.get("choices") or [] if isinstance(choice, dict)]
         if not any(choice["text"] or choice["finish_reason"] for choice in choices) and not chunk.get("usage"):
             return b""
         shown = {**chunk, "object": "text_completion", "choices": choices}
-        return self._inner.frame(event, orjson.dumps(shown))
+        return self.inner.frame(event, orjson.dumps(shown))
 
     def end(self) -> bytes:
         """The closing mark."""
-        return self._inner.end()
+        return self.inner.end()
 
     def abort(self) -> bytes:
         """After an error."""
-        return self._inner.abort()
+        return self.inner.abort()
 
     def keep_alive(self) -> bytes:
         """A comment."""
-        return self._inner.keep_alive()
+        return self.inner.keep_alive()

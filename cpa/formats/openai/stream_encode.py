@@ -86,7 +86,9 @@ class ChatStreamEncoder:
         return b"".join(out)
 
     def repeat(self, key: int, texts: list[bytes]) -> bytes | None:
-        """See :class:`cpa.formats.codec.RunEncoder`."""
+        """See :class:`cpa.formats.codec.RunEncoder`. The completions route reads every chunk to change it."""
+        if self._context.alt == "completions":
+            return None
         opened = self._open.get(key)
         if self._closed or opened is None or not opened.head or opened.breaks or not opened.written:
             return None

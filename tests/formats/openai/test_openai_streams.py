@@ -13,6 +13,7 @@ from cpa.conversation.names import NameMap, ToolIdentity
 from cpa.conversation.reply import Reply, fold
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
+from cpa.exchange.relay import PassingRelay
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai import OpenAICodec
 from cpa.formats.sse import SseParser
@@ -358,6 +359,21 @@ def test_the_legacy_route_is_told_texts_alone() -> None:
     assert chunks[-1]["usage"]["total_tokens"] == 12
     body = CODEC.encode_reply(fold(ANSWER), shared)
     assert (body["object"], body["choices"][0]["text"], body["usage"]["total_tokens"]) == ("text_completion", "Hi", 12)
+
+
+@pytest.mark.parametrize("model", [None, "shown"])
+@pytest.mark.parametrize("include_usage", [True, False])
+def test_no_chat_chunk_passes_to_a_client_of_the_legacy_route(model: str | None, include_usage: bool) -> None:
+    shared = context(alt="completions", model=model, include_usage=include_usage)
+    native = PassingRelay(CODEC.native_relay(shared, CODEC.framing(shared)))
+    texts = [str(number) for number in range(50)]
+    stream = sse(*(chunk(content=text) for text in texts), chunk("stop"), {**chunk(), "choices": [], "usage": USAGE})
+    frames = SseParser().feed(native.feed(stream) + native.close())
+    assert frames[-1].data == b"[DONE]"
+    chunks = [orjson.loads(frame.data) for frame in frames[:-1]]
+    assert {one["object"] for one in chunks} == {"text_completion"}
+    assert "".join(choice["text"] for one in chunks for choice in one["choices"]) == "".join(texts)
+    assert chunks[-1]["usage"] == USAGE
 
 
 # -- the same format on both sides ---------------------------------------------------------------------------

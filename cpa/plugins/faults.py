@@ -23,7 +23,7 @@ _UNSUPPORTED_MODEL = re.compile(
     re.IGNORECASE,
 )
 _REQUEST_FAULT = ("invalid_request_error", "INVALID_ARGUMENT", "FAILED_PRECONDITION")
-_CUT_OFF = frozenset({"stream_cut_off", "stream_cut"})
+_CUT_OFF = "stream_cut_off"
 """What our own reading calls a stream that ends too early: a lost connection, which is no account's fault."""
 _NO_CREDIT = "insufficient_quota"
 """OpenAI's word for an account without money, which comes as 429; waiting does not help."""
@@ -95,7 +95,7 @@ def _bounded(seconds: float) -> float | None:
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, error: ErrorInfo) -> UpstreamError:
     """The common table: status and body to scope, retry and cooldown."""
-    if error.raw is None and error.code in _CUT_OFF:
+    if error.raw is None and error.code == _CUT_OFF:
         return UpstreamError(error, scope="none", cooldown=0)
     text = body[:65536].decode("utf-8", "replace")
     if status in (429, 503, 529):

@@ -38,3 +38,16 @@ def test_commands_that_are_named_exist() -> None:
     named = {name for document in DOCUMENTS for name in COMMAND.findall(document.read_text())}
     assert "accounts" in named
     assert named - set(COMMANDS) == set()
+
+
+CODE = re.compile(r"""\bcode="([a-z_]+)\"""")
+TOLD_TO_CLIENTS = ("errors.py", "exchange", "formats", "plugins/guard.py", "server", "upstream")
+
+
+def test_every_error_that_clients_are_told_is_explained() -> None:
+    places = [ROOT / "cpa" / name for name in TOLD_TO_CLIENTS]
+    files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))]
+    told = {code for file in files for code in CODE.findall(file.read_text())}
+    explained = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "errors.md").read_text()))
+    assert "bad_event" in told
+    assert told - explained == set()

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from cpa.conversation.usage import Usage
-from cpa.errors import ErrorInfo
+from cpa.errors import ErrorInfo, bad_event
 from cpa.formats.codec import ReplyContext
 from cpa.formats.gemini.envelope import response_of
 from cpa.formats.gemini.errors import encode_error, error_of, info_of
@@ -205,9 +205,7 @@ class GeminiNativeRelay:
             self._blocked = self.meaningful = True
 
     def _broken(self) -> bytes:
-        self.error = ErrorInfo(
-            502, "the upstream sent an event that is not JSON", type="server_error", code="invalid_event"
-        )
+        self.error = bad_event()
         return b""
 
     def _rebuilt(self, data: bytes) -> bytes:
@@ -241,7 +239,7 @@ class GeminiNativeRelay:
             self.complete = self._ended = True
             return self._framing.end()
         if self.meaningful:
-            message, code = "the upstream's stream ended before the answer was complete", "stream_cut"
+            message, code = "the upstream's stream ended before the answer was complete", "stream_cut_off"
         else:
             message, code = "the upstream's answer is empty", "empty_stream"
         self.error = ErrorInfo(502, message, type="server_error", code=code)

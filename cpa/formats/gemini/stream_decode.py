@@ -417,7 +417,7 @@ def decode_reply(body: Object, context: ReplyContext) -> list[ev.Event]:
 
 
 def _cut(message: str) -> ErrorInfo:
-    return ErrorInfo(502, message, type="server_error", code="stream_cut")
+    return ErrorInfo(502, message, type="server_error", code="stream_cut_off")
 
 
 def _signature(part: Object) -> str | None:

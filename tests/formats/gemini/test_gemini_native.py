@@ -289,7 +289,7 @@ def test_a_stream_without_its_end_is_an_error(cut: int) -> None:
     assert out == sse(STREAMS["text"][:cut])
     assert native.error is not None
     assert native.error.status == 502
-    assert native.error.code == ("stream_cut" if cut else "empty_stream")
+    assert native.error.code == ("stream_cut_off" if cut else "empty_stream")
     assert native.meaningful is bool(cut)
     [told] = payloads(native.fail(native.error))
     assert told["error"]["code"] == 502
@@ -403,7 +403,7 @@ def test_a_candidate_that_begins_late_and_is_cut_off_is_noticed(second: list[Any
     for piece in [b"".join(frames)] if together else frames:
         assert native.feed(piece) == piece
     native.close()
-    assert native.error.code == "stream_cut"
+    assert native.error.code == "stream_cut_off"
     assert not native.complete
 
 

@@ -71,7 +71,7 @@ def test_a_cut_stream_is_a_failure(name: str) -> None:
         last = decode(*frames[:cut])[-1]
         assert isinstance(last, ev.Failure)
         assert last.error.status == 502
-        assert last.error.code == ("stream_cut" if cut else "empty_stream")
+        assert last.error.code == ("stream_cut_off" if cut else "empty_stream")
     assert isinstance(decode(*frames)[-1], ev.End)
 
 

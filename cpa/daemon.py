@@ -40,7 +40,7 @@ from cpa.exchange.roster import Roster
 from cpa.exchange.usage_trail import Attempted
 from cpa.formats.registry import builtin_formats
 from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, take_structlog
-from cpa.logs.masking import mask_header
+from cpa.logs.masking import mask_header, secret_parameters
 from cpa.management.access import Gate
 from cpa.management.control import ControlSocket
 from cpa.management.hashing import hash_key_in_file, is_plain
@@ -468,10 +468,13 @@ def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:
             yield account.secret
         yield from (value for name, value in account.headers.items() if mask_header(name, value) != value)
         yield _password(account.proxy_url)
+        yield from secret_parameters(account.base_url)
     yield _password(config.proxy_url)
     for key in config.api_keys:
         yield key if isinstance(key, str) else key.key
     yield from client_secrets(config.plugins.configs)
+    yield config.ampcode.upstream_api_key
+    yield from (entry.upstream_api_key for entry in config.ampcode.upstream_api_keys)
     yield config.metrics.key
     yield config.remote_management.secret_key
 

@@ -18,7 +18,7 @@ from cpa.conversation.usage import Usage
 from cpa.errors import ApiError, ErrorInfo, UpstreamError
 from cpa.exchange.call import Answer, Call
 from cpa.exchange.collect import Failed, collect, parse_body
-from cpa.exchange.exposure import without_secret
+from cpa.exchange.exposure import bytes_without_secret, without_secret
 from cpa.exchange.headers import passed_headers
 from cpa.exchange.quota_events import WatchedResponse
 from cpa.exchange.record import AttemptRecord, ExchangeLog
@@ -238,18 +238,20 @@ class Attempt:
         """The client's stream; owns the response from here on."""
         closed = False
         try:
+            over = relay.complete or relay.error is not None
             if head:
-                yield head
-            if not relay.complete and relay.error is None:
+                yield self._told(head, relay) if over else head
+            if not over:
                 async for chunk in chunks:
                     out = relay.feed(chunk)
+                    over = relay.complete or relay.error is not None
                     if out:
-                        yield out
-                    if relay.complete or relay.error is not None:
+                        yield self._told(out, relay) if over else out
+                    if over:
                         break
                 else:
                     if out := relay.close():
-                        yield out
+                        yield self._told(out, relay)
             self._end(relay)
             closed = True
             if relay.complete:
@@ -283,14 +285,18 @@ class Attempt:
             self._succeeded(200)
             self._log.close(200, self._record)
             return
-        failure = self._judge(relay.error, None)
-        self._failed(failure)
-        self._record.close(relay.error.status, relay.error)
-        self._log.close(relay.error.status, self._record, relay.error)
+        error = without_secret(relay.error, self._record.account)
+        self._failed(self._judge(error, None))
+        self._record.close(error.status, error)
+        self._log.close(error.status, self._record, error)
+
+    def _told(self, out: bytes, relay: Relay) -> bytes:
+        """The last bytes for the client; an error of the upstream's in them without the account's secrets."""
+        return out if relay.error is None else bytes_without_secret(out, self._record.account)
 
     def _broken(self, relay: Relay, failure: UpstreamError) -> bytes:
         """The stream broke: what the client is told in-band."""
-        error = without_secret(failure.error, self._record.account)
+        error = failure.error = without_secret(failure.error, self._record.account)
         out = relay.fail(error)
         self._record.usage = relay.usage
         self._failed(failure)

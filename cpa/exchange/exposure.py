@@ -1,30 +1,57 @@
-"""Keep an account's secret out of what a client is told.
+"""Keep an account's secrets out of what a client is told.
 
 Vendors repeat the key they refuse ("Incorrect API key provided: sk-..."): the client must not learn it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import orjson
 from msgspec.structs import replace
 
-from cpa.accounts.account import Account, mask
+from cpa.accounts.account import Account, mask, tokens_of
 from cpa.errors import ErrorInfo
+from cpa.logs.masking import mask_header, secret_parameters
+from cpa.logs.redaction import variants
 
 SHORTEST_SECRET = 4
+TEXTS = ("message", "type", "code", "param")
 
 
 def without_secret(error: ErrorInfo, account: Account) -> ErrorInfo:
-    """The error with the account's secret masked in its texts, and without a raw body that repeats it."""
-    secret = account.secret
-    if len(secret) < SHORTEST_SECRET:
-        return error
-    shown = mask(secret)
-    changed = {
-        name: value.replace(secret, shown)
-        for name in ("message", "type", "code", "param")
-        if isinstance(value := getattr(error, name), str) and secret in value
-    }
-    if error.raw is not None and secret.encode() in orjson.dumps(error.raw):
-        return replace(error, **changed, raw=None, details=None)
-    return replace(error, **changed) if changed else error
+    """The error with the account's secrets masked in its texts, and without a raw body that repeats one."""
+    shown = _shown(account)
+    texts = {name: text for name in TEXTS if isinstance(text := getattr(error, name), str)}
+    masked = {name: _masked(text, shown) for name, text in texts.items()}
+    if error.raw is not None:
+        raw = orjson.dumps(error.raw).decode()
+        if any(form in raw for form in shown):
+            return replace(error, **masked, raw=None, details=None)
+    return error if masked == texts else replace(error, **masked)
+
+
+def bytes_without_secret(content: bytes, account: Account) -> bytes:
+    """Part of a stream with the account's secrets masked: the frames of an error, which are made of plain texts."""
+    for form, instead in _shown(account).items():
+        content = content.replace(form.encode(), instead.encode())
+    return content
+
+
+def _shown(account: Account) -> dict[str, str]:
+    """Every form of the account's secrets, and what is shown instead."""
+    secrets = [secret for secret in _secrets(account) if len(secret) >= SHORTEST_SECRET]
+    return {form: mask(secret) for secret in secrets for form in variants(secret) if len(form) >= SHORTEST_SECRET}
+
+
+def _masked(text: str, shown: dict[str, str]) -> str:
+    for form, instead in shown.items():
+        text = text.replace(form, instead)
+    return text
+
+
+def _secrets(account: Account) -> Iterator[str]:
+    """What a request of the account tells its upstream, and the client must not hear."""
+    yield from tokens_of(account)
+    yield from (value for name, value in account.headers.items() if mask_header(name, value) != value)
+    yield from secret_parameters(account.base_url)

@@ -6,7 +6,7 @@ Works on bytes, with RE2: the time it takes grows with the text only, and other 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from cpa.logs.marks import Marks
 from cpa.logs.redaction import MASK, SHORTEST, Secrets, variants
 
 _HEADER_WORDS = ("api-key", "apikey", "token", "secret", "cookie", "password")
+_HEADER_ENDS = ("-key", "-auth")
 _QUERY_WORDS = ("api-key", "apikey", "api_key", "token", "secret", "password")
 _MEMBERS = (
     r"[\w-]*api[-_]?key|[\w-]*access[-_]?token|[\w-]*refresh[-_]?token|id[-_]?token|[\w-]*client[-_]?secret|"
@@ -91,7 +92,7 @@ def _header_kind(name: str) -> str:
     lower = name.lower()
     if "authorization" in lower:
         return "scheme"
-    return "secret" if any(word in lower for word in _HEADER_WORDS) else ""
+    return "secret" if lower.endswith(_HEADER_ENDS) or any(word in lower for word in _HEADER_WORDS) else ""
 
 
 def mask_query(url: str) -> str:
@@ -100,6 +101,13 @@ def mask_query(url: str) -> str:
     if not question:
         return url
     return path + question + "&".join(_masked_parameter(pair) for pair in query.split("&"))
+
+
+def secret_parameters(url: str) -> Iterator[str]:
+    """The values of the secret parameters of a URL, as they are written."""
+    for pair in url.partition("?")[2].split("&"):
+        if _masked_parameter(pair) != pair:
+            yield pair.partition("=")[2]
 
 
 def _masked_parameter(pair: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -60,7 +61,7 @@ _FOREIGN = frozenset(("error", "exception", "reason"))
 
 def variants(secret: str) -> set[str]:
     """How a secret may be written: as it is, percent-encoded, escaped in JSON, inside of Base64."""
-    found = {secret, quote(secret, safe=""), quote_plus(secret), secret.replace("/", "\\/")}
+    found = {secret, quote(secret, safe=""), quote_plus(secret), secret.replace("/", "\\/"), *_escaped(secret)}
     if len(secret) >= 8:
         content = secret.encode("utf-8", "surrogateescape")
         for before in range(3):
@@ -68,6 +69,14 @@ def variants(secret: str) -> set[str]:
             begin, end = (0, 2, 3)[before], len(content) + before
             found.add(encoded[begin + (before > 0) : end * 8 // 6])
     return found
+
+
+def _escaped(secret: str) -> Iterator[str]:
+    """How a secret is written in JSON, and in JSON that is a text in JSON."""
+    for ensure_ascii in (True, False):
+        once = json.dumps(secret, ensure_ascii=ensure_ascii)[1:-1]
+        yield once
+        yield json.dumps(once, ensure_ascii=ensure_ascii)[1:-1]
 
 
 class Secrets:

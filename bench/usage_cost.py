@@ -1,13 +1,14 @@
 """Measure what recording usage costs: CPU of one daemon that records, and does not, in turn.
 
-    python -m bench.usage_cost [--pairs openai:openai,claude:openai] [--requests 1000] [--rounds 15]
+    python -m bench.usage_cost [--pairs openai:openai,claude:openai] [--requests 3000] [--rounds 15]
     python -m bench.usage_cost --histories [--mode burst]
 
-For each pair of client and upstream format a daemon answers requests on 16 connections (4 for streams), with recording
-switched on and off before every round; it is one process, because two differ by more than what is measured. The threads
-that write are counted, and have written everything before a round is over. Prints the CPU time of an answer without,
-and the median difference between a round and the one before (the lowest of many rounds differ by more than that by
-chance), and how much of it the threads took. With ``--histories`` usage is always recorded, and the history of every
+For each pair of client and upstream format a daemon answers requests on 16 connections (4 for streams), without
+recording, with it, with it, without it, and so on: what a machine does to two rounds in turn is as often on one side as
+on the other. It is one process, because two differ by more than what is measured. The threads that write are counted,
+and have written everything before a round is over. Prints the CPU time of an answer without, and the median difference
+between two rounds in turn (the lowest of many rounds differ by more than that by chance), and how much of it the
+threads took. With ``--histories`` usage is always recorded, and the history of every
 request (``request-log``) is switched; how many were kept is printed too, for one that is lost costs nothing.
 """
 
@@ -43,6 +44,7 @@ class Switched:
         port = free_port()
         self.upstream = Process(["-m", "bench.upstream", str(port)], port, cwd=ROOT)
         self._port = free_port()
+        self._on = True
         path = self._configure(on=True)
         self.daemon = Process(["-m", "cpa", "serve", "--config", str(path)], self._port, cwd=ROOT)
 
@@ -57,8 +59,10 @@ class Switched:
 
     async def switch(self, *, on: bool) -> None:
         """Record from now on, or do not."""
-        self._configure(on=on)
-        await asyncio.sleep(SWITCHED_SECONDS)
+        if on != self._on:
+            self._on = on
+            self._configure(on=on)
+            await asyncio.sleep(SWITCHED_SECONDS)
 
     def stop(self) -> None:
         """End both."""
@@ -95,7 +99,7 @@ async def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", default="openai:openai,claude:claude,claude:openai")
-    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--histories", action="store_true", help="what request-log costs, instead")
     parser.add_argument("--mode", choices=list(CONNECTIONS), default="whole")
@@ -110,7 +114,7 @@ async def main() -> None:
                 path, body = request_body(client, f"bench-{UPSTREAMS[upstream]}", stream=given.mode != "whole")
                 costs: dict[bool, list[Cost]] = {False: [], True: []}
                 for number in range(2 * given.rounds + 2):
-                    on = bool(number % 2)
+                    on = number % 4 in (1, 2)
                     await switched.switch(on=on)
                     found = await cost(switched.daemon, path, body, given.requests, given.mode)
                     asked += given.requests if on else 0

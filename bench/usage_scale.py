@@ -146,7 +146,7 @@ def main() -> None:
 def measure(path: Path, seconds: float, rate: int, now_ms: int) -> None:
     """Write and ask at once, then print the figures."""
     before = count(path)
-    store = UsageStore(path, structlog.get_logger(), lambda: 0, lambda event: event)
+    store = UsageStore(path, structlog.get_logger(), lambda: 0)
     stop, recorded = threading.Event(), list[int]()
     writer = threading.Thread(target=write, args=(store, rate, now_ms, stop, recorded))
     writer.start()

@@ -37,7 +37,6 @@ from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.record import AttemptRecord
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
-from cpa.exchange.usage_trail import Attempted
 from cpa.formats.registry import builtin_formats
 from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, take_structlog
 from cpa.logs.masking import mask_header, secret_parameters
@@ -61,6 +60,7 @@ from cpa.server.services import Services
 from cpa.systemd import Notifier
 from cpa.upstream.client import UpstreamClient
 from cpa.usage.event import Event, executor_of
+from cpa.usage.insert import Made
 from cpa.usage.price_list_cache import ListCache
 from cpa.usage.prices import CurrentPrices
 from cpa.usage.store import UsageStore
@@ -141,10 +141,10 @@ class Daemon:
         self._limits_file = LimitsFile(_database(store).with_name("client-limits.json"), self.limits, self.log)
         self.gate = Gate(environ, local_password)
         self.usage_queue = UsageQueue(self.pool.clock)
-        self._collectors = Collectors(self.usage_queue, self.pool, self.formats, lambda: store.current)
+        self._collectors = Collectors(self.usage_queue, self.pool, lambda: store.current)
         self.roster.subscribe(self._collectors.follow)
         self.usage = UsageStore(
-            _database(store), self.log, lambda: store.current.usage_event_retention_days, self._priced
+            _database(store), self.log, lambda: store.current.usage_event_retention_days, self.prices
         )
         self.metrics = Metrics(self._metric_sources, self._cost)
         self._services: Services | None = None
@@ -326,24 +326,13 @@ class Daemon:
             executor_type=executor_of(record.provider, record.upstream_format),
         )
 
-    def _record(self, made: Attempted | Event, call: Call, record: AttemptRecord | None) -> None:
+    def _record(self, made: Made, call: Call, record: AttemptRecord | None) -> None:
         """Take an attempt into the durable record and the queue of collectors."""
         if made.fail_body:
             made.fail_body = self.secrets.mask_text(made.fail_body)
-        if isinstance(made, Event):
-            made.reasoning_effort = self._collectors.effort(call)
-        elif made.effort is None:
-            made.effort = self._collectors.effort(call)
         if self.usage_queue.enabled:
-            made = made if isinstance(made, Event) else made.event()
-            self._collectors.take(made, call, record)
+            self._collectors.take(made if isinstance(made, Event) else made.event(), call, record)
         self.usage.record(made)
-
-    def _priced(self, event: Event) -> Event:
-        """The event with its cost. Called in the thread that writes."""
-        if event.cost_nanos is None:
-            event.cost_nanos = self.prices().cost_of(event)
-        return event
 
     def _note_unpriced(self, model: str) -> None:
         self.log.warning(

@@ -17,12 +17,9 @@ from cpa.accounts.cooldown import Cooldown
 from cpa.accounts.pool import AccountPool
 from cpa.config import Config
 from cpa.config.client_keys import key_id
-from cpa.errors import ApiError
 from cpa.exchange.call import Call
 from cpa.exchange.headers import telling_headers
 from cpa.exchange.recorder import CLIENT_GONE
-from cpa.exchange.usage_trail import effort_of
-from cpa.formats.registry import FormatRegistry
 from cpa.usage.event import Event, timestamp
 from cpa.usage.queue_item import LONGEST_TEXT, QueueItem, RequestDetails
 from cpa.usage.usage_queue import UsageQueue
@@ -38,12 +35,9 @@ REFRESH = b'{"refresh":true}'
 class Collectors:
     """Feeds the usage queue and its channels. Does nothing while the queue is off."""
 
-    def __init__(
-        self, queue: UsageQueue, pool: AccountPool, formats: FormatRegistry, config: Callable[[], Config]
-    ) -> None:
+    def __init__(self, queue: UsageQueue, pool: AccountPool, config: Callable[[], Config]) -> None:
         self._queue = queue
         self._pool = pool
-        self._formats = formats
         self._config = config
         self._keys = _RawKeys()
         self._refresh: asyncio.TimerHandle | None = None
@@ -85,17 +79,6 @@ class Collectors:
             token_digest=_digest(record.account.secret) if login and record is not None else "",
             response_headers=telling_headers(record.headers) if record is not None and record.headers else {},
         )
-
-    def effort(self, call: Call) -> str:
-        """What :func:`cpa.exchange.usage_trail.effort_of` says of a call; empty for what cannot be read."""
-        if call.reasoning is None:
-            if call.format not in self._formats:
-                return ""
-            try:
-                call.reasoning = self._formats[call.format].read_reasoning(call.body)
-            except ApiError:
-                return ""
-        return effort_of(call.reasoning)
 
     # -- failures ----------------------------------------------------------------------------------------------
 

@@ -114,7 +114,7 @@ class Exchange:
     async def _logged(self, call: Call, config: Config, answering: Answering) -> Answer:
         log = ExchangeLog(self._log, call, self.observers)
         if self.usage_sink is not None and call.operation != "count":
-            log.trail = UsageTrail(call, self.usage_sink)
+            log.trail = UsageTrail(call, self.usage_sink, self._formats)
         try:
             answer = await answering(call, config, log)
         except ApiError as failure:

@@ -7,23 +7,23 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from cpa.accounts.account import Account, account_index
-from cpa.conversation.request import Reasoning
-from cpa.conversation.usage import ToolUsage, Usage, tier
-from cpa.errors import ErrorInfo
+from cpa.accounts.account import account_index
+from cpa.conversation.usage import ToolUsage, tier
+from cpa.errors import ApiError, ErrorInfo
 from cpa.exchange.call import Call
-from cpa.plugins.values import ClientIdentity
-from cpa.usage.event import LONGEST_BODY, Event, Tokens, tokens_of
+from cpa.formats.registry import FormatRegistry
+from cpa.usage.attempted import Attempted
+from cpa.usage.event import LONGEST_BODY, Event, Tokens, kind_of, reported, tokens_of
+from cpa.usage.insert import Made
 from cpa.usage.queue_item import LONGEST_TEXT
 
 if TYPE_CHECKING:
     from cpa.exchange.record import AttemptRecord
 
-Sink = Callable[["Attempted | Event", Call, "AttemptRecord | None"], None]
-"""Takes an event or what it is made from, the request it belongs to, and the attempt if an account could be asked."""
+Sink = Callable[[Made, Call, "AttemptRecord | None"], None]
+"""Takes an attempt or another event, the request it belongs to, and the attempt if an account could be asked."""
 NOBODY = "unknown"
 _GEMINI = ("/v1beta/models/", "/v1/models/")
 CLIENT_GONE = 499
@@ -42,85 +42,40 @@ def endpoint_of(path: str) -> str:
     return f"POST {path}"
 
 
-class Attempted(Struct, gc=False):
-    """What is noted of an attempt on the event loop: nothing is worked out there."""
-
-    client: ClientIdentity | None
-    account: Account
-    path: str
-    request_id: str
-    requested_model: str
-    stream: bool
-    client_format: str
-    client_ip: str
-    user_agent: str
-    asked_tier: str
-    effort: Reasoning | str | None
-    model: str
-    upstream_format: str
-    usage: Usage | None
-    served_tier: str
-    started_at: float
-    duration: float
-    first_token: float | None
-    number: int
-    status: int
-    error: str | None
-    fail_body: str
-    failed: bool
-    final: bool = False
-
-    def event(self) -> Event:
-        """The event. Working out many in a row takes a third of what it takes on the event loop, among other things."""
-        account, client, first = self.account, self.client, self.first_token
-        effort = self.effort
-        return Event(
-            group=client.id if client is not None else account.provider or NOBODY,
-            provider=account.provider,
-            endpoint=endpoint_of(self.path),
-            auth_type=account.kind,
-            request_id=self.request_id,
-            model=self.model,
-            requested_model=self.requested_model[:LONGEST_NAME],
-            at_ms=int(self.started_at * 1000),
-            source=account.label or account.id,
-            auth_index=account.index or account_index(f"id:{account.id}"),
-            failed=self.failed,
-            latency_ms=int(self.duration * 1000),
-            tokens=tokens_of(self.usage, self.upstream_format),
-            attempt=self.number,
-            final=self.final,
-            status=self.status,
-            error=self.error or ("client_gone" if self.status == CLIENT_GONE else ""),
-            fail_body=self.fail_body,
-            ttft_ms=None if first is None else int(first * 1000),
-            stream=self.stream,
-            client_format=self.client_format,
-            upstream_format=self.upstream_format,
-            reasoning_effort=effort_of(effort) if isinstance(effort, Reasoning) else effort or "",
-            service_tier=self.asked_tier,
-            response_service_tier=self.served_tier,
-            client_ip=self.client_ip,
-            user_agent=self.user_agent[:LONGEST_AGENT],
-        )
-
-
-def effort_of(asked: Reasoning) -> str:
-    """The reasoning effort asked for: a level, a number of tokens, ``none`` or ``auto``; empty when it is not."""
-    if asked.mode == "unset":
-        return ""
-    words = {"level": asked.level or "", "budget": str(asked.budget), "off": "none", "auto": "auto"}
-    return words[asked.mode][:LONGEST_TEXT]
+def effort_of(call: Call, formats: FormatRegistry) -> str:
+    """The reasoning effort asked for: a level, a number of tokens, ``none`` or ``auto``; empty when it is not, or what
+    is asked cannot be read.
+    """
+    asked = call.reasoning
+    if asked is None:
+        if call.format not in formats:
+            return ""
+        try:
+            asked = call.reasoning = formats[call.format].read_reasoning(call.body)
+        except ApiError:
+            return ""
+    match asked.mode:
+        case "unset":
+            return ""
+        case "level":
+            return (asked.level or "")[:LONGEST_TEXT]
+        case "budget":
+            return str(asked.budget)[:LONGEST_TEXT]
+        case "off":
+            return "none"
+        case "auto":
+            return "auto"
 
 
 class UsageTrail:
     """Gives what is known of each attempt to the sink once it is known whether another one follows."""
 
-    __slots__ = ("_begun", "_call", "_pending", "_record", "_sink")
+    __slots__ = ("_begun", "_call", "_formats", "_pending", "_record", "_sink")
 
-    def __init__(self, call: Call, sink: Sink) -> None:
+    def __init__(self, call: Call, sink: Sink, formats: FormatRegistry) -> None:
         self._call = call
         self._sink = sink
+        self._formats = formats
         self._begun = time.time()
         self._pending: Attempted | None = None
         self._record: AttemptRecord | None = None
@@ -129,30 +84,37 @@ class UsageTrail:
         """An attempt is over."""
         if self._pending is not None:
             self._flush()
-        call, status, usage = self._call, record.status, record.usage
+        call, account, status, usage = self._call, record.account, record.status, record.usage
+        client, provider = call.client, account.provider
         self._record = record
-        self._pending = Attempted(
-            call.client,
-            record.account,
-            call.path,
-            call.request_id,
-            call.model,
-            call.stream,
-            call.format,
-            call.address,
-            call.headers.get("User-Agent", ""),
-            asked_tier(call),
-            call.reasoning,
+        kind = kind_of(
+            client.id if client is not None else provider or NOBODY,
+            provider,
+            endpoint_of(call.path),
+            account.kind,
             record.model,
+            call.model[:LONGEST_NAME],
+            account.label or account.id,
+            account.index or account_index(f"id:{account.id}"),
+            call.format,
             record.upstream_format,
-            usage,
-            served_tier(record) if usage is None or usage.service_tier is None else usage.service_tier,
+            effort_of(call, self._formats),
+            asked_tier(call),
+            served_tier(record),
+            1 if call.stream else 0,
+            call.headers.get("User-Agent", "")[:LONGEST_AGENT],
+            call.address,
+        )
+        self._pending = Attempted(
+            kind,
+            call.request_id,
             record.started_at,
             duration,
             record.time_to_first_token,
             record.number,
             status,
-            record.error,
+            None if usage is None else reported(usage),
+            record.error or ("client_gone" if status == CLIENT_GONE else ""),
             "" if error is None and status != CLIENT_GONE else _body(status, error),
             status >= 400 or status == 0 or error is not None,
         )
@@ -184,6 +146,7 @@ class UsageTrail:
                 fail_body=_body(status, error),
                 stream=call.stream,
                 client_format=call.format,
+                reasoning_effort=effort_of(call, self._formats),
                 client_ip=call.address,
                 user_agent=call.headers.get("User-Agent", "")[:LONGEST_AGENT],
             ),
@@ -197,8 +160,8 @@ class UsageTrail:
             return
         self._pending = self._record = None
         self._sink(made, self._call, record)
-        if made.usage is not None and made.usage.image_tool is not None:
-            self._sink(_of_tool(made.event(), made.usage.image_tool), self._call, record)
+        if record.usage is not None and record.usage.image_tool is not None:
+            self._sink(_of_tool(made.event(), record.usage.image_tool), self._call, record)
 
 
 def _of_tool(event: Event, tool: ToolUsage) -> Event:

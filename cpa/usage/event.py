@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from cpa.conversation.usage import Usage
+from cpa.usage.tables import Origin, Place
 
 SEPARATE_REASONING = frozenset({"gemini", "gemini-cli"})
 """Upstream formats that count reasoning beside the output."""
@@ -30,7 +33,14 @@ TOKEN_COLUMNS = (
 )  # fmt: skip
 
 
-class Tokens(Struct, kw_only=True, gc=False):
+Row = tuple[Any, ...]
+Counts = tuple[int, int, int, int, int, int, int, int, int, int, bool]
+"""Values of :class:`Tokens`."""
+Reported = tuple[int, ...]
+"""What an upstream told: input, read from a cache, written to one, that for an hour, output, reasoning, total."""
+
+
+class Tokens(Struct, gc=False):
     """Token counts in two views.
 
     The first six are those of the upstream's own kind, as dashboards know them: for Claude ``input`` is without what
@@ -67,44 +77,79 @@ class Tokens(Struct, kw_only=True, gc=False):
         }
 
 
+NO_TOKENS: Counts = astuple(Tokens())
+
+
 def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
-    """Both views of what an upstream reported; zeros for what it did not.
+    """Both views of what an upstream reported; zeros for what it did not."""
+    return Tokens() if usage is None else Tokens(*counts_of(reported(usage), upstream_format))
+
+
+def reported(usage: Usage) -> Reported:
+    """What is recorded of what an upstream told; zeros for what it did not."""
+    return (
+        usage.input_total or 0, usage.cache_read or 0, usage.cache_write or 0, usage.cache_write_1h or 0,
+        usage.output_total or 0, usage.reasoning or 0, usage.total or 0,
+    )  # fmt: skip
+
+
+def counts_of(told: Reported, upstream_format: str) -> Counts:
+    """:func:`tokens_of` as a tuple.
 
     Parts are never more than their whole: cached input that is more than the input was not counted in it, unless the
-    total says that it was. A total
-    that is more than its parts is believed, and the rest belongs to none of them.
+    total says that it was. A total that is more than its parts is believed, and the rest belongs to none of them.
     """
-    if usage is None:
-        return Tokens()
-    whole, output = usage.input_total or 0, usage.output_total or 0
-    read, written, reasoning = usage.cache_read or 0, usage.cache_write or 0, usage.reasoning or 0
-    told = usage.total or 0
+    whole, read, written, written_1h, output, reasoning, sum_told = told
     exceeding = read + written > whole
-    if exceeding and told and told == whole + output:
+    if exceeding and sum_told and sum_told == whole + output:
         read = min(read, whole)
         written = min(written, whole - read)
     elif exceeding:
         whole += read + written
-        exceeding = told != whole + output
+        exceeding = sum_told != whole + output
     total = whole + output
-    if total > MOST_TOKENS or told > MOST_TOKENS:
-        return Tokens()
-    consistent = not exceeding and reasoning <= output and (told >= total or not told)
+    if total > MOST_TOKENS or sum_told > MOST_TOKENS:
+        return NO_TOKENS
+    consistent = not exceeding and reasoning <= output and (sum_told >= total or not sum_told)
     reasoning = min(reasoning, output)
     fresh = whole - read - written
-    return Tokens(
-        input=fresh if upstream_format in SEPARATE_CACHE else whole,
-        output=output - reasoning if upstream_format in SEPARATE_REASONING else output,
-        reasoning=reasoning,
-        cached=read or written,
-        cache_read=read,
-        cache_creation=written,
-        total=max(total, told),
-        uncached=fresh,
-        cache_creation_1h=min(usage.cache_write_1h or 0, written),
-        unclassified=max(0, told - total),
-        consistent=consistent,
+    return (
+        fresh if upstream_format in SEPARATE_CACHE else whole,
+        output - reasoning if upstream_format in SEPARATE_REASONING else output,
+        reasoning,
+        read or written,
+        read,
+        written,
+        max(total, sum_told),
+        fresh,
+        min(written_1h, written),
+        max(0, sum_told - total),
+        consistent,
     )
+
+
+class Kind(Struct, eq=False, frozen=True):
+    """What an attempt has in common with many others: its texts.
+
+    :func:`kind_of` gives one object for the same texts, as long as it remembers it: what is found out about it is found
+    again without looking at them.
+    """
+
+    place: Place
+    origin: Origin
+
+
+@lru_cache(maxsize=2048)
+def kind_of(*texts: Any) -> Kind:
+    """``texts``: values of :class:`Place`, then of :class:`Origin`. They are remembered, and ought to be short."""
+    return Kind(Place(*texts[:_PLACES]), Origin(*texts[_PLACES:]))
+
+
+_PLACES = len(Place._fields)
+
+
+Priced = Callable[[Kind, Counts, bool], int | None]
+"""Gives the nano-dollars of an attempt, or (True) of what a tool of the answer used; None when they are not known."""
 
 
 class Event(Struct, kw_only=True, gc=False):
@@ -156,6 +201,32 @@ class Event(Struct, kw_only=True, gc=False):
     """Nano-dollars at the prices of the moment; None when the model has no price or tokens are not known."""
     key: str = ""
     """What an event that comes from elsewhere is known by; one that is recorded for the first time has none."""
+
+    @property
+    def kind(self) -> Kind:
+        """Its texts."""
+        return kind_of(
+            self.group, self.provider, self.endpoint, self.auth_type, self.model, self.requested_model, self.source,
+            self.auth_index, self.client_format, self.upstream_format, self.reasoning_effort, self.service_tier,
+            self.response_service_tier, 1 if self.stream else 0, self.user_agent, self.client_ip,
+        )  # fmt: skip
+
+    def price(self, priced: Priced) -> None:
+        """Find its cost, unless it has one."""
+        if self.cost_nanos is None:
+            self.cost_nanos = priced(self.kind, astuple(self.tokens), not self.attempt)
+
+    def row(self, place: int, origin: int, priced: Priced | None) -> Row:
+        """Values of :data:`cpa.usage.tables.RECORDED`; a cost that is not known yet is found with ``priced``."""
+        tokens = self.tokens
+        if priced is not None:
+            self.price(priced)
+        return (
+            self.at_ms, self.request_id, place, origin, 1 if self.failed else 0, 1 if self.final else 0, self.attempt,
+            self.status, self.latency_ms, self.ttft_ms, tokens.input, tokens.output, tokens.reasoning, tokens.cached,
+            tokens.cache_read, tokens.cache_creation, tokens.total, tokens.uncached, tokens.cache_creation_1h,
+            self.cost_nanos,            1 if self.estimated else 0, self.error, self.fail_body[:LONGEST_BODY],
+        )  # fmt: skip
 
     def event_key(self) -> str:
         """What an event from elsewhere is known by: what it says, where it brings no key."""

@@ -8,21 +8,28 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import add as plus
-from typing import Any
 
-from cpa.usage.event import DAY_MS, LONGEST_BODY, QUARTER_MS, Event, bucket
+from cpa.usage.attempted import Attempted
+from cpa.usage.event import DAY_MS, QUARTER_MS, Event, Priced, Row, bucket
 from cpa.usage.places import Places, state
 from cpa.usage.schema import transaction
-from cpa.usage.tables import ADD_SUMS, ATTEMPT, SUMS
+from cpa.usage.tables import ADD_SUMS, RECORDED, SUMS
 
 _ROWS = (128, 64, 32, 16, 8, 4, 2, 1)
 """How many rows one statement writes: every statement hands Python's lock over and takes it back, which
 costs this thread and the event loop more than the rows do, so there are as few as possible. All of them stay
 prepared."""
-_ATTEMPT = f"INSERT INTO usage_attempts ({', '.join(ATTEMPT)}) VALUES "  # noqa: S608
 _OUR_KEY = re.compile(r"([0-9a-f]{16})-(\d{1,18})-(\d{1,15})")
 _OURS = "SELECT ts_ms, request_id FROM usage_attempts WHERE id = ?"
 _THERE = "SELECT 1 FROM usage_attempts WHERE event_key = ? UNION ALL SELECT 1 FROM usage_event_keys WHERE event_key = ?"
+
+
+def _inserting(*names: str) -> str:
+    return f"INSERT INTO usage_attempts ({', '.join(names)}) VALUES "  # noqa: S608
+
+
+_RECORDED = _inserting(*RECORDED)
+_FROM_ELSEWHERE = _inserting(*RECORDED, "event_key")
 
 
 def _adding(table: str, place: Sequence[str]) -> tuple[str, str]:
@@ -48,10 +55,10 @@ IMPOSSIBLE = (
 )
 """What is raised for a value that no database takes, whatever the disk."""
 
-Row = tuple[Any, ...]
+Made = Event | Attempted
 
 
-def insert(connection: sqlite3.Connection, events: Sequence[Event], now_ms: int) -> int:
+def insert(connection: sqlite3.Connection, events: Sequence[Made], now_ms: int) -> int:
     """Write events in one transaction; how many were new. Raises sqlite3.Error, and then none is written."""
     with transaction(connection):
         return len(add(connection, events, now_ms))
@@ -72,48 +79,41 @@ def insert_possible(connection: sqlite3.Connection, events: Sequence[Event], now
 
 
 def add(
-    connection: sqlite3.Connection, events: Sequence[Event], now_ms: int, places: Places | None = None
-) -> Sequence[Event]:
+    connection: sqlite3.Connection,
+    made: Sequence[Made],
+    now_ms: int,
+    places: Places | None = None,
+    priced: Priced | None = None,
+) -> Sequence[Made]:
     """Write events in the transaction that is open; those that were new. Raises sqlite3.Error, and of IMPOSSIBLE.
 
     An event with a key is written only if it is not known, also when it was deleted since. ``places`` is what was
-    remembered of the connection so far.
+    remembered of the connection so far. With ``priced`` an event gets a cost that has none.
     """
     known = places if places is not None else Places()
     known.begin(connection, now_ms)
-    if any(event.key for event in events):
-        events = _new(connection, events)
+    from_elsewhere = any(each.key for each in made)
+    if from_elsewhere:
+        made = _new(connection, made)
     rows: list[Row] = []
     groups: dict[tuple[int, int, int], list[Row]] = {}
-    remembered, origins = known.places, known.origins
-    for event in events:
-        name = (
-            event.group, event.provider, event.endpoint, event.auth_type, event.model, event.requested_model,
-            event.source, event.auth_index, event.client_format, event.upstream_format, event.reasoning_effort,
-            event.service_tier, event.response_service_tier,
-        )  # fmt: skip
-        place, summed = remembered.get(name) or known.place(connection, name)
-        way = (1 if event.stream else 0, event.user_agent, event.client_ip)
-        failed, tokens = 1 if event.failed else 0, event.tokens
-        row = (
-            event.at_ms, event.request_id, place, origins.get(way) or known.origin(connection, way), failed,
-            1 if event.final else 0, event.attempt, event.status, event.latency_ms, event.ttft_ms, tokens.input,
-            tokens.output, tokens.reasoning, tokens.cached, tokens.cache_read, tokens.cache_creation, tokens.total,
-            tokens.uncached, event.cost_nanos, tokens.cache_creation_1h, 1 if event.estimated else 0,
-            event.error or None, event.fail_body[:LONGEST_BODY] or None, None, event.key or None,
-        )  # fmt: skip
-        rows.append(row)
-        group = (event.at_ms // QUARTER_MS, summed, failed)
+    remembered = known.numbers
+    for each in made:
+        kind = each.kind
+        place, summed, origin = remembered.get(kind) or known.find(connection, kind)
+        row = each.row(place, origin, priced)
+        rows.append((*row, each.key or None) if from_elsewhere else row)
+        group = (row[0] // QUARTER_MS, summed, row[4])
         if group in groups:
             groups[group].append(row)
         else:
             groups[group] = [row]
-    known.last_number = _write(connection, _ATTEMPT, rows)
+    known.last_number = _write(connection, _FROM_ELSEWHERE if from_elsewhere else _RECORDED, rows)
     _add_up(connection, groups, known.hours_until)
-    return events
+    return made
 
 
-def is_written(connection: sqlite3.Connection, number: int, event: Event) -> bool:
+def is_written(connection: sqlite3.Connection, number: int, event: Made) -> bool:
     """Whether an event stands in the database under a number."""
     row = connection.execute(_OURS, (number,)).fetchone()
     return row is not None and (row[0], row[1]) == (event.at_ms, event.request_id)
@@ -124,19 +124,19 @@ def our_key(database: str, number: int, at_ms: int) -> str:
     return f"{database}-{number}-{at_ms}"
 
 
-def _new(connection: sqlite3.Connection, events: Sequence[Event]) -> list[Event]:
+def _new(connection: sqlite3.Connection, made: Sequence[Made]) -> list[Made]:
     """Without what is known, or comes twice."""
     database, seen, new = state(connection, "database", ""), set[str](), []
-    for event in events:
-        if event.key:
-            if event.key in seen or _known(connection, database, event):
+    for each in made:
+        if each.key:
+            if each.key in seen or _known(connection, database, each):
                 continue
-            seen.add(event.key)
-        new.append(event)
+            seen.add(each.key)
+        new.append(each)
     return new
 
 
-def _known(connection: sqlite3.Connection, database: str, event: Event) -> bool:
+def _known(connection: sqlite3.Connection, database: str, event: Made) -> bool:
     """Whether an event with a key is in the database, or was.
 
     An event of this very database is known by its number. Where another one stands under it, a copy of the database
@@ -169,7 +169,7 @@ def _statement(start: str, width: int, size: int, end: str) -> str:
     return f"{start}{', '.join([marks] * size)}{end}"
 
 
-_COLUMN = {name: index for index, name in enumerate(ATTEMPT)}
+_COLUMN = {name: index for index, name in enumerate(RECORDED)}
 _ADDED = tuple(
     _COLUMN[name]
     for name in (

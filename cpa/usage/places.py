@@ -5,18 +5,16 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from cpa.usage.event import DAY_MS
-from cpa.usage.tables import CHOSEN, ORIGIN, PLACE
+from cpa.usage.event import DAY_MS, Kind
+from cpa.usage.tables import CHOSEN, ORIGIN, PLACE, Origin, Place
 
 MOST_REMEMBERED = 10_000
 MOST_PLACES = 10_000
 """With so many places in the database, what others choose freely makes no further one for sums."""
-_CHOSEN = frozenset(PLACE.index(name) for name in CHOSEN)
+_NOT_CHOSEN = dict.fromkeys(CHOSEN, "")
 
-PlaceKey = tuple[str, ...]
-"""Values of :data:`cpa.usage.tables.PLACE`."""
-OriginKey = tuple[int, str, str]
-"""Values of :data:`cpa.usage.tables.ORIGIN`."""
+Numbers = tuple[int, int, int]
+"""Of a place, of the one under which it is summed, and of an origin."""
 
 
 class Places:
@@ -26,9 +24,10 @@ class Places:
     """
 
     def __init__(self) -> None:
-        self.places: dict[PlaceKey, tuple[int, int]] = {}
-        """What is remembered: the number of a place, and of the one under which it is summed."""
-        self.origins: dict[OriginKey, int] = {}
+        self.numbers: dict[Kind, Numbers] = {}
+        """What is remembered."""
+        self._places: dict[Place, tuple[int, int]] = {}
+        self._origins: dict[Origin, int] = {}
         self.database = ""
         """What the database calls itself."""
         self.last_number = 0
@@ -52,32 +51,38 @@ class Places:
 
     def forget(self) -> None:
         """Look everything up again: a transaction was not completed, or places were deleted."""
-        self.places.clear()
-        self.origins.clear()
+        self._clear()
         self._version = -1
         self._room = None
 
-    def place(self, connection: sqlite3.Connection, key: PlaceKey) -> tuple[int, int]:
-        """The number of a place that is not remembered, and of the one under which it is summed."""
-        if len(self.places) >= MOST_REMEMBERED:
-            self.places.clear()
-        found = self.places[key] = self._place(connection, key)
-        return found
+    def find(self, connection: sqlite3.Connection, kind: Kind) -> Numbers:
+        """The numbers of a kind that is not remembered."""
+        if len(self.numbers) >= MOST_REMEMBERED:
+            self._clear()
+        place = self._places.get(kind.place)
+        if place is None:
+            place = self._places[kind.place] = self._place(connection, kind.place)
+        origin = self._origins.get(kind.origin)
+        if origin is None:
+            origin = self._origins[kind.origin] = self._origin(connection, kind.origin)
+        numbers = self.numbers[kind] = (*place, origin)
+        return numbers
 
-    def origin(self, connection: sqlite3.Connection, key: OriginKey) -> int:
-        """The number of an origin that is not remembered."""
-        if len(self.origins) >= MOST_REMEMBERED:
-            self.origins.clear()
+    def _clear(self) -> None:
+        self.numbers.clear()
+        self._places.clear()
+        self._origins.clear()
+
+    def _origin(self, connection: sqlite3.Connection, key: Origin) -> int:
         row = connection.execute(_FIND_ORIGIN, key).fetchone()
         if row is None:
             number = connection.execute(_ADD_ORIGIN, (self._now_ms, *key)).lastrowid
         else:
             number = row[0]
             connection.execute("UPDATE usage_origins SET last_ms = ? WHERE id = ?", (self._now_ms, number))
-        self.origins[key] = found = int(number or 0)
-        return found
+        return int(number or 0)
 
-    def _place(self, connection: sqlite3.Connection, key: PlaceKey) -> tuple[int, int]:
+    def _place(self, connection: sqlite3.Connection, key: Place) -> tuple[int, int]:
         row = connection.execute(_FIND_PLACE, key).fetchone()
         if row is not None:
             connection.execute("UPDATE usage_places SET last_ms = ? WHERE id = ?", (self._now_ms, row[0]))
@@ -85,7 +90,7 @@ class Places:
         if self._room is None:
             there = connection.execute("SELECT count(*) FROM usage_places WHERE sums_id IS NULL").fetchone()[0]
             self._room = MOST_PLACES - there
-        plain = tuple("" if index in _CHOSEN else text for index, text in enumerate(key))
+        plain = key._replace(**_NOT_CHOSEN)
         summed = None
         if self._room > 0 or key == plain:
             self._room -= 1

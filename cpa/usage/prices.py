@@ -16,14 +16,16 @@ from typing import Any, TypeVar
 
 import orjson
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from cpa.config import Config
 from cpa.config.price_sections import PriceFactor
 from cpa.conversation.usage import Usage
-from cpa.usage.event import SEPARATE_REASONING, Event, executor_of
+from cpa.usage.event import SEPARATE_REASONING, Counts, Event, Kind, executor_of
 from cpa.usage.own_prices import own_prices, price_in
 from cpa.usage.price import ONE, Price
 from cpa.usage.price_rows import BUILT_IN, PriceRow
+from cpa.usage.tables import Place
 
 MOST_REMEMBERED = 1000
 Name = TypeVar("Name")
@@ -67,6 +69,7 @@ class PriceTable:
         self._factors = tuple(factors)
         self._looked_at = tuple(sorted({name for factor in self._factors for name in factor.patterns}))
         self._found: dict[tuple[str, ...], Price | None] = {}
+        self._rates: dict[Kind, tuple[Price | None, Decimal]] = {}
         self._multiplied: dict[tuple[str, ...], Decimal] = {}
         self.as_of = as_of
         """Date of the list prices that ship with cpa."""
@@ -111,25 +114,31 @@ class PriceTable:
 
     def cost_of(self, event: Event) -> int | None:
         """Nano-dollars of a recorded attempt; None as :meth:`cost` says."""
-        tokens = event.tokens
-        if not tokens.total or tokens.unclassified == tokens.total:
+        return self.cost_in(event.kind, astuple(event.tokens), not event.attempt)
+
+    def cost_in(self, kind: Kind, counts: Counts, of_tool: bool = False) -> int | None:
+        """Nano-dollars of an attempt of a kind, or of what a tool of the answer used; None as :meth:`cost` says."""
+        _, output, reasoning, _, read, written, total, fresh, written_1h, unclassified, _ = counts
+        if not total or unclassified == total:
             return None
-        # what a tool of the answer used is no attempt, and costs nothing like the model that was asked for
-        price = self.find(event.model, event.requested_model if event.attempt else "")
+        rate = None if of_tool else self._rates.get(kind)
+        if rate is None:
+            rate = self._rate(kind, of_tool)
+        price, factor = rate
         if price is None:
             return None
-        output = tokens.output
-        if event.upstream_format in SEPARATE_REASONING:
-            output += tokens.reasoning
-        written_1h = tokens.cache_creation_1h
-        return price.sum(
-            tokens.uncached,
-            tokens.cache_read,
-            tokens.cache_creation - written_1h,
-            written_1h,
-            output,
-            self._factor(_place(event)) if self._factors else ONE,
-        )
+        if kind.place.upstream_format in SEPARATE_REASONING:
+            output += reasoning
+        return price.sum(fresh, read, written - written_1h, written_1h, output, factor)
+
+    def _rate(self, kind: Kind, of_tool: bool) -> tuple[Price | None, Decimal]:
+        place = kind.place
+        # what a tool of the answer used is no attempt, and costs nothing like the model that was asked for
+        price = self.find(place.model, "" if of_tool else place.requested_model)
+        rate = (price, self._factor(_place(place)) if price is not None and self._factors else ONE)
+        if not of_tool:
+            _remember(self._rates, kind, rate)
+        return rate
 
     def _factor(self, place: Mapping[str, str]) -> Decimal:
         known = tuple([place.get(name, "") for name in self._looked_at])
@@ -140,19 +149,11 @@ class PriceTable:
         return factor
 
 
-def _place(event: Event) -> dict[str, str]:
-    return {
-        "model": event.model,
-        "provider": event.provider,
-        "account": event.source,
-        "executor_type": executor_of(event.provider, event.upstream_format),
-        "api_group_key": event.group,
-        "auth_index": event.auth_index,
-        "model_alias": event.requested_model,
-        "endpoint": event.endpoint,
-        "service_tier": event.service_tier,
-        "response_service_tier": event.response_service_tier,
-        "reasoning_effort": event.reasoning_effort,
+def _place(place: Place) -> dict[str, str]:
+    return place._asdict() | {
+        "account": place.source,
+        "executor_type": executor_of(place.provider, place.upstream_format),
+        "model_alias": place.requested_model,
     }
 
 

@@ -11,16 +11,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition, Thread
 from threading import Event as Flag
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from cpa.errors import CpaError
 from cpa.usage import unwritten
 from cpa.usage.compaction import compact_sums
-from cpa.usage.event import Event
+from cpa.usage.event import Counts, Kind
 from cpa.usage.health import Health
-from cpa.usage.insert import IMPOSSIBLE
+from cpa.usage.insert import IMPOSSIBLE, Made
+from cpa.usage.prices import PriceTable
 from cpa.usage.quarantine import is_damage, is_disk_fault, put_aside
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import VERSION, DatabaseTooNew, open_database, open_for_reading, transaction
@@ -38,18 +39,6 @@ CLOSE_SECONDS = 10.0
 QUARANTINE_SECONDS = 60.0
 """The shortest time between two databases that are put aside: a disk that damages all of them gets no more."""
 
-MOST_UNMADE = 5_000
-"""Events that wait without being worked out: beyond, what they are made from takes too much memory."""
-
-
-class Unmade(Protocol):
-    """What an event is made from, in the thread that writes."""
-
-    def event(self) -> Event:
-        """The event."""
-
-
-Complete = Callable[[Event], Event]
 Upkeep = Callable[[sqlite3.Connection, int], bool]
 """Deletes a little of what is too old, in the transaction that is open, given the Unix milliseconds of now; says
 whether there is more to do."""
@@ -94,15 +83,19 @@ class UsageStore:
     into :attr:`upkeep`.
     """
 
-    def __init__(self, path: Path, log: Any, retention_days: Callable[[], int], complete: Complete) -> None:
-        """``complete`` adds to an event what need not be found on the event loop (its cost); called in the thread."""
+    def __init__(
+        self, path: Path, log: Any, retention_days: Callable[[], int], prices: Callable[[], PriceTable] = PriceTable
+    ) -> None:
+        """``prices`` gives those in force, by which what is recorded gets its cost; called in the thread."""
         self.path = path
         self.upkeep: list[Upkeep] = [self._prune, compact_sums]
         """Called in the thread every ten minutes, each in a transaction of its own."""
         self._log = log
         self._retention_days = retention_days
-        self._complete = complete
-        self._waiting: deque[Event | Unmade] = deque()
+        self._prices = prices
+        self._waiting: deque[Made] = deque()
+        self._in_hand: list[Made] = []
+        """What the thread has taken from those that wait, and not written yet."""
         self._jobs: deque[_Job] = deque()
         self._asleep = self._busy = self._hurry = self._closing = self._closed = False
         self._wake = Flag()
@@ -128,15 +121,12 @@ class UsageStore:
         if self.path.exists() or unwritten.unwritten_file(self.path).exists():
             self._begin()
 
-    def record(self, event: Event | Unmade) -> None:
-        """Take an event, or what is one once it is worked out. Never blocks, never raises."""
-        waiting = len(self._waiting)
-        if waiting >= MOST_WAITING or self._closed:
+    def record(self, made: Made) -> None:
+        """Take an attempt, or an event. Never blocks, never raises."""
+        if len(self._waiting) + len(self._in_hand) >= MOST_WAITING or self._closed:
             self._health.dropped += 1
             return
-        if waiting >= MOST_UNMADE and not isinstance(event, Event):
-            event = event.event()
-        self._waiting.append(event)
+        self._waiting.append(made)
         if self._asleep:
             self._wake.set()
         elif self._thread is None:
@@ -196,7 +186,9 @@ class UsageStore:
         self._hurry = True
         self._wake.set()
         with self._idle:
-            return self._idle.wait_for(lambda: not (self._waiting or self._jobs or self._busy), timeout)
+            return self._idle.wait_for(
+                lambda: not (self._waiting or self._in_hand or self._jobs or self._busy), timeout
+            )
 
     def status(self) -> StoreStatus:
         """How it fares right now."""
@@ -206,7 +198,7 @@ class UsageStore:
             healthy=not health.reason,
             reason=health.reason,
             failing_since=health.failing_since,
-            waiting=len(self._waiting),
+            waiting=self._waiting_now(),
             written=self._written,
             failures=health.failures,
             dropped=health.dropped,
@@ -222,9 +214,10 @@ class UsageStore:
             self._thread.join(CLOSE_SECONDS + 5)
         self._closed = True
         self._refuse_jobs()
-        if self._waiting:
-            events = self._made(len(self._waiting))
-            self._writer.name_all(events)
+        if self._waiting_now():
+            events = self._writer.named([*self._in_hand, *self._waiting])
+            for event in events:
+                event.price(self._priced)
             unwritten.leave(self.path, events, self._log)
 
     def _begin(self) -> None:
@@ -251,10 +244,10 @@ class UsageStore:
                 self._idle.notify_all()
             if self._closing:
                 close_at = close_at or time.monotonic() + CLOSE_SECONDS
-                if not self._waiting or time.monotonic() > close_at:
+                if not self._waiting_now() or time.monotonic() > close_at:
                     break
             if self._health.reason:
-                self._health.warn(len(self._waiting))
+                self._health.warn(self._waiting_now())
                 self._rest()
             else:
                 self._health.warn(0)
@@ -265,13 +258,13 @@ class UsageStore:
     def _write(self) -> None:
         """Everything there is to do now."""
         self._hurry = False
-        if self._health.reason and not self._waiting:
+        if self._health.reason and not self._waiting_now():
             self._jobs.append((_nothing, Future()))
         if self._suspicion is not None:
             self._examine(self._suspicion)
             self._suspicion = None
         self._do_jobs()
-        while self._waiting and self._write_batch():
+        while (self._in_hand or self._waiting) and self._write_batch():
             self._do_jobs()
             if not (len(self._waiting) >= BATCH or self._singly or self._hurry or self._closing):
                 break
@@ -309,33 +302,40 @@ class UsageStore:
                     self._failed(fault)
                 done.set_exception(fault)
             else:
-                self._health.well(len(self._waiting))
+                self._health.well(self._waiting_now())
                 done.set_result(result)
             self._busy = False
 
     def _write_batch(self) -> bool:
         """Write some events; False when it could not be done now."""
-        events = [self._completed(event) for event in self._made(1 if self._singly else BATCH)]
-        if not events:
-            return True
+        self._take()
+        made = self._in_hand[:1] if self._singly else self._in_hand
         try:
-            written = self._written_of(self._connected(), events)
-        except (sqlite3.Error, OSError, DatabaseTooNew) as fault:
+            written = self._written_of(self._connected(), made)
+        except (OSError, DatabaseTooNew, sqlite3.Error) as fault:
             self._failed(fault)
             return False
         self._singly = max(0, self._singly - written)
-        for _ in range(written):
-            self._waiting.popleft()
-        self._health.well(len(self._waiting))
+        del self._in_hand[:written]
+        self._health.well(self._waiting_now())
         return True
 
-    def _written_of(self, connection: sqlite3.Connection, events: list[Event]) -> int:
-        """How many of the events are done with."""
+    def _take(self) -> None:
+        """Take into hand what one transaction is to write."""
+        self._busy = True
+        for _ in range(min(BATCH - len(self._in_hand), len(self._waiting))):
+            self._in_hand.append(self._waiting.popleft())
+        self._busy = False
+
+    def _written_of(self, connection: sqlite3.Connection, made: list[Made]) -> int:
+        """How many of the events are done with. Raises when the disk fails."""
         try:
-            written = self._writer.write(connection, events, int(time.time() * 1000))
-        except IMPOSSIBLE as fault:
-            if len(events) > 1:
-                self._singly = len(events)
+            written = self._writer.write(connection, made, int(time.time() * 1000), self._priced)
+        except Exception as fault:
+            if isinstance(fault, OSError | DatabaseTooNew | sqlite3.Error) and not isinstance(fault, IMPOSSIBLE):
+                raise
+            if len(made) > 1:
+                self._singly = len(made)
                 return 0
             self._log.error("usage with impossible numbers is not recorded", reason=str(fault))
             self._rejected += 1
@@ -343,28 +343,15 @@ class UsageStore:
         self._written += written
         return written
 
-    def _made(self, most: int) -> list[Event]:
-        """The first events that wait. Each is worked out once: what is tried again is the same event."""
-        events: list[Event] = []
-        while len(events) < min(most, len(self._waiting)):
-            waits = self._waiting[len(events)]
-            if not isinstance(waits, Event):
-                try:
-                    waits = self._waiting[len(events)] = waits.event()
-                except Exception:
-                    self._log.exception("an attempt cannot be recorded")
-                    self._rejected += 1
-                    del self._waiting[len(events)]
-                    continue
-            events.append(waits)
-        return events
-
-    def _completed(self, event: Event) -> Event:
+    def _priced(self, kind: Kind, counts: Counts, of_tool: bool) -> int | None:
         try:
-            return self._complete(event)
+            return self._prices().cost_in(kind, counts, of_tool)
         except Exception:
-            self._log.exception("an attempt is recorded without its cost", request_id=event.request_id)
-            return event
+            self._log.exception("attempts are recorded without their cost", model=kind.place.model)
+            return None
+
+    def _waiting_now(self) -> int:
+        return len(self._in_hand) + len(self._waiting)
 
     def _connected(self) -> sqlite3.Connection:
         """The connection, to the file that is there now: one that was deleted or replaced is written to no more."""
@@ -428,7 +415,7 @@ class UsageStore:
                 return
         except OSError as another:
             fault = another
-        self._health.failed(fault, len(self._waiting))
+        self._health.failed(fault, self._waiting_now())
 
     def _do_upkeep(self) -> bool:
         """Let everything tidy up a little; whether there is more to do."""

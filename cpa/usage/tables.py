@@ -8,15 +8,39 @@ CLIProxyAPI's tables and of earlier versions of ours: ``usage_events``, ``usage_
 
 from __future__ import annotations
 
-PLACE = (
-    "api_group_key", "provider", "endpoint", "auth_type", "model", "requested_model", "source", "auth_index",
-    "client_format", "upstream_format", "reasoning_effort", "service_tier", "response_service_tier",
-)  # fmt: skip
-"""What sums are kept apart by, besides time and failure."""
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """What sums are kept apart by, besides time and failure."""
+
+    api_group_key: str
+    provider: str
+    endpoint: str
+    auth_type: str
+    model: str
+    requested_model: str
+    source: str
+    auth_index: str
+    client_format: str
+    upstream_format: str
+    reasoning_effort: str
+    service_tier: str
+    response_service_tier: str
+
+
+class Origin(NamedTuple):
+    """How a request came; goes with the last attempt that it belongs to."""
+
+    stream: int
+    user_agent: str
+    client_ip: str
+
+
+PLACE = Place._fields
+ORIGIN = Origin._fields
 CHOSEN = ("requested_model", "reasoning_effort", "service_tier", "response_service_tier")
 """The part of a place that others choose freely: left out of sums once there are very many places."""
-ORIGIN = ("stream", "user_agent", "client_ip")
-"""How a request came; goes with the last attempt that it belongs to."""
 FOREIGN_SUMS = (
     "request_count", "latency_total_ms", "latency_sample_count", "input_tokens", "output_tokens", "reasoning_tokens",
     "cached_tokens", "cache_read_tokens", "cache_creation_tokens", "total_tokens",
@@ -25,13 +49,14 @@ OWN_SUMS = ("final_count", "ttft_total_ms", "ttft_sample_count", "cost_nanos", "
 SUMS = FOREIGN_SUMS + OWN_SUMS
 ADD_SUMS = "DO UPDATE SET " + ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
 """The end of a statement that adds sums to those that are there."""
-ATTEMPT = (
+RECORDED = (
     "ts_ms", "request_id", "place_id", "origin_id", "failed", "final", "attempt", "status_code", "latency_ms",
     "ttft_ms", "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cache_read_tokens",
-    "cache_creation_tokens", "total_tokens", "uncached_tokens", "cost_nanos", "cache_creation_1h_tokens", "estimated",
-    "error_code", "fail_body", "timestamp", "event_key",
+    "cache_creation_tokens", "total_tokens", "uncached_tokens", "cache_creation_1h_tokens", "cost_nanos", "estimated",
+    "error_code", "fail_body",
 )  # fmt: skip
-"""Columns of ``usage_attempts`` besides ``id``, in the order in which rows are written."""
+"""Columns of ``usage_attempts`` that every attempt has, in the order in which rows are written."""
+ATTEMPT = (*RECORDED, "event_key", "timestamp")
 
 
 def _texts(names: tuple[str, ...]) -> str:

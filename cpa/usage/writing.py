@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from cpa.usage.event import Event
-from cpa.usage.insert import add, is_written, our_key
+from cpa.usage.event import Event, Priced
+from cpa.usage.insert import Made, add, is_written, our_key
 from cpa.usage.places import Places, state
 from cpa.usage.schema import transaction
 
@@ -19,7 +19,7 @@ class _Tried(Struct):
     database: str
     number: int
     """The ``id`` of the first of the events, if it was."""
-    events: Sequence[Event]
+    events: Sequence[Made]
     """Those that were new; at least one."""
     count: int
     """With those that were not."""
@@ -40,16 +40,18 @@ class EventWriter:
         """Something was deleted, or may have been."""
         self._places.forget()
 
-    def write(self, connection: sqlite3.Connection, events: Sequence[Event], now_ms: int) -> int:
+    def write(
+        self, connection: sqlite3.Connection, events: Sequence[Made], now_ms: int, priced: Priced | None = None
+    ) -> int:
         """Write events in one transaction; how many of them, from the first on, are in the database now.
 
-        Raises sqlite3.Error and of IMPOSSIBLE. After a failure the same events must come first again.
+        Raises what :func:`cpa.usage.insert.add` does. After a failure the same events must come first again.
         """
         if count := self._written_before(connection):
             return count
         try:
             with transaction(connection):
-                added = add(connection, events, now_ms, self._places)
+                added = add(connection, events, now_ms, self._places, priced)
                 if added:
                     number = self._places.last_number - len(added) + 1
                     self._tried = _Tried(self._places.database, number, added, len(events))
@@ -59,13 +61,20 @@ class EventWriter:
         self._tried = None
         return len(events)
 
-    def name_all(self, events: Sequence[Event]) -> None:
-        """Give keys to events of a transaction whose fate is not known, so that they can be written by other means."""
-        if self._tried is not None:
-            for index, event in enumerate(self._tried.events):
-                event.key = event.key or our_key(self._tried.database, self._tried.number + index, event.at_ms)
-        for event in events:
+    def named(self, waiting: Sequence[Made]) -> list[Event]:
+        """Events with keys, so that they can be written by other means, though the fate of a transaction with some of
+        them is not known.
+        """
+        tried = self._tried
+        numbers = {id(each): tried.number + index for index, each in enumerate(tried.events)} if tried else {}
+        events = []
+        for each in waiting:
+            event = each if isinstance(each, Event) else each.event()
+            if tried is not None and not event.key and (number := numbers.get(id(each))):
+                event.key = our_key(tried.database, number, event.at_ms)
             event.key = event.key or event.event_key()
+            events.append(event)
+        return events
 
     def _written_before(self, connection: sqlite3.Connection) -> int:
         """How many events were written by a transaction that seemed to fail."""

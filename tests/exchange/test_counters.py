@@ -39,7 +39,7 @@ def store_with(folder: Path, *events: Event) -> UsageStore:
     connection = open_database(path)
     insert(connection, events, int(NOW * 1000))
     connection.close()
-    return UsageStore(path, structlog.get_logger(), lambda: 0, lambda event: event)
+    return UsageStore(path, structlog.get_logger(), lambda: 0)
 
 
 async def restored(store: UsageStore) -> AccountPool:
@@ -108,7 +108,7 @@ async def test_what_happened_before_they_are_known_is_added_to(tmp_path: Path) -
 
 
 async def test_without_a_record_they_begin_at_zero_and_none_is_made(tmp_path: Path) -> None:
-    store = UsageStore(tmp_path / "usage.sqlite", structlog.get_logger(), lambda: 0, lambda event: event)
+    store = UsageStore(tmp_path / "usage.sqlite", structlog.get_logger(), lambda: 0)
     assert counted(await restored(store))[:2] == (0, 0)
     assert list(tmp_path.iterdir()) == []
 
@@ -129,7 +129,7 @@ async def test_a_record_that_cannot_be_read_yet_is_waited_for(tmp_path: Path, mo
 
 async def test_a_damaged_record_costs_only_the_counters(tmp_path: Path) -> None:
     (tmp_path / "usage.sqlite").write_bytes(b"SQLite format 3\x00" + b"\xff" * 8000)
-    store = UsageStore(tmp_path / "usage.sqlite", structlog.get_logger(), lambda: 0, lambda event: event)
+    store = UsageStore(tmp_path / "usage.sqlite", structlog.get_logger(), lambda: 0)
     assert counted(await restored(store))[:2] == (0, 0)
 
 

@@ -12,7 +12,9 @@ from cpa.conversation.usage import ToolUsage, Usage
 from cpa.errors import ErrorInfo
 from cpa.exchange.call import Call
 from cpa.exchange.record import AttemptRecord
-from cpa.exchange.usage_trail import Attempted, UsageTrail
+from cpa.exchange.usage_trail import UsageTrail
+from cpa.formats.registry import builtin_formats
+from cpa.usage.attempted import Attempted
 from cpa.usage.event import Event
 from cpa.usage.export import export_csv
 from cpa.usage.filters import EventFilter
@@ -213,7 +215,7 @@ def test_a_request_that_fails_after_a_good_attempt_is_a_failed_row() -> None:
     call = Call(format="openai", model="m", body={}, path="/v1/chat/completions")
     account = Account(id="a", provider="claude")
     told: list[tuple[Event, AttemptRecord | None]] = []
-    trail = UsageTrail(call, lambda made, _, record: told.append((finished(made), record)))
+    trail = UsageTrail(call, lambda made, _, record: told.append((finished(made), record)), builtin_formats())
     record = AttemptRecord(call, account, "up", "claude", 1, trail=trail)
     record.close(200)
     trail.close(502, ErrorInfo(502, "a hook failed"))
@@ -225,7 +227,7 @@ def test_a_request_that_fails_after_a_good_attempt_is_a_failed_row() -> None:
 def test_an_attempt_that_ends_twice_is_one_row() -> None:
     call = Call(format="openai", model="m", body={}, path="/v1/chat/completions")
     told: list[Event] = []
-    trail = UsageTrail(call, lambda made, *_: told.append(finished(made)))
+    trail = UsageTrail(call, lambda made, *_: told.append(finished(made)), builtin_formats())
     record = AttemptRecord(call, Account(id="a", provider="claude"), "up", "claude", 1, trail=trail)
     record.usage = Usage(input_total=1, image_tool=ToolUsage("gpt-image-2", Usage(input_total=4)))
     for status in (200, 499, 500):

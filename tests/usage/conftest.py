@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import structlog
 
-from cpa.usage.event import Event, Tokens
+from cpa.usage.attempted import Attempted
+from cpa.usage.event import Event, Kind, Tokens
+from cpa.usage.prices import PriceTable
 from cpa.usage.store import UsageStore
 
 NOON = 1_769_860_800_000
@@ -35,6 +37,30 @@ def event(**fields: Any) -> Event:
     return Event(tokens=tokens, **{**given, **fields})
 
 
+def kind(**texts: Any) -> Kind:
+    """The kind of :func:`event`, with other texts."""
+    return event(**texts).kind
+
+
+def attempted(**fields: Any) -> Attempted:
+    """An attempt as the event loop notes it, with sensible rest."""
+    given: dict[str, Any] = {
+        "kind": event().kind,
+        "request_id": "r1",
+        "started_at": NOON / 1000,
+        "duration": 0.84,
+        "first_token": None,
+        "number": 1,
+        "status": 200,
+        "told": (20, 0, 0, 0, 10, 0, 30),
+        "error": "",
+        "fail_body": "",
+        "failed": False,
+        "final": True,
+    }
+    return Attempted(**{**given, **fields})
+
+
 MakeStore = Callable[..., UsageStore]
 
 
@@ -43,8 +69,10 @@ def make_store(tmp_path: Path) -> Iterator[MakeStore]:
     """Make stores that are closed at the end: ``make_store(name, days=0)``."""
     made: list[UsageStore] = []
 
-    def make(name: str = "data/usage.sqlite", days: int = 0) -> UsageStore:
-        store = UsageStore(tmp_path / name, structlog.get_logger(), lambda: days, lambda event: event)
+    def make(
+        name: str = "data/usage.sqlite", days: int = 0, prices: Callable[[], PriceTable] = PriceTable
+    ) -> UsageStore:
+        store = UsageStore(tmp_path / name, structlog.get_logger(), lambda: days, prices)
         made.append(store)
         return store
 

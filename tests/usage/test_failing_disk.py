@@ -31,7 +31,7 @@ number = 0
 for line in sys.stdin:
     word, _, rest = line.strip().partition(" ")
     if word == "new":
-        store = storing.UsageStore(Path(rest), structlog.get_logger(), lambda: 0, lambda event: event)
+        store = storing.UsageStore(Path(rest), structlog.get_logger(), lambda: 0)
     elif word == "record":
         for _ in range(int(rest)):
             store.record(event(request_id=f"r{number}", model=f"m{number % 7}", fail_body="x" * (number % 700)))

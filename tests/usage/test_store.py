@@ -17,12 +17,15 @@ import pytest
 
 from cpa.usage import insert as inserting
 from cpa.usage import store as storing
-from cpa.usage.event import Event, Tokens, bucket, parse_timestamp, timestamp
+from cpa.usage.event import Tokens, bucket, parse_timestamp, timestamp
 from cpa.usage.health import Health
 from cpa.usage.insert import insert
+from cpa.usage.price import Price
+from cpa.usage.price_rows import PriceRow
+from cpa.usage.prices import PriceTable
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import open_database, open_for_reading, transaction
-from tests.usage.conftest import NOON, MakeStore, event
+from tests.usage.conftest import NOON, MakeStore, attempted, event, kind
 
 ROUNDS = int(os.environ.get("CPA_KILL_ROUNDS", "5"))
 FAULTS = int(os.environ.get("CPA_DISK_FAULTS", "25"))
@@ -76,35 +79,52 @@ def test_too_many_waiting_events_are_counted(make_store: MakeStore, monkeypatch:
     assert store.status().dropped == 5
 
 
-class Unmade:
-    """An event that is worked out later, or cannot be."""
-
-    def __init__(self, request_id: str) -> None:
-        self.request_id = request_id
-        self.times = 0
-
-    def event(self) -> Event:
-        self.times += 1
-        if self.request_id == "impossible":
-            raise ValueError("no event")
-        return event(request_id=self.request_id)
-
-
-def test_events_are_worked_out_once_by_the_thread_that_writes(
+def test_an_attempt_that_cannot_be_written_keeps_no_other_from_it(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storing, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(storing, "MOST_UNMADE", 3)
-    store, waiting = make_store(), [Unmade(name) for name in ("a", "impossible", "b", "c")]
+    store, impossible = make_store(), attempted(request_id="impossible", started_at=float("inf"))
     with monkeypatch.context() as broken:
         broken.setattr("cpa.usage.store.open_database", _broken)
-        for each in waiting[:3]:
+        for each in (attempted(request_id="a"), impossible, event(request_id="b"), attempted(request_id="c")):
             store.record(each)
         assert not store.flush(0.3)
-        store.record(waiting[3])
     assert store.flush()
-    assert [each.times for each in waiting] == [1, 1, 1, 1]
-    assert (store.status().written, store.status().rejected) == (3, 1)
+    assert (store.status().written, store.status().rejected, store.status().waiting) == (3, 1, 0)
+    with store.reading() as connection:
+        assert connection is not None
+        found = connection.execute("SELECT request_id FROM usage_events ORDER BY id").fetchall()
+    assert [row[0] for row in found] == ["a", "b", "c"]
+
+
+def test_what_is_recorded_gets_its_cost_though_pricing_may_fail(make_store: MakeStore) -> None:
+    table, store = PriceTable({"m": PriceRow(Price(2_000_000, 0), "")}), make_store(prices=lambda: table)
+    store.record(attempted(kind=kind(model="m"), told=(7, 0, 0, 0, 1, 0, 8)))
+    assert store.flush()
+    table.cost_in = _broken  # type: ignore[assignment, method-assign]
+    store.record(attempted(kind=kind(model="m"), told=(7, 0, 0, 0, 1, 0, 8)))
+    assert store.flush()
+    with store.reading() as connection:
+        assert connection is not None
+        assert [row[0] for row in connection.execute("SELECT cost_nanos FROM usage_events ORDER BY id")] == [14, None]
+
+
+def test_attempts_that_are_left_in_a_file_have_their_cost(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = PriceTable({"m": PriceRow(Price(2_000_000, 0), "")})
+    with monkeypatch.context() as broken:
+        broken.setattr("cpa.usage.store.open_database", _broken)
+        broken.setattr(storing, "CLOSE_SECONDS", 0.2)
+        store = make_store(prices=lambda: table)
+        store.record(attempted(kind=kind(model="m"), told=(7, 0, 0, 0, 1, 0, 8)))
+        store.close()
+    again = make_store()
+    again.open()
+    assert again.flush()
+    with again.reading() as connection:
+        assert connection is not None
+        assert [row[0] for row in connection.execute("SELECT cost_nanos FROM usage_events")] == [14]
 
 
 def _broken(path: Path) -> sqlite3.Connection:
@@ -215,7 +235,7 @@ import structlog
 from cpa.usage.store import UsageStore
 from tests.usage.conftest import event
 structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-store = UsageStore(Path(sys.argv[1]), structlog.get_logger(), lambda: 0, lambda event: event)
+store = UsageStore(Path(sys.argv[1]), structlog.get_logger(), lambda: 0)
 number = 0
 while True:
     store.record(event(request_id=f"{sys.argv[2]}-{number}"))

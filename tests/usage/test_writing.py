@@ -12,14 +12,17 @@ import pytest
 from cpa.usage import places as placing
 from cpa.usage.event import Event
 from cpa.usage.filters import EventFilter
-from cpa.usage.insert import insert
+from cpa.usage.insert import add, insert
 from cpa.usage.overview import overview
 from cpa.usage.places import Places
+from cpa.usage.price import Price
+from cpa.usage.price_rows import PriceRow
+from cpa.usage.prices import PriceTable
 from cpa.usage.queries import events_page, facets
 from cpa.usage.schema import open_database, transaction
 from cpa.usage.unwritten import leave, take_in
 from cpa.usage.writing import EventWriter
-from tests.usage.conftest import NOON, event
+from tests.usage.conftest import NOON, attempted, event, kind
 
 
 @pytest.fixture
@@ -96,12 +99,35 @@ def test_events_left_in_a_file_are_taken_in_once(
     unsure: Any = Unsure(connection, committed=committed)
     with pytest.raises(sqlite3.OperationalError):
         writer.write(unsure, events, NOON)
-    waiting = [*events, event(request_id="s")]
-    writer.name_all(waiting)
+    waiting = writer.named([*events, event(request_id="s")])
     for _ in range(2):
         leave(tmp_path / "u.sqlite", waiting, log)
         take_in(tmp_path / "u.sqlite", connection, log)
     assert rows(connection, "SELECT request_id FROM usage_events") == [("r0",), ("r1",), ("r2",), ("s",)]
+
+
+@pytest.mark.parametrize("upstream", ["openai", "openai-response", "claude", "gemini"])
+@pytest.mark.parametrize(
+    "told",
+    [None, (20, 0, 0, 0, 10, 0, 30), (20, 5, 6, 2, 10, 4, 0), (5, 20, 0, 0, 10, 40, 15), (0, 0, 0, 0, 0, 0, 9)],
+)
+def test_an_attempt_is_written_as_the_event_it_is(
+    connection: sqlite3.Connection, upstream: str, told: tuple[int, ...] | None
+) -> None:
+    table = PriceTable({"gpt-5": PriceRow(Price(1_000_000, 7_000_000, 300_000, 5_000_000), "")})
+    texts = {"upstream_format": upstream, "stream": True, "user_agent": "agent", "client_ip": "::1"}
+    for first, failed in ((0.25, False), (None, True)):
+        made = attempted(
+            kind=kind(**texts), told=told, first_token=first, failed=failed, status=500 if failed else 200,
+            error="odd" if failed else "", fail_body="words" if failed else "",
+        )  # fmt: skip
+        with transaction(connection):
+            add(connection, [made, made.event()], NOON, priced=table.cost_in)
+        columns = "SELECT * FROM usage_attempts ORDER BY id DESC LIMIT 2"
+        (_, *one), (_, *other) = rows(connection, columns)
+        assert one == other
+        (shown, again) = rows(connection, "SELECT * FROM usage_events ORDER BY id DESC LIMIT 2")
+        assert shown[2:] == again[2:]
 
 
 class Quiet:
@@ -174,6 +200,6 @@ def test_what_is_known_of_places_is_looked_up_again_once_a_day(connection: sqlit
     for now_ms in (NOON, NOON + 1, NOON + day):
         with transaction(connection):
             known.begin(connection, now_ms)
-            key = (0, "agent", "")
-            known.origins.get(key) or known.origin(connection, key)
+            kind = event(user_agent="agent").kind
+            known.numbers.get(kind) or known.find(connection, kind)
     assert rows(connection, "SELECT last_ms FROM usage_origins") == [(NOON + day,)]

@@ -12,8 +12,9 @@ import argparse
 import timeit
 
 from cpa.config.load import load_text
-from cpa.usage.event import Event, Tokens
+from cpa.usage.event import Event
 from cpa.usage.prices import CurrentPrices
+from cpa.usage.tokens import Tokens
 
 CALLS = 100_000
 ROUNDS = 10

@@ -20,13 +20,14 @@ from typing import Any
 
 import structlog
 
-from cpa.usage.event import Event, Tokens
+from cpa.usage.event import Event
 from cpa.usage.filters import EventFilter
 from cpa.usage.insert import insert
 from cpa.usage.overview import overview
 from cpa.usage.queries import events_page
 from cpa.usage.schema import open_database, open_for_reading
 from cpa.usage.store import UsageStore
+from cpa.usage.tokens import Tokens
 
 DAYS = 90
 DAY_MS = 86_400_000

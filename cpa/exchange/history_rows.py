@@ -15,9 +15,9 @@ from cpa.exchange.history_draft import Bodies, Stored, store
 from cpa.exchange.recorder import AttemptNote, Recorder
 from cpa.logs.history import Clipped, clip, log_name
 from cpa.logs.masking import Masker, cut_ends, header_lines, mask_query, mask_value
-from cpa.usage.event import tokens_of
 from cpa.usage.histories import HistoryRow
 from cpa.usage.history_parts import AttemptParts, HistoryParts, encoded
+from cpa.usage.tokens import tokens_of
 
 GZIP = 31
 """The container, in zlib's way to name it."""

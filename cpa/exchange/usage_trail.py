@@ -15,9 +15,10 @@ from cpa.errors import ApiError, ErrorInfo
 from cpa.exchange.call import Call
 from cpa.formats.registry import FormatRegistry
 from cpa.usage.attempted import Attempted
-from cpa.usage.event import LONGEST_BODY, Event, Tokens, kind_of, reported, tokens_of
+from cpa.usage.event import LONGEST_BODY, Event, kind_of
 from cpa.usage.insert import Made
 from cpa.usage.queue_item import LONGEST_TEXT
+from cpa.usage.tokens import Tokens, reported, tokens_of
 
 if TYPE_CHECKING:
     from cpa.exchange.record import AttemptRecord

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from cpa.usage.event import NO_TOKENS, Counts, Event, Kind, Priced, Reported, Row, Tokens, counts_of
+from cpa.usage.event import Event, Kind, Priced, Row
+from cpa.usage.tokens import NO_TOKENS, Counts, Reported, Tokens, counts_of
 
 
 class Attempted(Struct, gc=False):

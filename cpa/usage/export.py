@@ -17,8 +17,9 @@ from typing import IO, Any
 
 import orjson
 
-from cpa.usage.event import LATEST_MS, TOKEN_COLUMNS, timestamp
+from cpa.usage.event import LATEST_MS, timestamp
 from cpa.usage.filters import EventFilter, event_conditions
+from cpa.usage.tokens import TOKEN_COLUMNS
 
 CHUNK = 1000
 PIECE = 65536

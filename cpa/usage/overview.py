@@ -8,9 +8,10 @@ from datetime import UTC, datetime, tzinfo
 from operator import add as plus
 from typing import Any
 
-from cpa.usage.event import QUARTER_MS, TOKEN_COLUMNS, bucket
+from cpa.usage.event import QUARTER_MS, bucket
 from cpa.usage.sums import bucket_range, quarter_range, summed
 from cpa.usage.tables import SUMS
+from cpa.usage.tokens import TOKEN_COLUMNS
 
 MOST_DETAILS = 1000
 """Detail rows given for each model, the newest."""

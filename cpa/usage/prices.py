@@ -21,11 +21,12 @@ from msgspec.structs import astuple
 from cpa.config import Config
 from cpa.config.price_sections import PriceFactor
 from cpa.conversation.usage import Usage
-from cpa.usage.event import SEPARATE_REASONING, Counts, Event, Kind, executor_of
+from cpa.usage.event import Event, Kind, executor_of
 from cpa.usage.own_prices import own_prices, price_in
 from cpa.usage.price import ONE, Price
 from cpa.usage.price_rows import BUILT_IN, PriceRow
 from cpa.usage.tables import Place
+from cpa.usage.tokens import SEPARATE_REASONING, Counts
 
 MOST_REMEMBERED = 1000
 Name = TypeVar("Name")

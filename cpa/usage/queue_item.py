@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 from msgspec import Struct, field
 
-from cpa.usage.event import Event, Tokens, executor_of, timestamp
+from cpa.usage.event import Event, executor_of, timestamp
+from cpa.usage.tokens import Tokens
 
 UNKNOWN = "unknown"
 LONGEST_TEXT = 512

@@ -8,10 +8,11 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from cpa.usage.event import DAY_MS, QUARTER_MS, SEPARATE_CACHE, Event, Tokens, bucket
+from cpa.usage.event import DAY_MS, QUARTER_MS, Event, bucket
 from cpa.usage.places import state
 from cpa.usage.price import usd
 from cpa.usage.prices import PriceTable
+from cpa.usage.tokens import SEPARATE_CACHE, Tokens
 
 CHUNK = 500
 """Attempts of one transaction: some milliseconds, in which nothing else is written."""

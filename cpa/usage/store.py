@@ -18,13 +18,14 @@ from msgspec import Struct
 from cpa.errors import CpaError
 from cpa.usage import unwritten
 from cpa.usage.compaction import compact_sums
-from cpa.usage.event import Counts, Kind
+from cpa.usage.event import Kind
 from cpa.usage.health import Health
 from cpa.usage.insert import IMPOSSIBLE, Made
 from cpa.usage.prices import PriceTable
 from cpa.usage.quarantine import is_damage, is_disk_fault, put_aside
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import VERSION, DatabaseTooNew, open_database, open_for_reading, transaction
+from cpa.usage.tokens import Counts
 from cpa.usage.writing import EventWriter
 
 BATCH = 500

@@ -13,8 +13,9 @@ import orjson
 from msgspec import Struct
 
 from cpa.errors import CpaError
-from cpa.usage.event import LATEST_MS, Event, Tokens, parse_timestamp
+from cpa.usage.event import LATEST_MS, Event, parse_timestamp
 from cpa.usage.insert import add
+from cpa.usage.tokens import Tokens
 
 BATCH = 1000
 PIECE = 65536

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from cpa.cli.main import cli
 from cpa.cli.price_words import dollars, share
 from cpa.conversation.usage import Usage
-from cpa.usage.event import Tokens
 from cpa.usage.insert import insert
 from cpa.usage.schema import open_database
+from cpa.usage.tokens import Tokens
 from tests.cli.conftest import printed_json
 from tests.management.conftest import Managed, Start, start
 from tests.management.price_server import PriceServer, price_server

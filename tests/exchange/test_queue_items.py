@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 
 from cpa.exchange.headers import MOST_TELLING, telling_headers
-from cpa.usage.event import Tokens, executor_of
+from cpa.usage.event import executor_of
 from cpa.usage.queue_item import QueueItem, RequestDetails, breakdown
+from cpa.usage.tokens import Tokens
 from tests.exchange.recording import ASKED, STREAMS, Bench, answered, recording, stream_of
 from tests.usage.conftest import event
 from tests.usage.vendor_streams import claude, gemini, openai, responses

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cpa.usage import revaluation
-from cpa.usage.event import DAY_MS, Tokens
+from cpa.usage.event import DAY_MS
+from cpa.usage.tokens import Tokens
 from tests.management.conftest import Managed, Start
 from tests.usage.conftest import NOON, event
 

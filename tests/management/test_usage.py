@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from cpa.usage.event import Tokens
+from cpa.usage.tokens import Tokens
 from tests.management.conftest import Managed, Start
 from tests.usage.conftest import NOON, event
 

@@ -10,9 +10,10 @@ import pytest
 import structlog
 
 from cpa.usage.attempted import Attempted
-from cpa.usage.event import Event, Kind, Tokens
+from cpa.usage.event import Event, Kind
 from cpa.usage.prices import PriceTable
 from cpa.usage.store import UsageStore
+from cpa.usage.tokens import Tokens
 
 NOON = 1_769_860_800_000
 """2026-01-31T12:00:00Z"""

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cpa.conversation.usage import Usage
-from cpa.usage.event import Event, Tokens, tokens_of
+from cpa.usage.event import Event
 from cpa.usage.filters import EventFilter
 from cpa.usage.insert import insert
 from cpa.usage.overview import overview, summary
@@ -19,6 +19,7 @@ from cpa.usage.price_rows import PriceRow
 from cpa.usage.prices import PriceTable
 from cpa.usage.queries import events_page
 from cpa.usage.schema import open_database, open_for_reading
+from cpa.usage.tokens import Tokens, tokens_of
 from tests.usage.conftest import NOON, event
 from tests.usage.vendor_streams import (
     CLAUDE_START,

@@ -11,10 +11,11 @@ from cpa.catalog.builtin import builtin_models
 from cpa.config.load import load_text
 from cpa.conversation.usage import Usage
 from cpa.errors import ConfigError
-from cpa.usage.event import Event, Tokens, tokens_of
+from cpa.usage.event import Event
 from cpa.usage.price import Price, nano, usd
 from cpa.usage.price_rows import PriceRow
 from cpa.usage.prices import CurrentPrices, Factor, PriceTable, list_prices, price_table
+from cpa.usage.tokens import Tokens, tokens_of
 
 SONNET = Price(3 * 10**9, 15 * 10**9, 300_000_000, 3_750_000_000, 6 * 10**9)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cpa.usage.compaction import compact_sums
-from cpa.usage.event import DAY_MS, QUARTER_MS, Event, Tokens
+from cpa.usage.event import DAY_MS, QUARTER_MS, Event
 from cpa.usage.insert import insert
 from cpa.usage.overview import overview, summary
 from cpa.usage.price import Price
@@ -18,6 +18,7 @@ from cpa.usage.price_rows import PriceRow
 from cpa.usage.prices import Factor, PriceTable
 from cpa.usage.revaluation import CHUNK, Revaluation, begin, go_on
 from cpa.usage.schema import open_database, transaction
+from cpa.usage.tokens import Tokens
 from tests.usage.conftest import NOON, event
 
 PRICES = PriceTable({"gpt-5": PriceRow(Price(10**9, 2 * 10**9)), "free": PriceRow(Price(0, 0))})

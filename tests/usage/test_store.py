@@ -17,7 +17,7 @@ import pytest
 
 from cpa.usage import insert as inserting
 from cpa.usage import store as storing
-from cpa.usage.event import Tokens, bucket, parse_timestamp, timestamp
+from cpa.usage.event import bucket, parse_timestamp, timestamp
 from cpa.usage.health import Health
 from cpa.usage.insert import insert
 from cpa.usage.price import Price
@@ -25,6 +25,7 @@ from cpa.usage.price_rows import PriceRow
 from cpa.usage.prices import PriceTable
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import open_database, open_for_reading, transaction
+from cpa.usage.tokens import Tokens
 from tests.usage.conftest import NOON, MakeStore, attempted, event, kind
 
 ROUNDS = int(os.environ.get("CPA_KILL_ROUNDS", "5"))

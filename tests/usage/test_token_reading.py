@@ -9,8 +9,8 @@ import pytest
 from cpa.conversation.usage import Usage
 from cpa.exchange.relay import PassingRelay, TranslatingRelay
 from cpa.formats.codec import ReplyContext
-from cpa.usage.event import Tokens, tokens_of
 from cpa.usage.queue_item import breakdown
+from cpa.usage.tokens import Tokens, tokens_of
 from tests.usage.vendor_streams import CODECS, buckets, claude, gemini, openai, responses, sse
 
 STREAM_OF = {"openai": openai, "openai-response": responses, "gemini": gemini}

@@ -11,7 +11,7 @@ from cpa.conversation.usage import Usage
 from cpa.formats.codec import ReplyContext
 from cpa.formats.registry import builtin_formats
 from cpa.formats.sse import SseParser
-from cpa.usage.event import Tokens, tokens_of
+from cpa.usage.tokens import Tokens, tokens_of
 
 CODECS = builtin_formats()
 

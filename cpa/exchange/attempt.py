@@ -178,7 +178,6 @@ class Attempt:
         relay: Relay
         if "json" in response.headers.get("Content-Type", ""):
             translating = self._translating(framing)
-            chunks = response.chunks()
             head = await self._replay(response, translating)
             relay = translating
         else:
@@ -187,12 +186,11 @@ class Attempt:
             else:
                 relay = self._translating(framing)
             relay = self._noted(relay)
-            chunks = response.chunks()
-            head = await self._until_meaningful(chunks, relay)
+            head = await self._until_meaningful(response, relay)
         if relay.error is not None and not relay.meaningful:
             raise self._judge(relay.error, response)
         return Answer(
-            stream=ClientStream(self._pump(head, chunks, relay, response), lambda: self._abandon(relay, response)),
+            stream=ClientStream(self._pump(head, relay, response), lambda: self._abandon(relay, response)),
             headers=headers,
             content_type=framing.content_type,
             keep_alive=framing.keep_alive(),
@@ -216,11 +214,11 @@ class Attempt:
         body = parse_body(plain(await read_whole(response)))
         return relay.translate(self._shaped.upstream.decode_reply(body, self._context))
 
-    async def _until_meaningful(self, chunks: AsyncIterator[bytes], relay: Relay) -> bytes:
+    async def _until_meaningful(self, response: UpstreamResponse, relay: Relay) -> bytes:
         """Read until the attempt has shown content, ended or failed; the client bytes so far."""
         head = []
         try:
-            async for chunk in chunks:
+            while chunk := await response.read():
                 head.append(relay.feed(chunk))
                 if relay.meaningful or relay.complete or relay.error is not None:
                     break
@@ -232,9 +230,7 @@ class Attempt:
             self._record.first_token()
         return b"".join(head)
 
-    async def _pump(
-        self, head: bytes, chunks: AsyncIterator[bytes], relay: Relay, response: UpstreamResponse
-    ) -> AsyncGenerator[bytes, None]:
+    async def _pump(self, head: bytes, relay: Relay, response: UpstreamResponse) -> AsyncGenerator[bytes, None]:
         """The client's stream; owns the response from here on."""
         closed = False
         try:
@@ -242,7 +238,7 @@ class Attempt:
             if head:
                 yield self._told(head, relay) if over else head
             if not over:
-                async for chunk in chunks:
+                while chunk := await response.read():
                     out = relay.feed(chunk)
                     over = relay.complete or relay.error is not None
                     if out:
@@ -255,7 +251,7 @@ class Attempt:
             self._end(relay)
             closed = True
             if relay.complete:
-                await _drain(chunks, relay)
+                await _drain(response, relay)
         except (GeneratorExit, asyncio.CancelledError):
             if not closed:
                 self._record.usage = relay.usage
@@ -363,12 +359,12 @@ def broken(fault: Exception, provider: Provider, logger: Any, request_id: str) -
     return UpstreamError(error, scope="none", cooldown=0)
 
 
-async def _drain(chunks: AsyncIterator[bytes], relay: Relay) -> None:
+async def _drain(response: UpstreamResponse, relay: Relay) -> None:
     """Read a finished answer to its end, so that its connection can be used again; not for long."""
     note = relay.note_rest if isinstance(relay, RecordedRelay) else None
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            async for chunk in chunks:
+            while chunk := await response.read():
                 if note is not None:
                     note(chunk)
     except (TimeoutError, ApiError):

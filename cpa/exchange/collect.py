@@ -11,11 +11,11 @@ from cpa.conversation import events as ev
 from cpa.conversation.reply import Reply, fold
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
-from cpa.exchange.relay import whole
 from cpa.exchange.shape import Shaped
 from cpa.exchange.transport import bad_answer, plain
 from cpa.formats.codec import JsonObject, ReplyContext
-from cpa.formats.sse import EventTooLarge, SseParser
+from cpa.formats.sse import EventTooLarge
+from cpa.formats.whole_stream import StreamReader
 from cpa.upstream.client import UpstreamResponse, read_whole
 
 NoteUsage = Callable[[Usage | None], None]
@@ -79,19 +79,16 @@ def checked(reply: Reply) -> Reply:
 async def _fold_stream(
     response: UpstreamResponse, shaped: Shaped, context: ReplyContext, note_usage: NoteUsage
 ) -> Reply:
-    parser, decoder = SseParser(), shaped.upstream.stream_decoder(context)
+    make_reader = getattr(shaped.upstream, "stream_reader", None)
+    reader = make_reader(context) if make_reader else StreamReader(shaped.upstream.stream_decoder(context))
     events: list[ev.Event] = []
     try:
-        async for chunk in response.chunks():
-            for frame in parser.feed(chunk):
-                events += decoder.feed(frame)
+        while chunk := await response.read():
+            events += reader.feed(chunk)
             if events and isinstance(events[-1], (ev.End, ev.Failure)):
                 break
         else:
-            for frame in parser.close():
-                if whole(frame.data):
-                    events += decoder.feed(frame)
-            events += decoder.close()
+            events += reader.close()
     except EventTooLarge as fault:
         raise bad_answer(str(fault)) from None
     finally:

@@ -16,7 +16,7 @@ from cpa.config import Config
 from cpa.config.price_sections import LITELLM_URL, MODELS_DEV_URL
 from cpa.errors import CpaError, UpstreamError
 from cpa.upstream.address import split_url
-from cpa.upstream.client import UpstreamClient
+from cpa.upstream.client import UpstreamClient, pieces
 from cpa.upstream.proxies import choose_proxy
 from cpa.upstream.public import ForbiddenAddress, public_session, refuse_literal
 from cpa.upstream.timeouts import Timeouts
@@ -121,7 +121,7 @@ class PriceListReader:
         limits = Timeouts(connect=self._seconds, first_byte=self._seconds, idle=self._seconds, total=self._seconds)
         answer = await self._client.send("GET", url, headers=headers, body=None, timeouts=limits)
         try:
-            yield answer.status, answer.headers, answer.chunks()
+            yield answer.status, answer.headers, pieces(answer)
         finally:
             answer.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -28,11 +28,11 @@ class WatchedResponse:
         self._rest = b""
         """The beginning of a line whose end has not come yet."""
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def read(self) -> bytes:
         """See :class:`UpstreamResponse`."""
-        async for chunk in self._response.chunks():
-            self._look(chunk)
-            yield chunk
+        chunk = await self._response.read()
+        self._look(chunk)
+        return chunk
 
     def close(self) -> None:
         """See :class:`UpstreamResponse`."""

@@ -198,15 +198,12 @@ class RecordedResponse:
         self._response = response
         self._capture = capture
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    async def read(self) -> bytes:
         """See :class:`UpstreamResponse`."""
-        return self._response.chunks() if self.noted_by_relay else self._noted()
-
-    async def _noted(self) -> AsyncIterator[bytes]:
-        add = self._capture.add
-        async for chunk in self._response.chunks():
-            add(chunk)
-            yield chunk
+        chunk = await self._response.read()
+        if chunk and not self.noted_by_relay:
+            self._capture.add(chunk)
+        return chunk
 
     def close(self) -> None:
         """See :class:`UpstreamResponse`."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
-import orjson
-
 from cpa.conversation import events as ev
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import NativeRelay, RunDecoder, RunEncoder, StreamDecoder, StreamEncoder
 from cpa.formats.runs import Run, learn_run
-from cpa.formats.sse import EventTooLarge, SseFrame, SseParser
+from cpa.formats.sse import EventTooLarge, SseFrame, SseParser, is_whole
 
 LONGEST_REST = 256 * 1024
 """A frame longer than this is left to the parser, which takes giant ones without copying them over and over."""
@@ -132,7 +130,7 @@ class PassingRelay:
     def close(self) -> bytes:
         out = self._parse(self._rest) if self._rest else b""
         self._rest = b""
-        out += self._pass(frame for frame in self._parser.close() if whole(frame.data))
+        out += self._pass(frame for frame in self._parser.close() if is_whole(frame.data))
         if self.error is None:
             out += self._native.close()
             if self._native.error is not None and self._native.meaningful:
@@ -149,15 +147,6 @@ class PassingRelay:
             return self.fail(error)
         self._failed = error
         return b""
-
-
-def whole(data: bytes) -> bool:
-    """Whether the last frame of a stream that ended without its blank line is all there; half a JSON is not."""
-    try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return data == b"[DONE]"
-    return True
 
 
 _CONTENT = frozenset(
@@ -303,7 +292,7 @@ class TranslatingRelay:
     def close(self) -> bytes:
         events: list[ev.Event] = []
         for frame in self._parser.close():
-            if whole(frame.data):
+            if is_whole(frame.data):
                 events += self._decoder.feed(frame)
         events += self._decoder.close()
         return self.translate(events)

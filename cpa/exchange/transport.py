@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import lru_cache
 
 from cpa.accounts.account import Account
@@ -27,10 +26,14 @@ class OwnTransportResponse:
     def __init__(self, answer: UpstreamAnswer) -> None:
         self.status = answer.status
         self.headers = answer.headers
-        self._body = answer.body
+        self._body = aiter(answer.body)
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        return self._body
+    async def read(self) -> bytes:
+        """See :class:`UpstreamResponse`."""
+        async for piece in self._body:
+            if piece:
+                return piece
+        return b""
 
     def close(self) -> None:
         """Nothing to give back: the iterator ends with the exchange."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
+import orjson
+
 MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 
@@ -175,6 +177,15 @@ def _parse(block: bytes, raw: bytes) -> SseFrame | None:
 def is_half(frame: SseFrame) -> bool:
     """Whether data that is not JSON began as an object: a part of the answer is lost, which no other junk means."""
     return frame.event != "stray" and frame.data.lstrip()[:1] == b"{"
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether the last frame of a stream that ended without its blank line is all there; half a JSON is not."""
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data == b"[DONE]"
+    return True
 
 
 class Framing(Protocol):

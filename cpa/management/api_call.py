@@ -189,7 +189,7 @@ class ApiCall:
         )
         try:
             pieces, size = [], 0
-            async for chunk in response.chunks():
+            while chunk := await response.read():
                 size += len(chunk)
                 if size > LARGEST_ANSWER:
                     raise Refusal(502, "response too large")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from cpa.errors import UpstreamError
 from cpa.upstream.address import Origin, split_url
 from cpa.upstream.connection import NEVER, Connection, Limits
-from cpa.upstream.decoding import ACCEPTED, check_ends, decoders, unpack
+from cpa.upstream.decoding import ACCEPTED, Decoder, check_ends, decoders, unpack
 from cpa.upstream.faults import WireFault, badly_packed, network_fault
 from cpa.upstream.pool import ConnectionPool
 from cpa.upstream.proxied import ProxiedSessions
@@ -28,8 +28,9 @@ class UpstreamResponse(Protocol):
     status: int
     headers: Mapping[str, str]
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Pieces as they arrive. Raises UpstreamError when the connection is lost or silent for too long."""
+    async def read(self) -> bytes:
+        """The next piece as it arrives, b"" at the end. Raises UpstreamError when the connection is lost or silent for
+        too long."""
 
     def close(self) -> None:
         """Give the connection back when the answer was read to its end, else drop it at once."""
@@ -44,29 +45,35 @@ class DirectResponse:
         self._pool = pool
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
+        self._encoding = connection.headers.get("Content-Encoding")
+        self._chain: list[Decoder] | None = None
+        """Unpacks the body; None until it is needed."""
+        self._unpacked: Iterator[bytes] = iter(())
+        """What the piece read last was unpacked to and has not been given yet."""
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def read(self) -> bytes:
         """See :class:`UpstreamResponse`."""
-        connection, host = self._connection, self._origin.host
+        connection = self._connection
         if connection is None:
-            return
-        encoding = self.headers.get("Content-Encoding")
+            return b""  # closed: the connection may serve another request
         try:
-            chain = decoders(encoding) if encoding else None
-            while piece := await connection.read():
-                if not chain:
-                    yield piece
-                else:
-                    for unpacked in unpack(chain, piece):
-                        yield unpacked
-                if self._connection is None:
-                    return  # closed meanwhile: the connection may serve another request
-            if chain:
-                check_ends(chain)
+            return await (self._read_packed(connection) if self._encoding else connection.read())
         except (WireFault, TimeoutError) as fault:
-            raise network_fault(fault, host) from fault
+            raise network_fault(fault, self._origin.host) from fault
         except ValueError as fault:
+            host = self._origin.host
             raise network_fault(badly_packed(host), host) from fault
+
+    async def _read_packed(self, connection: Connection) -> bytes:
+        if self._chain is None:
+            self._chain = decoders(self._encoding or "")
+        while not (piece := next(self._unpacked, b"")):
+            packed = await connection.read()
+            if not packed:
+                check_ends(self._chain)
+                break
+            self._unpacked = unpack(self._chain, packed)
+        return piece
 
     def close(self) -> None:
         """See :class:`UpstreamResponse`."""
@@ -163,15 +170,21 @@ class UpstreamClient:
         await self._proxied.close()
 
 
+async def pieces(response: UpstreamResponse) -> AsyncIterator[bytes]:
+    """The body piece by piece. Raises UpstreamError as ``read`` does."""
+    while piece := await response.read():
+        yield piece
+
+
 async def read_whole(response: UpstreamResponse, limit: int = LARGEST_BODY) -> bytes:
-    """The whole body. Raises UpstreamError as ``chunks`` does, or when it exceeds ``limit`` bytes."""
-    pieces, size = [], 0
-    async for chunk in response.chunks():
+    """The whole body. Raises UpstreamError as ``read`` does, or when it exceeds ``limit`` bytes."""
+    chunks, size = [], 0
+    while chunk := await response.read():
         size += len(chunk)
         if size > limit:
             raise network_fault(WireFault(502, "answer_too_large", f"the answer exceeds {limit} bytes"), "")
-        pieces.append(chunk)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def request_bytes(method: str, origin: Origin, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
@@ -201,4 +214,12 @@ _OURS = frozenset({"content-length", "connection", "transfer-encoding", "keep-al
 """Headers that the connection sets itself."""
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
-__all__ = ["DirectResponse", "UpstreamClient", "UpstreamError", "UpstreamResponse", "read_whole", "request_bytes"]
+__all__ = [
+    "DirectResponse",
+    "UpstreamClient",
+    "UpstreamError",
+    "UpstreamResponse",
+    "pieces",
+    "read_whole",
+    "request_bytes",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,20 +30,18 @@ class ProxiedResponse:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Pieces as they arrive. Raises UpstreamError when the connection is lost or silent for too long."""
-        guard, content, now = self._guard, self._response.content, asyncio.get_running_loop().time
+    async def read(self) -> bytes:
+        """The next piece as it arrives, b"" at the end. Raises UpstreamError when the connection is lost or silent for
+        too long."""
+        guard = self._guard
+        guard.reading = True
         try:
-            while True:
-                guard.reading = True
-                chunk = await content.readany()
-                guard.reading = False
-                guard.last_activity = now()
-                if not chunk:
-                    return
-                yield chunk
+            piece = await self._response.content.readany()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as fault:
             raise network_fault(fault, self._host) from fault
+        guard.reading = False
+        guard.last_activity = asyncio.get_running_loop().time()
+        return piece
 
     def close(self) -> None:
         """Give the connection back when the answer was read to its end, else drop it at once."""

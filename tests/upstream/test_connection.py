@@ -192,10 +192,9 @@ async def test_a_cancelled_request_closes_its_connection(client: UpstreamClient)
 async def test_a_slow_reader_is_no_silent_upstream(client: UpstreamClient) -> None:
     upstream = Upstream([HEAD + b"Content-Length: 11\r\n\r\nhello ", b"world"])
     response = await client.send("GET", await upstream.start(), headers={}, body=None, timeouts=Timeouts(idle=0.05))
-    chunks = response.chunks()
-    first = await anext(chunks)
+    first = await response.read()
     await asyncio.sleep(0.2)
-    assert first + b"".join([chunk async for chunk in chunks]) == b"hello world"
+    assert first + await read_whole(response) == b"hello world"
     response.close()
 
 
@@ -205,7 +204,7 @@ async def test_an_upstream_that_is_faster_than_its_reader_is_held_back(client: U
     response = await client.send("GET", await upstream.start(), headers={}, body=None, timeouts=Timeouts())
     await asyncio.sleep(0.1)
     seen = 0
-    async for chunk in response.chunks():
+    while chunk := await response.read():
         assert len(chunk) <= 1024 * 1024
         seen += len(chunk)
     response.close()
@@ -272,9 +271,8 @@ async def test_the_whole_of_a_body_has_a_limit() -> None:
         status = 200
         headers: dict[str, str] = {}
 
-        async def chunks(self) -> AsyncIterator[bytes]:
-            while True:
-                yield b"x" * 1000
+        async def read(self) -> bytes:
+            return b"x" * 1000
 
         def close(self) -> None:
             """Nothing to close."""

@@ -23,7 +23,9 @@ from cpa.formats.openai_response.relay import ResponseNativeRelay
 from cpa.formats.openai_response.request_decode import decode_reasoning, decode_request
 from cpa.formats.openai_response.stream_decode import ResponseStreamDecoder, decode_reply
 from cpa.formats.openai_response.usage import read_usage
+from cpa.formats.openai_response.whole_stream import ResponseStreamReader
 from cpa.formats.sse import Framing, SseFraming
+from cpa.formats.whole_stream import StreamReader
 
 
 class OpenAIResponseCodec:
@@ -63,6 +65,10 @@ class OpenAIResponseCodec:
     def stream_decoder(self, context: ReplyContext) -> StreamDecoder:
         """Read a streamed answer."""
         return ResponseStreamDecoder(context)
+
+    def stream_reader(self, context: ReplyContext) -> StreamReader:
+        """Read a streamed answer of which only the whole is wanted."""
+        return ResponseStreamReader(context)
 
     def decode_error(self, status: int, body: bytes) -> ErrorInfo:
         """Read an error answer."""

@@ -66,7 +66,7 @@ class ResponseStreamDecoder:
         if not isinstance(event, dict):
             return []
         kind = event.get("type") or frame.event
-        handle = _HANDLERS.get(kind) if isinstance(kind, str) else None
+        handle = HANDLERS.get(kind) if isinstance(kind, str) else None
         out: list[ev.Event] = []
         if handle is not None:
             handle(self, event, out)
@@ -273,7 +273,7 @@ def decode_reply(body: Object, context: ReplyContext) -> list[ev.Event]:
 
 _Handler = Callable[[ResponseStreamDecoder, Object, list[ev.Event]], None]
 
-_HANDLERS: dict[str, _Handler] = {
+HANDLERS: dict[str, _Handler] = {
     "response.created": ResponseStreamDecoder._on_created,
     "response.in_progress": ResponseStreamDecoder._on_created,
     "response.output_item.added": ResponseStreamDecoder._on_item_added,
@@ -300,5 +300,6 @@ _HANDLERS: dict[str, _Handler] = {
     "response.cancelled": ResponseStreamDecoder._on_failed,
     "error": ResponseStreamDecoder._on_failed,
 }
+"""Of other events nothing is made."""
 
-__all__ = ["FORMAT", "ResponseStreamDecoder", "decode_reply"]
+__all__ = ["FORMAT", "HANDLERS", "ResponseStreamDecoder", "decode_reply"]

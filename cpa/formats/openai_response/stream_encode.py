@@ -434,9 +434,19 @@ _HANDLERS: dict[type, _Handler] = {
 }
 
 
+class _SilentEncoder(ResponseStreamEncoder):
+    """Writes no events: only the response is asked for."""
+
+    def emit(self, kind: str, payload: Object) -> None:
+        """See :class:`ResponseStreamEncoder`."""
+
+    def emit_delta(self, kind: str, head: bytes, text: str, tail: bytes) -> None:
+        """See :class:`ResponseStreamEncoder`."""
+
+
 def encode_reply(reply: Reply, context: ReplyContext) -> Object:
     """A whole answer: the response object the stream of the same answer would have ended with."""
-    encoder = ResponseStreamEncoder(context, SseFraming(named=True))
+    encoder = _SilentEncoder(context, SseFraming(named=True))
     encoder.encode(_replay(reply))
     return encoder.response
 

@@ -69,6 +69,6 @@ def complete_account(context: click.Context, parameter: click.Parameter, incompl
     items = []
     for entry in entries:
         name = entry["label"] if labels[entry["label"]] == 1 else f"{entry['provider']}/{entry['label']}"
-        if name.lower().startswith(incomplete.lower()):
+        if any(part.lower().startswith(incomplete.lower()) for part in (name, entry["label"])):
             items.append(CompletionItem(name, help=f"{entry['provider']} {entry['id']}"))
     return items

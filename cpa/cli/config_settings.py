@@ -13,6 +13,7 @@ from typing import Any
 import click
 import orjson
 
+from cpa.cli.completing import complete_setting
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
 from cpa.config import Config, load_config
@@ -30,7 +31,7 @@ MASK = "***"
 @click.command()
 @config_option
 @json_option
-@click.argument("key", default="")
+@click.argument("key", default="", shell_complete=complete_setting)
 def get(config_path: Path, as_json: bool, key: str) -> None:
     """Print the setting KEY as it is in force: what the file says, else its default.
 
@@ -51,7 +52,7 @@ def get(config_path: Path, as_json: bool, key: str) -> None:
 
 @click.command()
 @config_option
-@click.argument("key")
+@click.argument("key", shell_complete=complete_setting)
 @click.argument("value")
 def set(config_path: Path, key: str, value: str) -> None:
     """Set KEY to VALUE in the file; everything else in it stays as it is, comments too.
@@ -70,7 +71,7 @@ def set(config_path: Path, key: str, value: str) -> None:
 
 @click.command()
 @config_option
-@click.argument("key")
+@click.argument("key", shell_complete=complete_setting)
 def unset(config_path: Path, key: str) -> None:
     """Remove KEY from the file, so that its default counts."""
     with _explained():

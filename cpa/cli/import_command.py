@@ -11,6 +11,7 @@ import click
 
 from cpa.cli.account_words import printable
 from cpa.cli.asking import ask
+from cpa.cli.completing import complete_source
 from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("import")
-@click.argument("names", metavar="[SOURCE]...", nargs=-1)
+@click.argument("names", metavar="[SOURCE]...", nargs=-1, shell_complete=complete_source)
 @click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @click.option("--email", default="", help="Whose login it is, where the source does not say (Claude Code).")

@@ -49,7 +49,7 @@ usage-statistics-enabled: true
 #    models:
 #      - {{name: vendor/model-a, alias: model-a}}
 
-# Models named demo that answer without any account. Take this out when you have one.
+# Models named demo that answer without any account. Say false when you have one.
 plugins:
   configs:
     demo:

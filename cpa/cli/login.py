@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cpa.cli.completing import complete_provider
 from cpa.cli.login_outcome import report, report_failure
 from cpa.cli.options import config_option, json_option
 from cpa.cli.output import print_json
@@ -29,7 +30,7 @@ LARGEST_KEY_FILE = 1024 * 1024
 
 
 @click.command()
-@click.argument("provider", default="")
+@click.argument("provider", default="", shell_complete=complete_provider)
 @config_option
 @click.option("--no-browser", is_flag=True, help="Open no browser: print the page's address.")
 @click.option("--paste", is_flag=True, help="Do not listen for the browser: paste the address it ends at.")

@@ -12,6 +12,7 @@ import click
 from cpa.cli import account_words as words
 from cpa.cli.account_source import open_accounts
 from cpa.cli.account_words import BAD, DOUBTFUL, DULL, GOOD, Words
+from cpa.cli.completing import complete_served_model
 from cpa.cli.failures import told
 from cpa.cli.options import config_option, json_option
 from cpa.errors import CpaError
@@ -23,7 +24,7 @@ def route() -> None:
 
 
 @route.command("explain")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_served_model)
 @config_option
 @json_option
 @told
@@ -36,7 +37,7 @@ def explain(model: str, config_path: Path, as_json: bool) -> None:
 
 
 @click.command("why")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_served_model)
 @config_option
 @json_option
 @told

@@ -34,7 +34,8 @@ PIPED_WIDTH = 400
     type=click.Choice(BY),
     default="day",
     show_default=True,
-    help="What a line stands for.",
+    metavar="WHAT",
+    help=f"What a line stands for: {', '.join(BY)}.",
 )
 @click.option("--days", type=click.IntRange(min=0), default=30, show_default=True, help="How far back; 0 for all.")
 @click.option(

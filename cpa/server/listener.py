@@ -107,7 +107,11 @@ class Listener:
 
     def _load(self, context: ssl.SSLContext) -> None:
         self._certificate = self._stamp()
-        context.load_cert_chain(self._path(self._config.tls.cert), self._path(self._config.tls.key))
+        cert, key = self._path(self._config.tls.cert), self._path(self._config.tls.key)
+        for name, path in (("tls.cert", cert), ("tls.key", key)):
+            if not path.is_file():
+                raise FileNotFoundError(f"{name}: there is no file {path}")
+        context.load_cert_chain(cert, key)
 
     def _stamp(self) -> tuple[float, float]:
         paths = (self._path(self._config.tls.cert), self._path(self._config.tls.key))

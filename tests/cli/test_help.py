@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from cpa.cli.completing import PROVIDERS
 from cpa.cli.main import COMMANDS, SECTIONS, cli
 
 
@@ -64,3 +66,34 @@ def test_completion_knows_commands_and_options(words: str, number: str) -> None:
     environ = {"_CPA_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": number}
     shown = CliRunner().invoke(cli, [], env=environ, prog_name="cpa").output
     assert {"plain,list", "plain,why"} <= set(shown.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "offered"),
+    [
+        ("cpa config get rout", 3, "routing.strategy"),
+        ("cpa config set deb", 3, "debug"),
+        ("cpa login k", 2, "kimi"),
+        ("cpa import cl", 2, "cliproxyapi"),
+        ("cpa route explain demo-s", 3, "demo-slow"),
+        ("cpa accounts why demo-s", 3, "demo-slow"),
+        ("cpa accounts show de", 3, "demo"),
+    ],
+)
+def test_completion_knows_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, number: int, offered: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    Path("config.yaml").write_text("auth-dir: auth\n")
+    environ = {"_CPA_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
+    shown = CliRunner().invoke(cli, [], env=environ, prog_name="cpa").output.splitlines()
+    assert f"plain,{offered}" in shown
+    assert all(line.partition(",")[2].startswith(words.rsplit(" ", 1)[1]) for line in shown if line)
+
+
+def test_the_providers_that_are_offered_are_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text("auth-dir: auth\n")
+    listed = CliRunner().invoke(cli, ["login"]).output.split("\n\n")[1].splitlines()
+    assert [line.split()[0].removesuffix("-cli") for line in listed if line] == list(PROVIDERS)

@@ -46,3 +46,13 @@ async def test_a_key_is_told_of_and_a_file_that_is_found_is_not_named(unused_tcp
     text = await shown(Path("config.yaml"), unused_tcp_port, "api-keys: [one-key]\n")
     assert "Bearer YOUR-KEY" in text
     assert "--config" not in text
+
+
+@pytest.mark.parametrize("missing", ["cert", "key"])
+async def test_a_certificate_that_is_not_there_is_named(tmp_path: Path, unused_tcp_port: int, missing: str) -> None:
+    for name in {"cert", "key"} - {missing}:
+        Path(f"{name}.pem").write_text("")
+    path = Path("config.yaml")
+    path.write_text(CONFIG.format(port=unused_tcp_port) + "tls: {enable: true, cert: cert.pem, key: key.pem}\n")
+    with pytest.raises(FileNotFoundError, match=rf"tls\.{missing}: there is no file .*{missing}\.pem"):
+        await Daemon(ConfigStore(path, {}), {}).start()

@@ -239,5 +239,5 @@ def file_of(entry: dict[str, Any]) -> str:
         place = f"{entry['config_section']}[{entry['config_position']}]"
         raise NotPossible(f"{entry['label']} is a key of the configuration: change {place} in config.yaml")
     if entry["source"] != "file":
-        raise NotPossible(f"{entry['label']} has no file: it is there while {entry['provider']} is")
+        raise NotPossible(f"{entry['label']} has no file: the plugin {entry['provider']} makes it")
     return Path(entry["path"]).name

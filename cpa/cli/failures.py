@@ -24,6 +24,8 @@ def told(command: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
             return command(*arguments, **options)
         except CpaError as fault:
             raise click.ClickException(printable(str(fault))) from None
+        except BrokenPipeError:
+            raise
         except OSError as fault:
             place = f"{fault.filename}: " if fault.filename else ""
             raise click.ClickException(printable(f"{place}{fault.strerror or fault}")) from None

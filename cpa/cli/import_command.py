@@ -75,7 +75,7 @@ def _finish(job: Job, as_json: bool, *, done: bool) -> None:
         from cpa.cli.output import print_json
 
         print_json({"done": done, **plain(job)})
-    elif not job.found:
+    elif not job.found and not job.faults:
         click.echo(
             "nothing found: no login of Codex CLI, Claude Code or Gemini CLI, no CLIProxyAPI at its usual places"
         )

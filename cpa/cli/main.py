@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -72,10 +73,18 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit status: 0 success, 1 failure, 2 wrong usage."""
+    """Run the command line. Exit status: 0 success, 1 failure, 2 wrong usage.
+
+    Whoever reads the output may stop, as ``head`` does: that is nothing to complain of. A full disk is told.
+    """
     try:
         translated = translate(sys.argv[1:] if arguments is None else arguments)
     except click.UsageError as fault:
         fault.show()
         sys.exit(2)
-    cli(translated, prog_name="cpa")
+    try:
+        cli(translated, prog_name="cpa")
+    except OSError as fault:
+        print(f"Error: {fault.filename or 'output'}: {fault.strerror or fault}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is not written yet shall not fail once more
+        sys.exit(1)

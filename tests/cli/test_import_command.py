@@ -626,3 +626,13 @@ def _providers() -> list[Any]:
         plugins.load(load_text("", environ={}).config)
         _KNOWN.extend(plugins.providers)
     return _KNOWN
+
+
+async def test_of_a_source_that_is_none_nothing_else_is_said(stopped: World, home: Path) -> None:
+    told = await stopped.run("import", "nosuch")
+    assert told.exit_code == 1
+    assert told.output.splitlines()[1:] == [
+        "  ! there is no such file or folder, and no source of that name (claude, codex, gemini, cliproxyapi)",
+        "",
+        "nothing to do",
+    ]

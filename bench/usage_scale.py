@@ -1,15 +1,17 @@
 """How fast the usage database answers when it is large and being written to.
 
-    python -m bench.usage_scale [--rows 3000000] [--seconds 40] [--rate 500] [--file usage.sqlite]
+    python -m bench.usage_scale [--rows 3000000] [--histories 100000] [--seconds 40] [--rate 500] [--file usage.sqlite]
 
-Fills a database with made-up attempts of ninety days, then records ``rate`` attempts a second while overview and
-events are asked for in turn, in the same process, as the daemon does. Prints p50, p99 and the slowest of each in
-milliseconds, what was lost, and the size of the file.
+Fills a database with made-up attempts of ninety days, and with histories of the last of them, then records ``rate``
+attempts a second while overview, events and requests are asked for in turn, in the same process, as the daemon does:
+of what is frequent, of what is rare, and of what never occurs. Prints p50, p99 and the slowest of each in milliseconds,
+what was lost, and the size of the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import tempfile
 import threading
@@ -21,11 +23,13 @@ from typing import Any
 import structlog
 
 from cpa.usage.event import Event
-from cpa.usage.filters import EventFilter
+from cpa.usage.filters import EventFilter, RequestFilter
+from cpa.usage.histories import HistoryRow, insert_histories
 from cpa.usage.insert import insert
 from cpa.usage.overview import overview
 from cpa.usage.queries import events_page
-from cpa.usage.schema import open_database, open_for_reading
+from cpa.usage.requests import list_requests
+from cpa.usage.schema import open_database, open_for_reading, transaction
 from cpa.usage.store import UsageStore
 from cpa.usage.tokens import Tokens
 
@@ -39,17 +43,25 @@ MODELS = {
     "gpt-5-codex": ("codex", ("carol@example.org", "dan@example.org")),
     "gemini-2.5-pro": ("gemini", ("gemini:AIza…wxyz",)),
 }
+RARE_MODEL, RARE_ACCOUNT, RARE_STATUS = "o3-pro", "erna@example.org", 507
+RARE = 75_000
+"""One attempt of so many is at the rare model and account; another one fails with the rare status."""
+PACKED = 4_000
+"""Bytes of a made-up history."""
 CLIENTS = {"claude-code": "POST /v1/messages", "codex": "POST /v1/responses", "scripts": "POST /v1/chat/completions"}
 
 
 def made_up(chance: random.Random, number: int, at_ms: int) -> Event:
-    """An attempt of a workstation with three tools, six models and five accounts; 3 % fail."""
+    """An attempt of a workstation with three tools, six models and five accounts, or a rare one; 3 % fail."""
     model = chance.choice(list(MODELS))
     provider, accounts = MODELS[model]
+    if number % RARE == RARE // 2:
+        model, provider, accounts = RARE_MODEL, "codex", (RARE_ACCOUNT,)
     client = chance.choice(list(CLIENTS))
     account = chance.choice(accounts)
     read, fresh, output = chance.randrange(50_000), chance.randrange(3_000), chance.randrange(1_500)
-    failed = chance.random() < 0.03
+    rarely = number % RARE == RARE // 3
+    failed = rarely or chance.random() < 0.03
     return Event(
         group=client,
         provider=provider,
@@ -62,7 +74,7 @@ def made_up(chance: random.Random, number: int, at_ms: int) -> Event:
         source=account,
         auth_index=f"{sum(account.encode()):016x}",
         failed=failed,
-        status=429 if failed else 200,
+        status=RARE_STATUS if rarely else 429 if failed else 200,
         latency_ms=chance.randrange(200, 30_000),
         ttft_ms=chance.randrange(100, 3_000),
         stream=True,
@@ -72,8 +84,8 @@ def made_up(chance: random.Random, number: int, at_ms: int) -> Event:
     )
 
 
-def fill(path: Path, rows: int, now_ms: int) -> None:
-    """Write ``rows`` attempts, evenly over the last ninety days."""
+def fill(path: Path, rows: int, histories: int, now_ms: int) -> None:
+    """Write ``rows`` attempts, evenly over the last ninety days, and histories of the last of them."""
     chance = random.Random(7)
     connection = open_database(path)
     connection.execute("PRAGMA synchronous=OFF")
@@ -82,8 +94,31 @@ def fill(path: Path, rows: int, now_ms: int) -> None:
     for start in range(0, rows, 20_000):
         numbers = range(start, min(start + 20_000, rows))
         insert(connection, [made_up(chance, n, int(first + n * step)) for n in numbers], now_ms)
+    for start in range(max(rows - histories, 0), rows, 1000):
+        numbers = range(start, min(start + 1000, rows))
+        with transaction(connection):
+            insert_histories(
+                connection, [history(n, int(first + n * step)) for n in numbers], 0, int(first + start * step)
+            )
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
+
+
+def history(number: int, begun_ms: int) -> HistoryRow:
+    """The history of an attempt; of bytes that cannot be unpacked, which nobody here does."""
+    return HistoryRow(
+        request_id=f"{number:016x}",
+        log_name=f"v1-responses-{number:016x}.log",
+        url="/v1/responses",
+        method="POST",
+        status=200,
+        forced=False,
+        begun_ms=begun_ms,
+        answered_ms=begun_ms + 900,
+        packed=os.urandom(PACKED),
+        detail=b'{"facts":{"duration_ms":1800,"attempt_count":1,"model":"gpt-5","client":"codex","provider":"codex",'
+        b'"account":"dan@example.org","upstream_model":"gpt-5","outcome":"ok"}}',
+    )
 
 
 def write(store: UsageStore, rate: int, first: int, stop: threading.Event, recorded: list[int]) -> None:
@@ -98,16 +133,38 @@ def write(store: UsageStore, rate: int, first: int, stop: threading.Event, recor
 
 def questions(now_ms: int) -> dict[str, Callable[[Any], Any]]:
     """What panels ask: a name and the query."""
-    week = now_ms - 7 * DAY_MS
-    return {
+    week, old = now_ms - 7 * DAY_MS, now_ms - 60 * DAY_MS
+    found: dict[str, Callable[[Any], Any]] = {
         "overview, everything": lambda c: overview(c, details=False),
         "overview, 7 days": lambda c: overview(c, week),
-        "events, first page": lambda c: events_page(c, EventFilter()),
-        "events, failed of one model": lambda c: events_page(c, EventFilter(failed=True, models=("gpt-5",))),
-        "events, 7 days of one account": lambda c: events_page(
-            c, EventFilter(start_ms=week, source="anna@example.org")
-        ),
+    }
+    filters: dict[str, dict[str, Any]] = {
+        "all": {},
+        "frequent model": {"models": ("gpt-5",)},
+        "rare model": {"models": (RARE_MODEL,)},
+        "unknown model": {"models": ("gpt-2",)},
+        "rare account, 7 days": {"start_ms": week, "account": RARE_ACCOUNT},
+        "failed of frequent model": {"failed": True, "models": ("gpt-5",)},
+        "frequent status": {"status": 200},
+        "status of failures": {"status": 429},
+        "rare status": {"status": RARE_STATUS},
+        "unknown status": {"status": 418},
+        "odd status": {"status": 206},
+        "rare status, frequent model": {"status": RARE_STATUS, "models": ("gpt-5",)},
+        "one request": {"request_id": f"{100_000:016x}"},
+    }
+    for name, fields in filters.items():
+        found |= {
+            f"events, {name}": lambda c, f=fields: events_page(c, EventFilter(**f)),
+            f"events, {name}, deep": lambda c, f=fields: events_page(c, EventFilter(**f, before=(old, 10**9))),
+            f"requests, {name}": lambda c, f=fields: list_requests(c, RequestFilter(**f)),
+            f"requests, {name}, deep": lambda c, f=fields: list_requests(c, RequestFilter(**f, before=(old, "f"))),
+        }
+    return found | {
         "events, page 1000": lambda c: events_page(c, EventFilter(page=1000)),
+        "events, page 1000 of a status": lambda c: events_page(c, EventFilter(page=800, status=429)),
+        "requests, 1000": lambda c: list_requests(c, RequestFilter(limit=1000)),
+        "requests, begin with 000": lambda c: list_requests(c, RequestFilter(request_id="0" * 10)),
     }
 
 
@@ -120,6 +177,7 @@ def ask(path: Path, seconds: float, now_ms: int) -> dict[str, list[float]]:
             begun = time.perf_counter()
             connection = open_for_reading(path)
             try:
+                connection.execute("BEGIN")
                 query(connection)
             finally:
                 connection.close()
@@ -131,6 +189,7 @@ def main() -> None:
     """Fill, write and ask, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=3_000_000)
+    parser.add_argument("--histories", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--rate", type=int, default=500)
     parser.add_argument("--file", type=Path, help="keep the database here; it is filled only when it is not there yet")
@@ -139,7 +198,7 @@ def main() -> None:
         path, now_ms = given.file or Path(folder) / "usage.sqlite", int(time.time() * 1000)
         if not path.exists():
             begun = time.monotonic()
-            fill(path, given.rows, now_ms)
+            fill(path, given.rows, given.histories, now_ms)
             print(f"filled with {given.rows:,} rows in {time.monotonic() - begun:.0f} s")
         measure(path, given.seconds, given.rate, now_ms)
 
@@ -161,7 +220,7 @@ def measure(path: Path, seconds: float, rate: int, now_ms: int) -> None:
     for name, each in took.items():
         each.sort()
         p50, p99 = each[len(each) // 2], each[min(len(each) - 1, int(len(each) * 0.99))]
-        print(f"{name:32} n={len(each):<5} p50 {p50:8.1f}  p99 {p99:8.1f}  max {each[-1]:8.1f} ms")
+        print(f"{name:46} n={len(each):<5} p50 {p50:8.1f}  p99 {p99:8.1f}  max {each[-1]:8.1f} ms")
 
 
 def count(path: Path) -> int:

@@ -110,7 +110,8 @@ def _rows(config_path: Path, wanted: dict[str, Any]) -> list[dict[str, Any]]:
         return rows
     except DaemonUnreachable:
         pass
-    from cpa.usage.requests import RequestFilter, list_requests
+    from cpa.usage.filters import RequestFilter
+    from cpa.usage.requests import list_requests
 
     chosen = RequestFilter(
         limit=wanted["limit"],
@@ -123,6 +124,7 @@ def _rows(config_path: Path, wanted: dict[str, Any]) -> list[dict[str, Any]]:
         failed=True if "result" in wanted else None,
     )
     with reading_database(config_path, *RECORDED_BY) as connection:
+        connection.execute("BEGIN")
         return list_requests(connection, chosen)
 
 

@@ -14,7 +14,7 @@ from msgspec import to_builtins
 from cpa.management.answers import Refusal, answer
 from cpa.management.route import Query, Route
 from cpa.management.services import Management
-from cpa.usage.filters import WrongQuery, parse_filter
+from cpa.usage.filters import WrongQuery, parse_requests
 from cpa.usage.histories import (
     delete_histories,
     error_logs,
@@ -22,7 +22,7 @@ from cpa.usage.histories import (
     find_history,
     history_text,
 )
-from cpa.usage.requests import RequestFilter, describe_request, list_requests
+from cpa.usage.requests import describe_request, list_requests
 from cpa.usage.schema import DatabaseTooNew, empty_log
 from cpa.usage.store import NotReady, StoreClosed
 
@@ -45,34 +45,14 @@ class RequestHistories:
     async def list(self, request: web.Request) -> web.Response:
         """Requests, the newest first."""
         try:
-            wanted = parse_filter(
-                {name: value for name, value in request.query.items() if name != "cursor"},
-                tuple(request.query.getall("model", [])),
-            )
-            before = _cursor(request.query.get("cursor", "").strip())
+            wanted = parse_requests(request.query, request.query.getall("model", []))
         except WrongQuery as fault:
             raise Refusal(400, str(fault)) from None
-        if wanted.page > 1:
-            raise Refusal(400, "further pages are asked for with cursor")
-        chosen = RequestFilter(
-            limit=wanted.page_size,
-            start_ms=wanted.start_ms,
-            end_ms=wanted.end_ms,
-            models=wanted.models,
-            account=wanted.source,
-            auth_index=wanted.auth_index,
-            provider=wanted.provider,
-            client=wanted.group,
-            request_id=wanted.request_id,
-            failed=wanted.failed,
-            status=wanted.status,
-            before=before,
-        )
         empty: list[dict[str, Any]] = []
-        rows = await self._read(lambda connection: list_requests(connection, chosen), empty)
+        rows = await self._read(lambda connection: list_requests(connection, wanted), empty)
         histories = self._management.histories
         told = None if histories is None else to_builtins(histories.status())
-        more = f"{rows[-1]['started_ms']}.{rows[-1]['request_id']}" if len(rows) == wanted.page_size else ""
+        more = f"{rows[-1]['started_ms']}.{rows[-1]['request_id']}" if len(rows) == wanted.limit else ""
         return answer({"requests": rows, "next_cursor": more, "histories": told})
 
     async def show(self, request: web.Request) -> web.Response:
@@ -198,14 +178,6 @@ def _identity(text: str) -> str:
     if "/" in identity or "\\" in identity or len(identity) > LONGEST_ID:
         raise Refusal(400, "invalid request ID")
     return identity
-
-
-def _cursor(text: str) -> tuple[int, str] | None:
-    """When the last request of an earlier answer began, and its id. Raises WrongQuery."""
-    begun, dot, identity = text.partition(".")
-    if text and not (dot and identity and begun.isascii() and begun.isdigit() and len(begun) < 19):
-        raise WrongQuery("invalid cursor")
-    return (int(begun), identity) if text else None
 
 
 def _section(shown: dict[str, Any], title: str) -> dict[str, Any]:

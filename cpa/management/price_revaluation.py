@@ -12,7 +12,7 @@ from aiohttp import web
 from cpa.management.answers import Refusal, answer, member, read_object
 from cpa.management.route import Route
 from cpa.management.services import Management
-from cpa.usage.filters import WrongQuery, parse_filter
+from cpa.usage.filters import WrongQuery, parse_events
 from cpa.usage.revaluation import Revaluation, begin, go_on, preview, shown
 from cpa.usage.schema import DatabaseTooNew
 from cpa.usage.store import NotReady, StoreClosed
@@ -64,7 +64,7 @@ def _since(body: Mapping[str, Any]) -> int:
     if isinstance(since, bool) or not isinstance(since, str | int | float):
         raise Refusal(400, "invalid since")
     try:
-        return parse_filter({"start_time": str(since)}).start_ms or 0
+        return parse_events({"start_time": str(since)}).start_ms or 0
     except WrongQuery:
         raise Refusal(400, "invalid since", "RFC 3339, or Unix seconds or milliseconds") from None
 

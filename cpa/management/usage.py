@@ -15,7 +15,7 @@ from cpa.management.answers import Refusal, answer, read_body
 from cpa.management.route import Query, Route
 from cpa.management.services import Management
 from cpa.usage.export import export_csv, export_json, export_jsonl
-from cpa.usage.filters import EventFilter, WrongQuery, parse_filter
+from cpa.usage.filters import EventFilter, WrongQuery, parse_events
 from cpa.usage.overview import GROUPS, no_overview, overview
 from cpa.usage.queries import events_page, facets
 from cpa.usage.schema import DatabaseTooNew, open_for_reading
@@ -166,7 +166,7 @@ def _groups(request: web.Request) -> list[str]:
 
 def _filter(request: web.Request) -> EventFilter:
     try:
-        return parse_filter(request.query, tuple(request.query.getall("model", [])))
+        return parse_events(request.query, request.query.getall("model", []))
     except WrongQuery as fault:
         raise Refusal(400, str(fault)) from None
 

@@ -18,7 +18,8 @@ from typing import IO, Any
 import orjson
 
 from cpa.usage.event import LATEST_MS, timestamp
-from cpa.usage.filters import EventFilter, event_conditions
+from cpa.usage.filters import EventFilter
+from cpa.usage.search import Search, Stretch, joined
 from cpa.usage.tokens import TOKEN_COLUMNS
 
 CHUNK = 1000
@@ -167,16 +168,30 @@ def _totals(entries: list[_Model], *, successes: bool = False) -> bytes:
 
 def _every(connection: sqlite3.Connection, wanted: EventFilter, columns: Sequence[str]) -> Iterator[Row]:
     """All events of a filter, the oldest first."""
-    where, values = event_conditions(wanted)
+    place, of_place = wanted.of_place()
+    where, values = wanted.of_attempt()
     query = f"""
         SELECT {", ".join(columns)}, ts_ms, id FROM usage_events
-        WHERE (ts_ms, id) > (?, ?) AND ts_ms <= ? AND {where} ORDER BY ts_ms, id LIMIT {CHUNK}"""  # noqa: S608
-    at = (-1 if wanted.start_ms is None else wanted.start_ms - 1, LATEST_MS)
-    end = LATEST_MS if wanted.end_ms is None else wanted.end_ms
-    while rows := _tuples(connection, query, [*at, end, *values]):
-        for row in rows:
-            yield row[:-2]
-        at = rows[-1][-2:]
+        WHERE (ts_ms, id) > (?, ?) AND ts_ms <= ? AND {where} AND {place or "1"}
+        ORDER BY ts_ms, id LIMIT {CHUNK}"""  # noqa: S608
+    for first_ms, last_ms in _stretches(connection, wanted):
+        at: Row | None = (first_ms - 1, LATEST_MS)
+        while at is not None:
+            for row in (rows := _tuples(connection, query, [*at, last_ms, *values, *of_place])):
+                yield row[:-2]
+            at = rows[-1][-2:] if len(rows) == CHUNK else None
+
+
+def _stretches(connection: sqlite3.Connection, wanted: EventFilter) -> list[Stretch]:
+    """Where in time there may be events of a filter, the oldest first. What is recorded meanwhile may be left out."""
+    connection.execute("SAVEPOINT stretches")
+    try:
+        search = Search(connection, wanted)
+        if not (wanted.of_place()[0] or wanted.of_result()):
+            return [search.span]
+        return joined(search.quarters(search.span))[::-1]
+    finally:
+        connection.execute("RELEASE stretches")
 
 
 def _tuples(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Row]:

@@ -1,9 +1,9 @@
-"""Which events are asked for, and reading that from the parameters of a URL."""
+"""Which attempts and requests are asked for, and reading that from the parameters of a URL."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
@@ -13,108 +13,164 @@ from cpa.usage.event import LATEST_MS, parse_timestamp
 LARGEST_PAGE = 1000
 _MILLISECONDS_FROM = 10_000_000_000
 _LARGEST_PAGE_NUMBER = 10**9
+_LAST_CHARACTER = chr(0x10FFFF)
 
 
 class WrongQuery(CpaError):
     """A parameter cannot be used; the text says which."""
 
 
-class EventFilter(Struct, kw_only=True):
-    """Which events are wanted. Times are Unix milliseconds, both ends count."""
+class Filter(Struct, kw_only=True):
+    """Which attempts are wanted; what is empty does not count. Times are Unix milliseconds, both ends count."""
 
-    page: int = 1
-    page_size: int = 100
+    MODELS: ClassVar[tuple[str, ...]] = ("model",)
+    """The columns that may have one of the models."""
+    SAME_TIME: ClassVar[str] = "id"
+    """The column that tells the order of what began at one moment."""
+
     start_ms: int | None = None
     end_ms: int | None = None
     models: tuple[str, ...] = ()
-    source: str = ""
+    account: str = ""
     """An account, its index, or a provider."""
     auth_index: str = ""
     provider: str = ""
-    group: str = ""
+    client: str = ""
+    """The id of a client key."""
     request_id: str = ""
     failed: bool | None = None
     status: int | None = None
-    after_id: int | None = None
-    """Only events before this one, which a cursor names."""
-    after_ms: int = 0
+    before: tuple[int, int | str] | None = None
+    """Only what comes after this in a list, which its last line names: its time, and its ``SAME_TIME``."""
+
+    def of_place(self) -> tuple[str, list[Any]]:
+        """A condition on the places of attempts, and its values; empty when all are wanted."""
+        parts: list[str] = []
+        values: list[Any] = []
+        if self.models:
+            marks = ", ".join("?" * len(self.models))
+            parts.append(f"({' OR '.join(f'{column} IN ({marks})' for column in self.MODELS)})")
+            values += self.models * len(self.MODELS)
+        if self.account:
+            parts.append("(source = ? OR auth_index = ? OR provider = ?)")
+            values += [self.account] * 3
+        for column, value in (
+            ("auth_index", self.auth_index),
+            ("provider", self.provider),
+            ("api_group_key", self.client),
+        ):
+            if value:
+                parts.append(f"{column} = ?")
+                values.append(value)
+        return " AND ".join(parts), values
+
+    def of_attempt(self) -> tuple[str, list[Any]]:
+        """A condition on attempts themselves, without time and place, and its values."""
+        condition, values = self.of_request()
+        parts = [*self.of_result(), *([condition] if condition else [])]
+        if self.status is not None:
+            parts.append("status_code = ?")
+            values.append(self.status)
+        return " AND ".join(["1", *parts]), values
+
+    def of_sums(self) -> str:
+        """A condition on sums in which there may be such attempts, without time and place."""
+        return " AND ".join(["1", *self.of_result()])
+
+    def of_result(self) -> list[str]:
+        """Conditions on attempts and sums alike."""
+        failed = [] if self.failed is None else [f"failed = {int(self.failed)}"]
+        return [*failed, "failed = 1"] if (self.status or 0) >= 400 else failed
+
+    def of_request(self) -> tuple[str, list[Any]]:
+        """A condition on ``request_id``, and its values; empty when every request is wanted."""
+        return ("request_id = ?", [self.request_id]) if self.request_id else ("", [])
 
 
-def parse_filter(query: Mapping[str, str], models: tuple[str, ...] = ()) -> EventFilter:
+class EventFilter(Filter, kw_only=True):
+    """Which attempts are wanted, and which page of them. With ``before`` the number of the page does not count."""
+
+    page: int = 1
+    page_size: int = 100
+
+
+class RequestFilter(Filter, kw_only=True):
+    """Which requests are wanted: each is its last attempt. ``request_id`` may be the beginning of one."""
+
+    MODELS: ClassVar[tuple[str, ...]] = ("model", "requested_model")
+    SAME_TIME: ClassVar[str] = "request_id"
+
+    limit: int = 100
+
+    def of_attempt(self) -> tuple[str, list[Any]]:
+        """The same of last attempts."""
+        condition, values = super().of_attempt()
+        return f"final = 1 AND {condition}", values
+
+    def of_sums(self) -> str:
+        """The same of last attempts."""
+        return f"final_count > 0 AND {super().of_sums()}"
+
+    def of_request(self) -> tuple[str, list[Any]]:
+        """The same for the beginning of an id."""
+        if not self.request_id:
+            return "", []
+        return "request_id >= ? AND request_id < ?", [self.request_id, self.request_id + _LAST_CHARACTER]
+
+
+def parse_events(query: Mapping[str, str], models: Sequence[str] = ()) -> EventFilter:
     """Read a filter from query parameters. Raises WrongQuery."""
+    page = min(_positive(query, "page must be a positive integer", 1, "page"), _LARGEST_PAGE_NUMBER)
+    moment, identity = _cursor(query)
+    if moment is not None and not (identity.isascii() and identity.isdigit() and len(identity) < 19):
+        raise WrongQuery("invalid cursor")
+    before = None if moment is None else (moment, int(identity))
+    return EventFilter(page=page, page_size=_page_size(query), before=before, **_wanted(query, models))
+
+
+def parse_requests(query: Mapping[str, str], models: Sequence[str] = ()) -> RequestFilter:
+    """The same for a list of requests."""
+    if _positive(query, "page must be a positive integer", 1, "page") > 1:
+        raise WrongQuery("further pages are asked for with cursor")
+    moment, identity = _cursor(query)
+    before = None if moment is None else (moment, identity)
+    return RequestFilter(limit=_page_size(query), before=before, **_wanted(query, models))
+
+
+def _wanted(query: Mapping[str, str], models: Sequence[str]) -> dict[str, Any]:
+    """The fields of a Filter but ``before``."""
     result = _first(query, "result").lower()
     if result not in ("", "success", "failed"):
         raise WrongQuery("result must be success or failed")
     status = _first(query, "status_code", "status")
     if status and not (status.isascii() and status.isdigit() and len(status) <= 3):
         raise WrongQuery("status_code must be an HTTP status")
-    found = EventFilter(
-        page=min(_positive(query, "page must be a positive integer", 1, "page"), _LARGEST_PAGE_NUMBER),
-        page_size=min(
-            _positive(query, "page_size must be a positive integer", 100, "page_size", "pageSize", "limit"),
-            LARGEST_PAGE,
-        ),
-        start_ms=_moment(query, "invalid start_time", "start_time", "start", "from"),
-        end_ms=_moment(query, "invalid end_time", "end_time", "end", "to"),
-        models=tuple(model.strip() for model in models if model.strip()),
-        source=_first(query, "source"),
-        auth_index=_first(query, "auth_index", "authIndex"),
-        provider=_first(query, "provider"),
-        group=_first(query, "api_group_key", "client"),
-        request_id=_first(query, "request_id"),
-        failed=None if not result else result == "failed",
-        status=int(status) if status else None,
-    )
-    if cursor := _first(query, "cursor"):
-        ms, _, identity = cursor.partition(".")
-        if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (ms, identity)):
-            raise WrongQuery("invalid cursor")
-        found.after_ms, found.after_id = int(ms), int(identity)
-    return found
+    return {
+        "start_ms": _moment(query, "invalid start_time", "start_time", "start", "from"),
+        "end_ms": _moment(query, "invalid end_time", "end_time", "end", "to"),
+        "models": tuple(model.strip() for model in models if model.strip()),
+        "account": _first(query, "source"),
+        "auth_index": _first(query, "auth_index", "authIndex"),
+        "provider": _first(query, "provider"),
+        "client": _first(query, "api_group_key", "client"),
+        "request_id": _first(query, "request_id"),
+        "failed": None if not result else result == "failed",
+        "status": int(status) if status else None,
+    }
 
 
-def event_conditions(wanted: EventFilter) -> tuple[str, list[Any]]:
-    """Everything a filter says of events but time."""
-    parts, values = _of_place(wanted)
-    parts += _of_result(wanted)
-    for column, value in (("request_id", wanted.request_id or None), ("status_code", wanted.status)):
-        if value is not None:
-            parts.append(f"{column} = ?")
-            values.append(value)
-    return " AND ".join(parts) or "1", values
+def _page_size(query: Mapping[str, str]) -> int:
+    names = ("page_size", "pageSize", "limit")
+    return min(_positive(query, "page_size must be a positive integer", 100, *names), LARGEST_PAGE)
 
 
-def sum_conditions(wanted: EventFilter) -> tuple[list[str], list[Any]]:
-    """What it says of sums: the same without request and status."""
-    parts, values = _of_place(wanted)
-    if parts:
-        parts = [f"place_id IN (SELECT id FROM usage_places WHERE {' AND '.join(parts)})"]  # noqa: S608
-    return parts + _of_result(wanted), values
-
-
-def _of_place(wanted: EventFilter) -> tuple[list[str], list[Any]]:
-    parts: list[str] = []
-    values: list[Any] = []
-    if wanted.models:
-        parts.append(f"model IN ({', '.join('?' * len(wanted.models))})")
-        values += wanted.models
-    if wanted.source:
-        parts.append("(source = ? OR auth_index = ? OR provider = ?)")
-        values += [wanted.source] * 3
-    for column, value in (
-        ("auth_index", wanted.auth_index),
-        ("provider", wanted.provider),
-        ("api_group_key", wanted.group),
-    ):
-        if value:
-            parts.append(f"{column} = ?")
-            values.append(value)
-    return parts, values
-
-
-def _of_result(wanted: EventFilter) -> list[str]:
-    failed = True if (wanted.status or 0) >= 400 else wanted.failed
-    return [] if failed is None else [f"failed = {int(failed)}"]
+def _cursor(query: Mapping[str, str]) -> tuple[int | None, str]:
+    """When the last line of an earlier answer began, and what tells it from others of that moment."""
+    text = _first(query, "cursor")
+    begun, _, identity = text.partition(".")
+    if text and not (identity and begun.isascii() and begun.isdigit() and len(begun) < 19):
+        raise WrongQuery("invalid cursor")
+    return (int(begun) if text else None), identity
 
 
 def _first(query: Mapping[str, str], *names: str) -> str:

@@ -24,10 +24,11 @@ TOGETHER = 32
 """Histories written by one statement."""
 _INTO = f"INTO request_histories ({', '.join(_COLUMNS)}) VALUES "
 _PLACES = f"({', '.join('?' * len(_COLUMNS))})"
-_SUMMARY = (
+SUMMARY = (
     "id, request_id, log_name, url, method, status_code, force, request_timestamp, api_response_timestamp, "
     "length(log_text_gzip) AS size, created_at, detail"
 )
+"""Columns of a row without its text."""
 
 
 class HistoryRow(Struct, kw_only=True):
@@ -183,7 +184,7 @@ def find_error_log(connection: sqlite3.Connection, name: str) -> sqlite3.Row | N
 
 def error_logs(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     """Names, sizes and dates of failed requests, the newest first."""
-    query = f"SELECT {_SUMMARY} FROM request_histories WHERE force = 1 ORDER BY id DESC"  # noqa: S608
+    query = f"SELECT {SUMMARY} FROM request_histories WHERE force = 1 ORDER BY id DESC"  # noqa: S608
     return [
         {"name": row["log_name"], "size": row["size"], "modified": _seconds(row["created_at"])}
         for row in connection.execute(query)

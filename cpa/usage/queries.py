@@ -1,7 +1,6 @@
-"""Pages of events. Every function blocks: call it in a thread.
+"""Pages of events. Every function blocks: call it in a thread, on a connection that has begun a transaction.
 
-The sums tell how many events a filter finds in which quarter of an hour. So only those quarters are looked at that have
-something for the page, whatever the number of rows, and events need no index but that of their time.
+How many events a filter finds, and where a page of them begins, the sums tell; only what they do not tell is counted.
 """
 
 from __future__ import annotations
@@ -10,11 +9,13 @@ import sqlite3
 from collections import deque
 from typing import Any
 
+import orjson
 from msgspec import Struct
 
 from cpa.usage.event import DAY_MS, LATEST_MS, QUARTER_MS, shown_event
-from cpa.usage.filters import EventFilter, event_conditions, sum_conditions
+from cpa.usage.filters import EventFilter
 from cpa.usage.places import state
+from cpa.usage.search import Search, Stretch
 from cpa.usage.sums import bucket_range, summed
 
 
@@ -30,9 +31,12 @@ class _Window(Struct):
 
 def events_page(connection: sqlite3.Connection, wanted: EventFilter) -> dict[str, Any]:
     """One page of events, the newest first, with what there is to filter by."""
-    windows = _windows(connection, wanted)
-    total = sum(window.count for window in windows)
-    rows = _page(connection, wanted, windows)
+    search = Search(connection, wanted)
+    if wanted.status is None and not wanted.request_id:
+        total, numbers = _by_sums(connection, wanted, search)
+    else:
+        total, numbers = search.page(wanted.page_size, _skipped(wanted))
+    rows = _events(connection, numbers)
     last = rows[-1] if len(rows) == wanted.page_size else None
     return {
         "events": [shown_event(row) for row in rows],
@@ -58,29 +62,47 @@ def facets(connection: sqlite3.Connection, start_ms: int | None, end_ms: int | N
     }
 
 
-def _windows(connection: sqlite3.Connection, wanted: EventFilter) -> list[_Window]:
+def _by_sums(connection: sqlite3.Connection, wanted: EventFilter, search: Search) -> tuple[int, list[int]]:
+    """How many events there are, and the numbers of those of a page, where the sums tell that."""
+    windows, skip = _windows(connection, wanted, search), _skipped(wanted)
+    total, waiting = sum(window.count for window in windows), deque(windows)
+    while waiting:
+        window = waiting.popleft()
+        if window.count <= skip:
+            skip -= window.count
+        elif skip and window.quarters:
+            waiting.extendleft(reversed(_quarters(connection, search, window)))
+        else:
+            return total, search.newest(wanted.page_size, skip, window.last_ms)
+    return total, []
+
+
+def _skipped(wanted: EventFilter) -> int:
+    """How many events come before the page."""
+    return 0 if wanted.before is not None else (wanted.page - 1) * wanted.page_size
+
+
+def _windows(connection: sqlite3.Connection, wanted: EventFilter, search: Search) -> list[_Window]:
     """Where events of a filter are: by day, the newest first; what is no whole quarter of an hour by itself."""
-    oldest = connection.execute("SELECT min(ts_ms) FROM usage_attempts").fetchone()[0]
-    if oldest is None:
-        return []
-    first = max(oldest, wanted.start_ms or 0)
+    first = search.span.first_ms
     last = LATEST_MS if wanted.end_ms is None else wanted.end_ms
+    if search.span.last_ms < first:
+        return []
     hours_until = state(connection, "hours_until", 0)
     begin = -(-first // _step(first, hours_until)) * _step(first, hours_until)
     end = (last + 1) // _step(last + 1, hours_until) * _step(last + 1, hours_until)
-    if wanted.request_id or wanted.status is not None or begin >= end:
-        return [_counted(connection, wanted, first, last)]
+    if begin >= end:
+        return [_counted(search, first, last)]
     table, values = summed(("place_id", "failed", "request_count"), begin, end - 1)
-    parts, more = sum_conditions(wanted)
     query = f"""
-        SELECT day * {DAY_MS}, sum(request_count) FROM {table} WHERE {" AND ".join(["1", *parts])}
+        SELECT day * {DAY_MS}, sum(request_count) FROM {table} WHERE {search.sums}
         GROUP BY 1 ORDER BY 1 DESC"""  # noqa: S608
     days = [
         _Window(max(begin, day), min(end, day + DAY_MS) - 1, count, quarters=True)
-        for day, count in connection.execute(query, [*values, *more])
+        for day, count in connection.execute(query, [*values, *search.sum_values])
     ]
-    tail = [_counted(connection, wanted, end, last)] if end <= last < LATEST_MS else []
-    head = [_counted(connection, wanted, first, begin - 1)] if first < begin else []
+    tail = [_counted(search, end, last)] if end <= last < LATEST_MS else []
+    head = [_counted(search, first, begin - 1)] if first < begin else []
     return tail + days + head
 
 
@@ -89,49 +111,25 @@ def _step(moment_ms: int, hours_until: int) -> int:
     return QUARTER_MS if moment_ms >= hours_until * QUARTER_MS else 4 * QUARTER_MS
 
 
-def _counted(connection: sqlite3.Connection, wanted: EventFilter, first: int, last: int) -> _Window:
-    where, values = event_conditions(wanted)
-    query = f"SELECT count(*) FROM usage_events WHERE ts_ms BETWEEN ? AND ? AND {where}"  # noqa: S608
-    return _Window(first, last, connection.execute(query, [first, last, *values]).fetchone()[0])
+def _counted(search: Search, first: int, last: int) -> _Window:
+    return _Window(first, last, search.count(stretches=[Stretch(first, last)]))
 
 
-def _quarters(connection: sqlite3.Connection, wanted: EventFilter, day: _Window) -> list[_Window]:
+def _quarters(connection: sqlite3.Connection, search: Search, day: _Window) -> list[_Window]:
     """A window of many quarters of an hour as one window for each that has something, the newest first."""
-    parts, values = sum_conditions(wanted)
     where, times = bucket_range(day.first_ms, day.last_ms)
     query = f"""
-        SELECT bucket * {QUARTER_MS}, sum(request_count) FROM usage_sums WHERE {" AND ".join([where, *parts])}
+        SELECT bucket * {QUARTER_MS}, sum(request_count) FROM usage_sums WHERE {where} AND {search.sums}
         GROUP BY 1 ORDER BY 1 DESC"""  # noqa: S608
     hours_until = state(connection, "hours_until", 0)
     return [
         _Window(start, start + _step(start, hours_until) - 1, count)
-        for start, count in connection.execute(query, [*times, *values])
+        for start, count in connection.execute(query, [*times, *search.sum_values])
     ]
 
 
-def _page(connection: sqlite3.Connection, wanted: EventFilter, windows: list[_Window]) -> list[sqlite3.Row]:
-    where, values = event_conditions(wanted)
-    skip = (wanted.page - 1) * wanted.page_size
-    end = LATEST_MS
-    if wanted.after_id is not None:
-        where, values = f"{where} AND (ts_ms, id) < (?, ?)", [*values, wanted.after_ms, wanted.after_id]
-        skip, end = 0, wanted.after_ms
-    query = f"""
-        SELECT * FROM usage_events WHERE ts_ms BETWEEN ? AND ? AND {where}
-        ORDER BY ts_ms DESC, id DESC LIMIT ? OFFSET ?"""  # noqa: S608
-    rows: list[sqlite3.Row] = []
-    waiting = deque(windows)
-    while waiting and len(rows) < wanted.page_size:
-        window = waiting.popleft()
-        if window.first_ms > end:
-            continue
-        if window.count <= skip:
-            skip -= window.count
-            continue
-        if window.quarters:
-            waiting.extendleft(reversed(_quarters(connection, wanted, window)))
-            continue
-        most = min(wanted.page_size - len(rows), window.count - skip)
-        rows += connection.execute(query, [window.first_ms, min(window.last_ms, end), *values, most, skip]).fetchall()
-        skip = 0
-    return rows
+def _events(connection: sqlite3.Connection, numbers: list[int]) -> list[sqlite3.Row]:
+    """The events of some numbers, in their order."""
+    query = "SELECT * FROM usage_events WHERE id IN (SELECT value FROM json_each(?))"
+    rows = {row["id"]: row for row in connection.execute(query, [orjson.dumps(numbers).decode()])}
+    return [rows[number] for number in numbers]

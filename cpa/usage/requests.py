@@ -5,20 +5,24 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from msgspec import Struct
+import orjson
 
-from cpa.usage.event import parse_timestamp
-from cpa.usage.histories import find_history, history_json, summary
+from cpa.usage.event import LATEST_MS, parse_timestamp, timestamp
+from cpa.usage.filters import LARGEST_PAGE, RequestFilter
+from cpa.usage.histories import SUMMARY, find_history, history_json, summary
+from cpa.usage.search import Search
 
-LARGEST_PAGE = 1000
 _EVENTS = """
 SELECT e.*, h.id AS history_id FROM usage_events e LEFT JOIN request_histories h ON h.request_id = e.request_id
-WHERE e.final = 1 AND {where} ORDER BY e.ts_ms DESC, e.request_id DESC LIMIT ?"""
-_LONE_HISTORIES = """
-SELECT h.* FROM (SELECT id, request_id, log_name, url, method, status_code, force, request_timestamp,
-    api_response_timestamp, created_at, detail FROM request_histories) h
-WHERE NOT EXISTS (SELECT 1 FROM usage_events e WHERE e.request_id = h.request_id AND e.final = 1) AND {where}
+WHERE e.id IN (SELECT value FROM json_each(?)) ORDER BY e.ts_ms DESC, e.request_id DESC"""
+_LONE = """
+WITH lone AS MATERIALIZED (SELECT h.id FROM request_histories h WHERE {own}
+    AND NOT EXISTS (SELECT 1 FROM usage_attempts a WHERE a.request_id = h.request_id AND a.final = 1))
+SELECT h.id FROM lone CROSS JOIN request_histories h ON h.id = lone.id WHERE {told}
 ORDER BY {begun} DESC, h.request_id DESC LIMIT ?"""
+"""What stands behind the text of a history is read of few of them only: on the way to it all of the text is."""
+CLOCK_MS = 60_000
+"""So much later a request may seem to have begun than its history was written: the clock was set back meanwhile."""
 _BEGUN = (
     "(CAST(strftime('%s', substr(h.request_timestamp, 1, 19)) AS INTEGER) * 1000 "
     "+ CAST(substr(rtrim(substr(h.request_timestamp, 21), 'Z') || '000', 1, 3) AS INTEGER))"
@@ -26,38 +30,28 @@ _BEGUN = (
 """Unix milliseconds; as texts, moments of one second are not in their order."""
 
 
-class RequestFilter(Struct, kw_only=True):
-    """Which requests are wanted; what is empty does not count. Times are Unix milliseconds."""
-
-    limit: int = 100
-    start_ms: int | None = None
-    end_ms: int | None = None
-    models: tuple[str, ...] = ()
-    """As they were asked for, or the upstream's names of them."""
-    account: str = ""
-    """An account, its index, or a provider."""
-    auth_index: str = ""
-    provider: str = ""
-    client: str = ""
-    """The id of a client key."""
-    request_id: str = ""
-    """Or the beginning of one."""
-    failed: bool | None = None
-    status: int | None = None
-    before: tuple[int, str] | None = None
-    """Only requests before this one: when it began, and its id."""
-
-
 def list_requests(connection: sqlite3.Connection, wanted: RequestFilter) -> list[dict[str, Any]]:
     """The newest requests first. Raises sqlite3.Error."""
     limit = min(wanted.limit, LARGEST_PAGE)
-    where, values = _event_conditions(wanted)
-    rows = [_of_event(row) for row in connection.execute(_EVENTS.format(where=where), (*values, limit))]
-    where, values = _history_conditions(wanted)
-    query = _LONE_HISTORIES.format(where=where, begun=_BEGUN)
-    rows += [_of_history(row) for row in connection.execute(query, (*values, limit))]
+    numbers = orjson.dumps(Search(connection, wanted).newest(limit)).decode()
+    rows = [_of_event(row) for row in connection.execute(_EVENTS, [numbers])]
+    oldest = rows[-1]["started_ms"] if len(rows) == limit else 0
+    rows += [_of_history(row) for row in _lone_histories(connection, wanted, limit, oldest)]
     rows.sort(key=lambda row: (row["started_ms"], row["request_id"]), reverse=True)
     return rows[:limit]
+
+
+def _lone_histories(
+    connection: sqlite3.Connection, wanted: RequestFilter, limit: int, oldest_ms: int
+) -> list[sqlite3.Row]:
+    """The newest histories of requests that are not in the durable record, and began at ``oldest_ms`` or later."""
+    if wanted.auth_index:
+        return []  # which a history does not tell
+    own, own_values, told, told_values = _history_conditions(wanted, max(oldest_ms, wanted.start_ms or 0))
+    query = _LONE.format(own=own, told=told, begun=_BEGUN)
+    numbers = [row[0] for row in connection.execute(query, [*own_values, *told_values, limit])]
+    found = f"SELECT {SUMMARY} FROM request_histories WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
+    return connection.execute(found, [orjson.dumps(numbers).decode()]).fetchall()
 
 
 def describe_request(connection: sqlite3.Connection, request_id: str) -> dict[str, Any] | None:
@@ -75,43 +69,35 @@ def attempts_of(connection: sqlite3.Connection, request_id: str) -> list[dict[st
     return [_of_event(row) for row in connection.execute(query, (request_id,))]
 
 
-def _event_conditions(wanted: RequestFilter) -> tuple[str, list[Any]]:
-    conditions: list[tuple[str, list[Any]]] = [
-        ("e.ts_ms >= ?", [wanted.start_ms]),
-        ("e.ts_ms <= ?", [wanted.end_ms]),
-        _any_of(("e.model", "e.requested_model"), wanted.models),
-        ("(e.source = ? OR e.auth_index = ? OR e.provider = ?)", [wanted.account or None] * 3),
-        ("e.auth_index = ?", [wanted.auth_index or None]),
-        ("e.provider = ?", [wanted.provider or None]),
-        ("e.api_group_key = ?", [wanted.client or None]),
-        ("e.request_id >= ?", [wanted.request_id or None]),
-        ("e.request_id < ?", [wanted.request_id + "\x7f" if wanted.request_id else None]),
-        ("e.failed = ?", [None if wanted.failed is None else int(wanted.failed)]),
-        ("e.status_code = ?", [wanted.status]),
-        ("e.ts_ms <= ?", [wanted.before[0] if wanted.before else None]),
-        ("(e.ts_ms, e.request_id) < (?, ?)", list(wanted.before or (None,))),
-    ]
-    return _joined(conditions)
-
-
-def _history_conditions(wanted: RequestFilter) -> tuple[str, list[Any]]:
+def _history_conditions(wanted: RequestFilter, start_ms: int) -> tuple[str, list[Any], str, list[Any]]:
+    """Conditions on what stands in the columns of a history, and on what stands behind its text, with their values."""
+    end_ms = min(
+        LATEST_MS if wanted.end_ms is None else wanted.end_ms, wanted.before[0] if wanted.before else LATEST_MS
+    )
     fact = "json_extract(nullif(h.detail, ''), '$.facts.%s')"
-    account = f"({fact % 'account'} = ? OR {fact % 'provider'} = ?)"
-    conditions: list[tuple[str, list[Any]]] = [
-        (f"{_BEGUN} >= ?", [wanted.start_ms]),
+    own: list[tuple[str, list[Any]]] = [
+        ("h.created_at >= ?", [_second(start_ms - CLOCK_MS) if start_ms else None]),
+        ("h.request_timestamp >= ?", [_second(start_ms) if start_ms else None]),
+        ("h.request_timestamp < ?", [_second(end_ms + 1000) if end_ms < LATEST_MS else None]),
+        (f"{_BEGUN} >= ?", [start_ms or None]),
         (f"{_BEGUN} <= ?", [wanted.end_ms]),
-        _any_of((fact % "model", fact % "upstream_model"), wanted.models),
-        (account, [wanted.account or None] * 2),
-        ("0 = ?", [1 if wanted.auth_index else None]),  # which a history does not tell
-        (f"{fact % 'provider'} = ?", [wanted.provider or None]),
-        (f"{fact % 'client'} = ?", [wanted.client or None]),
-        ("h.request_id >= ?", [wanted.request_id or None]),
-        ("h.request_id < ?", [wanted.request_id + "\x7f" if wanted.request_id else None]),
+        (f"({_BEGUN}, h.request_id) < (?, ?)", list(wanted.before or (None,))),
         ("(h.status_code >= 400) = ?", [None if wanted.failed is None else int(wanted.failed)]),
         ("h.status_code = ?", [wanted.status]),
-        (f"({_BEGUN}, h.request_id) < (?, ?)", list(wanted.before or (None,))),
+        wanted.of_request(),
     ]
-    return _joined(conditions)
+    told: list[tuple[str, list[Any]]] = [
+        _any_of((fact % "model", fact % "upstream_model"), wanted.models),
+        (f"({fact % 'account'} = ? OR {fact % 'provider'} = ?)", [wanted.account or None] * 2),
+        (f"{fact % 'provider'} = ?", [wanted.provider or None]),
+        (f"{fact % 'client'} = ?", [wanted.client or None]),
+    ]
+    return *_joined(own), *_joined(told)
+
+
+def _second(ms: int) -> str:
+    """The beginning of every moment of a second, as it is written down."""
+    return timestamp(max(ms, 0))[:19]
 
 
 def _any_of(columns: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, list[Any]]:
@@ -122,7 +108,7 @@ def _any_of(columns: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, lis
 
 
 def _joined(conditions: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
-    used = [(text, values) for text, values in conditions if values[0] is not None]
+    used = [(text, values) for text, values in conditions if values and values[0] is not None]
     return " AND ".join(["1", *(text for text, _ in used)]), [value for _, values in used for value in values]
 
 

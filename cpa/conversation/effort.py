@@ -129,8 +129,10 @@ def resolve(
     ``reasoning`` is what the body asks, ``suffix`` what the model name asks; the suffix wins. Raises InvalidRequest
     when a client of the model's own family asks for an effort the model does not have.
     """
-    resolver = _Resolver(reasoning, suffix, limits, client_format, upstream_format)
-    return replace(resolver.resolve(), include_thoughts=reasoning.include_thoughts, summary=reasoning.summary)
+    resolved = _Resolver(reasoning, suffix, limits, client_format, upstream_format).resolve()
+    if reasoning.include_thoughts is None and reasoning.summary is None:
+        return resolved
+    return replace(resolved, include_thoughts=reasoning.include_thoughts, summary=reasoning.summary)
 
 
 class _Resolver:

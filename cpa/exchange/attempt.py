@@ -220,7 +220,7 @@ class Attempt:
         try:
             while chunk := await response.read():
                 head.append(relay.feed(chunk))
-                if relay.meaningful or relay.complete or relay.error is not None:
+                if relay.meaningful or relay.over:
                     break
             else:
                 head.append(relay.close())
@@ -234,13 +234,13 @@ class Attempt:
         """The client's stream; owns the response from here on."""
         closed = False
         try:
-            over = relay.complete or relay.error is not None
+            over = relay.over
             if head:
                 yield self._told(head, relay) if over else head
             if not over:
                 while chunk := await response.read():
                     out = relay.feed(chunk)
-                    over = relay.complete or relay.error is not None
+                    over = relay.over
                     if out:
                         yield self._told(out, relay) if over else out
                     if over:

@@ -236,6 +236,10 @@ class RecordedRelay:
     def complete(self) -> bool:
         return self._relay.complete
 
+    @property
+    def over(self) -> bool:
+        return self._relay.over
+
     def feed(self, chunk: bytes) -> bytes:
         self.note_rest(chunk)
         if out := self._feed(chunk):

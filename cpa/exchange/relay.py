@@ -10,7 +10,7 @@ from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.formats.codec import NativeRelay, RunDecoder, RunEncoder, StreamDecoder, StreamEncoder
 from cpa.formats.runs import Run, learn_run
-from cpa.formats.sse import EventTooLarge, SseFrame, SseParser, is_whole
+from cpa.formats.sse import EventTooLarge, SseFrame, SseParser, end_of_frame, end_of_frames, is_whole
 
 LONGEST_REST = 256 * 1024
 """A frame longer than this is left to the parser, which takes giant ones without copying them over and over."""
@@ -34,6 +34,10 @@ class Relay(Protocol):
     @property
     def complete(self) -> bool:
         """The answer ended as its protocol says."""
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be read: the answer is complete or has failed."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Client bytes for some upstream bytes."""
@@ -71,22 +75,27 @@ class PassingRelay:
     def complete(self) -> bool:
         return self._native.complete and self.error is None
 
+    @property
+    def over(self) -> bool:
+        native = self._native
+        return native.complete or native.error is not None or self._failed is not None
+
     def feed(self, chunk: bytes) -> bytes:
         if b"\r" in chunk or len(self._rest) > LONGEST_REST:
             chunk, self._rest = self._rest + chunk, b""
             return self._parse(chunk)
         data = self._rest + chunk if self._rest else chunk
         if not self._parser.idle:
-            end = data.find(b"\n\n") + 2
+            end = end_of_frame(data, 0)
             self._rest = b""
-            if end == 1 or end == len(data):
+            if end in (0, len(data)):
                 return self._parse(data)
             out, rest = self._parse(data[:end]), data[end:]
             if self.error is not None:
                 return out
             return out + (self.feed(rest) if self._parser.idle else self._parse(rest))
-        end = data.rfind(b"\n\n") + 2
-        if end == 1:
+        end = end_of_frames(data)
+        if not end:
             self._rest = data
             return b""
         self._rest = data[end:]
@@ -204,6 +213,10 @@ class TranslatingRelay:
             return late or self._usage
         return self._usage.merge(late)
 
+    @property
+    def over(self) -> bool:
+        return self.complete or self.error is not None
+
     def feed(self, chunk: bytes) -> bytes:
         if self._runs is None or b"\r" in chunk:
             return self._parse(chunk)
@@ -305,8 +318,8 @@ class TranslatingRelay:
 def _end_of(frames: int, chunk: bytes, at: int) -> int:
     """Where so many frames end that begin at ``at``; the end of the chunk when they are fewer."""
     for _ in range(frames):
-        at = chunk.find(b"\n\n", at) + 2
-        if at == 1:
+        at = end_of_frame(chunk, at)
+        if not at:
             return len(chunk)
     return at
 

@@ -20,6 +20,8 @@ def serialise(body: dict[str, Any], original: dict[str, Any], raw: bytes) -> byt
         return orjson.dumps(body)
     if body is original:
         return raw
+    if (renamed := _renamed(body, original, raw)) is not None:
+        return renamed
     try:
         members = _split.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -32,3 +34,13 @@ def serialise(body: dict[str, Any], original: dict[str, Any], raw: bytes) -> byt
             text = orjson.dumps(value)
         pieces.append(b"%b:%b" % (orjson.dumps(key), text))
     return b"{" + b",".join(pieces) + b"}"
+
+
+def _renamed(body: dict[str, Any], original: dict[str, Any], raw: bytes) -> bytes | None:
+    """The text of a body that asks for another model and begins with its name, as most do; None for others."""
+    if body.keys() != original.keys() or [key for key in body if body[key] is not original[key]] != ["model"]:
+        return None
+    before = b'{"model":%b' % orjson.dumps(original["model"])
+    if not raw.startswith(before) or raw.count(b'"model"') != 1:
+        return None
+    return b'{"model":%b%b' % (orjson.dumps(body["model"]), raw[len(before) :])

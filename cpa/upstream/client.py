@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 from cpa.errors import UpstreamError
@@ -85,12 +86,14 @@ class DirectResponse:
 class UpstreamClient:
     """Sends requests. Owns its connections; ``close`` ends them.
 
-    ``proxy`` gives the current global ``proxy-url``.
+    ``proxy`` gives the current global ``proxy-url``; what ``environ`` says of a host is looked up once.
     """
 
     def __init__(self, proxy: Callable[[], str], environ: Mapping[str, str] = os.environ) -> None:
         self._proxy = proxy
-        self._environ = environ
+        self._choose_proxy = lru_cache(maxsize=1024)(
+            lambda account, everybody, host, scheme: choose_proxy(account, everybody, host, environ, scheme)
+        )
         self._pool = ConnectionPool()
         self._proxied = ProxiedSessions()
 
@@ -113,7 +116,7 @@ class UpstreamClient:
             origin, target = split_url(url)
         except ValueError as fault:
             raise network_fault(fault, "upstream") from fault
-        proxy = choose_proxy(account_proxy, self._proxy(), origin.host, self._environ, origin.scheme)
+        proxy = self._choose_proxy(account_proxy, self._proxy(), origin.host, origin.scheme)
         if proxy:
             return await self._proxied.send(method, url, proxy, headers, body, timeouts)
         try:
@@ -189,9 +192,18 @@ async def read_whole(response: UpstreamResponse, limit: int = LARGEST_BODY) -> b
 
 def request_bytes(method: str, origin: Origin, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
     """A request as it goes on the wire. Raises ValueError for a header that would break out of its line."""
+    head = _head(method, origin, target, tuple(headers.items()))
+    if body is None:
+        return head + (b"\r\n" if method in _BODILESS else b"Content-Length: 0\r\n\r\n")
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+@lru_cache(maxsize=256)
+def _head(method: str, origin: Origin, target: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The lines of a request but the one that tells its length: requests through one account have the same mostly."""
     lines = [f"{method} {target} HTTP/1.1"]
     missing = dict(_DEFAULTS)
-    for name, value in headers.items():
+    for name, value in headers:
         lower = name.lower()
         if lower in _OURS:
             continue
@@ -200,12 +212,10 @@ def request_bytes(method: str, origin: Origin, target: str, headers: Mapping[str
     if "host" in missing:
         missing["host"] = f"Host: {origin.authority}"
     lines += missing.values()
-    if body is not None or method not in _BODILESS:
-        lines.append(f"Content-Length: {len(body or b'')}")
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
         raise ValueError("a header holds a line break")
-    return b"%b\r\n\r\n%b" % (head.encode("utf-8", "surrogateescape"), body or b"")
+    return head.encode("utf-8", "surrogateescape") + b"\r\n"
 
 
 _DEFAULTS = {"host": "", "accept": "Accept: */*", "accept-encoding": f"Accept-Encoding: {ACCEPTED}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,28 @@ def test_only_the_changed_member_is_rewritten() -> None:
     assert b"123456789012345678901234567890" in out
     assert b'[1e2,  "\\u00e9"]' in out
     assert out.index(b"model") < out.index(b"temperature") < out.index(b"big")
+
+
+def test_another_model_changes_nothing_else() -> None:
+    raw = b'{"model":"a" ,"temperature": 1.0, "x": [1e2,  "\\u00e9"]}'
+    body = orjson.loads(raw)
+    assert serialise({**body, "model": "b"}, body, raw) == raw.replace(b'"a"', b'"b"')
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model":"a","tools":[{"model":"a"}]}',
+        b'{"model":"a","x":1,"model":"a"}',
+        b'{"model":"other","x":1,"model":"a"}',
+        b'{"x":1,"model":"a"}',
+        b'{"mod\\u0065l":"a","x":{"model":"a"}}',
+        b'{"model":"\\u0061"}',
+    ],
+)
+def test_only_the_model_of_the_body_itself_is_another(raw: bytes) -> None:
+    body = orjson.loads(raw)
+    assert orjson.loads(serialise({**body, "model": "b"}, body, raw)) == {**body, "model": "b"}
 
 
 def test_removed_and_added_members() -> None:

@@ -10,7 +10,7 @@ from answers import MADE_UP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpa.formats.sse import EventTooLarge, JsonArrayFraming, SseFraming, SseParser
+from cpa.formats.sse import NEAR, EventTooLarge, JsonArrayFraming, SseFraming, SseParser, end_of_frame, end_of_frames
 
 Seen = list[tuple[str | None, bytes]]
 
@@ -127,3 +127,28 @@ def test_a_giant_event_costs_as_much_as_it_is_long(line_end: bytes) -> None:
     (frame,) = parser.feed(line_end + b"d")
     assert frame.data.count(b"\n") == 1500 * 80 - 1
     assert time.process_time() - begun < 3
+
+
+PIECES = st.sampled_from([b"\n", b"\n\n", b"x", b"x\n", b"y" * (NEAR - 1), b"y" * NEAR, b"y" * (NEAR * 3) + b"\n"])
+
+
+@MADE_UP
+@given(st.lists(PIECES, max_size=8), st.integers(0, NEAR * 2))
+def test_the_ends_of_frames_are_found_however_long_they_are(pieces: list[bytes], at: int) -> None:
+    def behind(found: int) -> int:
+        return found + 2 if found >= 0 else 0
+
+    data = b"".join(pieces)
+    assert end_of_frame(data, at) == behind(data.find(b"\n\n", at))
+    assert end_of_frames(data) == behind(data.rfind(b"\n\n"))
+
+
+@MADE_UP
+@given(st.lists(PIECES, max_size=8))
+def test_long_frames_are_told_apart_as_short_ones_are(pieces: list[bytes]) -> None:
+    data = b"".join(b"data: " + piece for piece in pieces)
+    one_by_one = SseParser()
+    expected = [frame for at in range(len(data)) for frame in one_by_one.feed(data[at : at + 1])]
+    parser = SseParser()
+    assert [frame.raw for frame in parser.feed(data)] == [frame.raw for frame in expected]
+    assert [frame.raw for frame in parser.close()] == [frame.raw for frame in one_by_one.close()]

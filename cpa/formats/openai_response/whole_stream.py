@@ -12,7 +12,7 @@ import re
 from cpa.conversation import events as ev
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai_response.stream_decode import HANDLERS, ResponseStreamDecoder
-from cpa.formats.sse import SseFrame
+from cpa.formats.sse import SseFrame, end_of_frames
 from cpa.formats.whole_stream import StreamReader
 
 LONGEST_REST = 256 * 1024
@@ -66,9 +66,7 @@ class ResponseStreamReader(StreamReader):
             return super().feed(chunk)
         self._came.append(chunk)
         data = self._rest + chunk if self._rest else chunk
-        end = data.rfind(b"\n\n") + 2
-        if end == 1:
-            end = 0
+        end = end_of_frames(data)
         self._rest = data[end:]
         try:
             if len(self._rest) > LONGEST_REST:

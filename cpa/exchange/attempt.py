@@ -18,7 +18,7 @@ from cpa.conversation.usage import Usage
 from cpa.errors import ApiError, ErrorInfo, UpstreamError
 from cpa.exchange.call import Answer, Call
 from cpa.exchange.collect import Failed, collect, parse_body
-from cpa.exchange.exposure import bytes_without_secret, without_secret
+from cpa.exchange.exposure import bytes_without_secret, headers_without_secret, without_secret
 from cpa.exchange.headers import passed_headers
 from cpa.exchange.quota_events import WatchedResponse
 from cpa.exchange.record import AttemptRecord, ExchangeLog
@@ -105,7 +105,9 @@ class Attempt:
             self._note_quota(response)
             if not 200 <= response.status < 300:
                 raise await read_error(self._provider, self._shaped, response)
-            headers = passed_headers(response.headers) if self._passthrough_headers else {}
+            headers: dict[str, str] = {}
+            if self._passthrough_headers:
+                headers = headers_without_secret(passed_headers(response.headers), self._record.account)
             if self._call.operation == "count":
                 return await self._count(response, headers)
             if not self._call.stream:

@@ -38,6 +38,12 @@ def bytes_without_secret(content: bytes, account: Account) -> bytes:
     return content
 
 
+def headers_without_secret(headers: dict[str, str], account: Account) -> dict[str, str]:
+    """Headers for the client; one that repeats a secret of the account is left out."""
+    forms = _shown(account)
+    return {name: value for name, value in headers.items() if not any(form in value for form in forms)}
+
+
 def _shown(account: Account) -> dict[str, str]:
     """Every form of the account's secrets, and what is shown instead."""
     secrets = [secret for secret in _secrets(account) if len(secret) >= SHORTEST_SECRET]

@@ -41,7 +41,8 @@ async def repeat(request: web.Request) -> web.StreamResponse:
     }
     if "early" in request.path:
         return web.json_response({"error": error}, status=400)
-    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    told = {"X-Seen": str(list(request.headers.values())), "X-Asked": str(request.rel_url), "X-Model": "m"}
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", **told})
     await answer.prepare(request)
     for event in ({**CHUNK, "choices": [DELTA]}, {"error": error}):
         await answer.write(b"data: " + orjson.dumps(event) + b"\n\n")
@@ -65,7 +66,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
         for name in ("early", "late")
     ]
     config = {"host": "127.0.0.1", "port": free_port(), "auth-dir": str(folder / "auth"), "api-keys": [KEY]}
-    running = RunningDaemon({**config, "disable-cooling": True, "openai-compatibility": providers}, folder)
+    running = RunningDaemon(
+        {**config, "disable-cooling": True, "passthrough-headers": True, "openai-compatibility": providers}, folder
+    )
     yield running
     assert running.stop() == 0
     upstream.stop()
@@ -81,7 +84,8 @@ def test_it_is_told_and_nothing_secret_with_it(daemon: RunningDaemon, client: st
     asked = urllib.request.Request(daemon.url + path.replace("/m:", f"/{when}:"), orjson.dumps(body), headers)
     try:
         with urllib.request.urlopen(asked, timeout=10) as answer:
-            told = answer.read().decode()
+            assert answer.headers["X-Model"] == "m"
+            told = f"{answer.headers}{answer.read().decode()}"
         assert when == "late"
     except urllib.error.HTTPError as refusal:
         told = refusal.read().decode()

@@ -6,7 +6,8 @@ encoder turns into one body.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -152,39 +153,50 @@ def _close(accumulator: _Accumulator, end: ev.BlockEnd) -> None:
             setattr(block, name, value)
 
 
-_OF_A_BLOCK = (
-    ev.TextDelta,
-    ev.ArgumentsDelta,
-    ev.BlockEnd,
-    ev.SignatureDelta,
-    ev.CitationDelta,
-    ev.PartBreak,
-    ev.DataDelta,
-    ev.ToolCallInfo,
-)
+def _add_text(accumulator: _Accumulator, event: ev.TextDelta) -> None:
+    accumulator.text.append(event.text)
+    if event.logprobs:
+        accumulator.block.logprobs.extend(event.logprobs)
 
 
-def _add(accumulator: _Accumulator, event: ev.Event) -> None:
-    """Add an event of an open block to it."""
-    match event:
-        case ev.TextDelta(text=text, logprobs=logprobs):
-            accumulator.text.append(text)
-            if logprobs:
-                accumulator.block.logprobs.extend(logprobs)
-        case ev.ArgumentsDelta(text=text):
-            accumulator.arguments.append(text)
-        case ev.BlockEnd():
-            _close(accumulator, event)
-        case ev.SignatureDelta(signature=signature):
-            accumulator.block.signature = signature
-        case ev.CitationDelta(citation=citation):
-            accumulator.block.citations.append(citation)
-        case ev.PartBreak():
-            accumulator.break_part()
-        case ev.DataDelta(data=data):
-            accumulator.data.append(data)
-        case ev.ToolCallInfo():
-            _learn(accumulator.block, event)
+def _add_arguments(accumulator: _Accumulator, event: ev.ArgumentsDelta) -> None:
+    accumulator.arguments.append(event.text)
+
+
+def _add_signature(accumulator: _Accumulator, event: ev.SignatureDelta) -> None:
+    accumulator.block.signature = event.signature
+
+
+def _add_citation(accumulator: _Accumulator, event: ev.CitationDelta) -> None:
+    accumulator.block.citations.append(event.citation)
+
+
+def _add_part_break(accumulator: _Accumulator, event: ev.PartBreak) -> None:
+    accumulator.break_part()
+
+
+def _add_data(accumulator: _Accumulator, event: ev.DataDelta) -> None:
+    accumulator.data.append(event.data)
+
+
+def _add_call_info(accumulator: _Accumulator, event: ev.ToolCallInfo) -> None:
+    block = accumulator.block
+    block.call_id = block.call_id or event.call_id
+    block.name = block.name or event.name
+    block.native_id = block.native_id or event.native_id
+
+
+_OF_A_BLOCK: dict[type[ev.Event], Callable[[_Accumulator, Any], None]] = {
+    ev.TextDelta: _add_text,
+    ev.ArgumentsDelta: _add_arguments,
+    ev.BlockEnd: _close,
+    ev.SignatureDelta: _add_signature,
+    ev.CitationDelta: _add_citation,
+    ev.PartBreak: _add_part_break,
+    ev.DataDelta: _add_data,
+    ev.ToolCallInfo: _add_call_info,
+}
+"""How events of an open block are added to it."""
 
 
 def _note(reply: Reply, event: ev.Event) -> None:
@@ -207,12 +219,14 @@ def fold(events: Iterable[ev.Event]) -> Reply:
     reply = Reply()
     open_blocks: dict[int, _Accumulator] = {}
     for event in events:
-        if isinstance(event, _OF_A_BLOCK):
-            accumulator = open_blocks.get(event.key)
+        add = _OF_A_BLOCK.get(type(event))
+        if add is not None:
+            key: int = event.key  # type: ignore[union-attr]
+            accumulator = open_blocks.get(key)
             if accumulator is not None:
-                _add(accumulator, event)
-                if type(event) is ev.BlockEnd:
-                    del open_blocks[event.key]
+                add(accumulator, event)
+                if add is _close:
+                    del open_blocks[key]
         elif isinstance(event, ev.BlockStart):
             accumulator = open_blocks[event.key] = _Accumulator(event)
             reply.blocks.append(accumulator.block)
@@ -221,9 +235,3 @@ def fold(events: Iterable[ev.Event]) -> Reply:
     for accumulator in open_blocks.values():
         accumulator.finish()
     return reply
-
-
-def _learn(block: Block, info: ev.ToolCallInfo) -> None:
-    block.call_id = block.call_id or info.call_id
-    block.name = block.name or info.name
-    block.native_id = block.native_id or info.native_id

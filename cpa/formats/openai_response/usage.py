@@ -49,7 +49,7 @@ def decode_usage(raw: Any) -> Usage | None:
 def _image_tool(response: Object, request: Object) -> ToolUsage | None:
     """``tool_usage.image_gen``, which is there with zeros when no picture was made."""
     raw = object_of(object_of(response.get("tool_usage")).get("image_gen"))
-    usage = decode_usage(raw)
+    usage = decode_usage(raw) if raw else None
     if usage is None or not usage.sum():
         return None
     usage.cache_read = count(raw, "cached_tokens")

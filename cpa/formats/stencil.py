@@ -79,7 +79,7 @@ class Stencil:
             return chunk[:used]
         inner = chunk[len(self._before) : used - len(self._after)]
         old, new = self._changed
-        if inner.count(old) != inner.count(self._joint):
+        if inner.count(old) * self._lines != inner.count(b"\n"):  # it stands in a part too
             old, new = self._joint, self._shown_joint
         return b"".join((self._shown_before, inner.replace(old, new), self._shown_after))
 

@@ -74,7 +74,7 @@ def kept_histories(folder: Path) -> int:
     """How many histories are in the database."""
     connection = sqlite3.connect(folder / "data" / "usage.sqlite")
     try:
-        return int(connection.execute("SELECT count(*) FROM request_histories").fetchone()[0])
+        return int(connection.execute("SELECT count(*) FROM request_history_ids").fetchone()[0])
     finally:
         connection.close()
 

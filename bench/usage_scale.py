@@ -24,7 +24,7 @@ import structlog
 
 from cpa.usage.event import Event
 from cpa.usage.filters import EventFilter, RequestFilter
-from cpa.usage.histories import HistoryRow, insert_histories
+from cpa.usage.history_batches import Batch, insert_batches
 from cpa.usage.insert import insert
 from cpa.usage.overview import overview
 from cpa.usage.queries import events_page
@@ -94,31 +94,13 @@ def fill(path: Path, rows: int, histories: int, now_ms: int) -> None:
     for start in range(0, rows, 20_000):
         numbers = range(start, min(start + 20_000, rows))
         insert(connection, [made_up(chance, n, int(first + n * step)) for n in numbers], now_ms)
-    for start in range(max(rows - histories, 0), rows, 1000):
-        numbers = range(start, min(start + 1000, rows))
+    for start in range(max(rows - histories, 0), rows, 100):
+        requests = [(f"{n:016x}", int(first + n * step)) for n in range(start, min(start + 100, rows))]
+        packed = os.urandom(PACKED * len(requests))  # which cannot be unpacked, and nobody here does
         with transaction(connection):
-            insert_histories(
-                connection, [history(n, int(first + n * step)) for n in numbers], 0, int(first + start * step)
-            )
+            insert_batches(connection, [Batch(requests, False, b"", packed)], 0, requests[0][1])
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-
-
-def history(number: int, begun_ms: int) -> HistoryRow:
-    """The history of an attempt; of bytes that cannot be unpacked, which nobody here does."""
-    return HistoryRow(
-        request_id=f"{number:016x}",
-        log_name=f"v1-responses-{number:016x}.log",
-        url="/v1/responses",
-        method="POST",
-        status=200,
-        forced=False,
-        begun_ms=begun_ms,
-        answered_ms=begun_ms + 900,
-        packed=os.urandom(PACKED),
-        detail=b'{"facts":{"duration_ms":1800,"attempt_count":1,"model":"gpt-5","client":"codex","provider":"codex",'
-        b'"account":"dan@example.org","upstream_model":"gpt-5","outcome":"ok"}}',
-    )
 
 
 def write(store: UsageStore, rate: int, first: int, stop: threading.Event, recorded: list[int]) -> None:

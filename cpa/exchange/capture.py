@@ -97,10 +97,10 @@ class Capture:
             return None
         return [*self.pieces, *self._tail] if self._tail else self.pieces
 
-    def clipped(self) -> Clipped:
+    def clipped(self) -> bytes | Clipped:
         """What was kept."""
         if (whole := self.all()) is not None:
-            return Clipped(b"".join(whole))
+            return whole[0] if len(whole) == 1 else b"".join(whole)
         return Clipped(b"".join(self.pieces), self.omitted, b"".join(self._tail))
 
     def release(self) -> None:

@@ -1,12 +1,11 @@
-"""Keep request histories: written as text, packed and stored by a thread of its own, never by the event loop."""
+"""Keep request histories: made into batches, packed and stored by a thread of its own, never by the event loop."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from threading import Condition, Event, Thread
+from collections.abc import Callable, Iterable, Mapping
+from threading import Condition, Event, Lock, Thread
 from typing import Any
 
 from msgspec import Struct
@@ -14,12 +13,13 @@ from msgspec import Struct
 from cpa.config import Config
 from cpa.errors import CpaError
 from cpa.exchange.capture import Held
-from cpa.exchange.history_rows import LONGEST_ERROR, Noted, history_rows, note_down
+from cpa.exchange.history_draft import Group, Noted, batch_of, grouped
+from cpa.exchange.history_note import LONGEST_ERROR, note_down
 from cpa.exchange.live import LiveFeed
 from cpa.exchange.recorder import Recorder
 from cpa.logs import Secrets
 from cpa.logs.masking import Masker
-from cpa.usage.histories import Bounds, HistoryRow, insert_histories, prune_histories
+from cpa.usage.history_batches import Batch, Bounds, insert_batches, prune_histories
 from cpa.usage.store import StoreClosed, UsageStore
 
 PATHS = ("/v1/", "/v1beta/", "/v1internal:", "/openai/", "/backend-api/", "/api/provider/")
@@ -32,9 +32,13 @@ MOST_IN_A_CROWD = 4096
 """Histories that may wait while the disk works, for the processor."""
 MANY_WAITING = 128
 """So many are stored at once, without waiting for more."""
-GROUP = 16
-GROUP_BYTES = 64 * 1024
-"""So many histories, of so many bytes together, are written at once."""
+SHORT_BYTES = 16 * 1024
+GROUP = 8
+"""So many histories of at most so many bytes are put together on the event loop; a longer one at once."""
+LONG_BYTES = 256 * 1024
+"""One of more is left to the thread."""
+BATCH_BYTES = 512 * 1024
+"""A batch of so many bytes takes no more histories."""
 MOST_WAITING_BYTES = 128 * 1024 * 1024
 BATCH_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 15.0
@@ -62,10 +66,16 @@ class Histories:
         self._masker = Masker(secrets)
         self._held = Held()
         self._off = config().commercial_mode
-        self._waiting: deque[Recorder] = deque()
-        self._waiting_bytes = 0
-        self._rows: list[HistoryRow] = []
+        self._lock = Lock()
+        """Held while what waits is changed."""
+        self._short: list[Recorder] = []
+        """Soon a group."""
+        self._passed: list[Group | Recorder] = []
+        """The other histories that wait: groups, long ones and those of failed requests."""
+        self._batches: list[Batch] = []
         """Made, but not stored yet."""
+        self._waiting = self._waiting_bytes = 0
+        """Histories that are not stored yet; bytes of those that are in no batch yet."""
         self._wake = Event()
         self._idle = Condition()
         self._hurry = Event()
@@ -96,18 +106,56 @@ class Histories:
             return
         most = MOST_WAITING if self._reason else MOST_IN_A_CROWD
         most += MOST_WAITING_FAILED if recorder.failed else 0
-        if len(self._waiting) + len(self._rows) >= most or self._waiting_bytes > MOST_WAITING_BYTES or self._closing:
+        if self._waiting >= most or self._waiting_bytes > MOST_WAITING_BYTES or self._closing:
             self._drop(recorder)
             return
-        self._waiting_bytes += recorder.held
-        self._waiting.append(recorder)
+        held = recorder.held
+        with self._lock:
+            self._waiting += 1
+            self._waiting_bytes += held
+            if held > LONG_BYTES or not (recorder.whole and self._masker.ready):
+                self._passed.append(recorder)
+            else:
+                self._short.append(recorder)
+                if len(self._short) == GROUP or held > SHORT_BYTES:
+                    self._make_group()
         if self._thread is None:
             self._thread = Thread(target=self._work, name="cpa-histories", daemon=True)
             self._thread.start()
-        if len(self._waiting) == MANY_WAITING:
+        if self._waiting == MANY_WAITING:
             self._hurry.set()
-        if len(self._waiting) == 1:
+        if self._waiting == 1:
             self._wake.set()
+
+    def _make_group(self) -> None:
+        """Of the short histories that wait. A few at a time, soon after they passed, they are noted in half the time
+        that it takes one by one, or later in another thread: processors find little of them by then.
+        """
+        recorders, self._short = self._short, []
+        if (group := self._group(recorders)) is not None:
+            self._passed.append(group)
+        self._waiting -= len(recorders) - _count([group])
+
+    def _group(self, recorders: list[Recorder]) -> Group | None:
+        """None when none of them could be noted."""
+        noted: list[Noted] = []
+        for recorder in recorders:
+            try:
+                noted.append(note_down(recorder))
+            except Exception:
+                self._dropped += 1
+                self._log.exception("a request history cannot be written", request_id=recorder.request_id)
+            finally:
+                recorder.release()
+        try:
+            group = grouped(noted) if noted else None
+            if group is not None and self._masker.ready:
+                group.seal(self._masker)
+            return group
+        except Exception:
+            self._dropped += len(noted)
+            self._log.exception("request histories cannot be written", request_id=[each.request_id for each in noted])
+            return None
 
     def _drop(self, recorder: Recorder) -> None:
         recorder.release()
@@ -117,18 +165,18 @@ class Histories:
 
     def status(self) -> HistoriesStatus:
         """How they fare right now."""
-        return HistoriesStatus(len(self._waiting) + len(self._rows), self._written, self._dropped, self._reason)
+        return HistoriesStatus(self._waiting, self._written, self._dropped, self._reason)
 
     def count(self) -> tuple[int, int]:
         """How many wait, and how many were lost."""
-        return len(self._waiting) + len(self._rows), self._dropped
+        return self._waiting, self._dropped
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Wait until every finished request is stored; False when it is not after ``timeout`` seconds. Blocks."""
         self._hurry.set()
         self._wake.set()
         with self._idle:
-            return self._idle.wait_for(lambda: not (self._waiting or self._rows or self._busy), timeout)
+            return self._idle.wait_for(lambda: not (self._waiting or self._busy), timeout)
 
     def close(self) -> None:
         """Store what is waiting, and end. Blocks."""
@@ -143,61 +191,62 @@ class Histories:
     def _work(self) -> None:
         failures = 0
         while True:
-            if not (self._rows or self._waiting):
+            if not self._waiting:
                 self._wake.wait()
             self._hurry.wait(min(BATCH_SECONDS * 2**failures, LONGEST_RETRY_SECONDS))
             self._hurry.clear()
             self._wake.clear()
             self._busy = True
-            self._make_rows()
-            failures = 0 if self._store_rows() else min(failures + 1, 8)
+            self._make_batches()
+            failures = 0 if self._store_batches() else min(failures + 1, 8)
             self._busy = False
             with self._idle:
                 self._idle.notify_all()
             if self._closing and (failures or not self._waiting):
                 return
 
-    def _make_rows(self) -> None:
-        while self._waiting and len(self._rows) < MOST_WAITING:
-            noted = self._next()
-            try:
-                self._rows += history_rows(noted, self._masker)
-            except Exception:
-                self._dropped += len(noted)
-                self._log.exception(
-                    "request histories cannot be written", request_id=[each.row.request_id for each in noted]
-                )
-
-    def _next(self) -> list[Noted]:
-        """A few short ones, or one."""
-        recorders: list[Recorder] = []
-        room = GROUP_BYTES
-        while self._waiting and (room > 0 or not recorders) and len(recorders) < GROUP:
-            recorder = self._waiting.popleft()
-            held = recorder.held
+    def _make_batches(self) -> None:
+        """Of all that waits now."""
+        with self._lock:
+            self._make_group()
+            passed, self._passed = self._passed, []
+            held, left = self._waiting_bytes, self._waiting - _count(self._batches)
+        groups: list[Group] = []
+        for each in passed:
+            group = self._group([each]) if isinstance(each, Recorder) else each
+            if group is None:
+                continue
+            if groups and (group.forced or groups[0].forced or sum(each.size for each in groups) >= BATCH_BYTES):
+                left -= self._make_batch(groups)
+                groups = []
+            groups.append(group)
+        left -= self._make_batch(groups)
+        with self._lock:
+            self._waiting -= left
             self._waiting_bytes -= held
-            room -= held
-            recorders.append(recorder)
-        return [noted for noted in map(self._note_down, recorders) if noted is not None]
 
-    def _note_down(self, recorder: Recorder) -> Noted | None:
-        """What it noted, as text; it is done with then."""
+    def _make_batch(self, groups: list[Group]) -> int:
+        """How many histories are in it."""
+        if not groups:
+            return 0
         try:
-            return note_down(recorder)
+            batch = batch_of(groups, self._masker)
         except Exception:
-            self._dropped += 1
-            self._log.exception("a request history cannot be written", request_id=recorder.request_id)
-            return None
-        finally:
-            recorder.release()
+            lost = [request for group in groups for request, _ in group.requests]
+            self._dropped += len(lost)
+            self._log.exception("request histories cannot be written", request_id=lost)
+            return 0
+        self._batches.append(batch)
+        return len(batch.requests)
 
-    def _store_rows(self) -> bool:
+    def _store_batches(self) -> bool:
         """Whether there is nothing left to store."""
-        rows, errors = self._rows, self._config().error_logs_max_files
-        if not rows:
+        batches, errors = self._batches, self._config().error_logs_max_files
+        if not batches:
             return True
+        count = _count(batches)
         try:
-            self._store.run(lambda connection: insert_histories(connection, rows, errors, int(time.time() * 1000)))
+            self._store.run(lambda connection: insert_batches(connection, batches, errors, int(time.time() * 1000)))
         except (sqlite3.Error, OSError) as fault:
             if not self._reason:
                 self._log.error("request histories cannot be stored", reason=str(fault))
@@ -205,19 +254,26 @@ class Histories:
             return False
         except (CpaError, StoreClosed) as fault:
             self._reason = str(fault)
-            self._dropped += len(rows)
+            self._dropped += count
         else:
             if self._reason:
-                self._log.info("request histories are stored again", waiting=len(self._waiting))
+                self._log.info("request histories are stored again", waiting=self._waiting - count)
             self._reason = ""
-            self._written += len(rows)
-        self._rows = []
+            self._written += count
+        self._batches = []
+        with self._lock:
+            self._waiting -= count
         return True
 
     def _prune(self, connection: sqlite3.Connection, now_ms: int) -> bool:
         config = self._config()
         bounds = Bounds(config.request_history_retention_days, config.request_history_max_size_mb)
         return prune_histories(connection, bounds, now_ms)
+
+
+def _count(those: Iterable[Group | Batch | None]) -> int:
+    """How many histories are in groups or batches."""
+    return sum(len(each.requests) for each in those if each is not None)
 
 
 def _refused(recorder: Recorder) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Make the parts of a request history ready to be stored: bodies once only, and without secrets."""
+"""Put histories together, each body once only, and make batches of them, without secrets."""
 
 from __future__ import annotations
 
@@ -6,64 +6,164 @@ from msgspec import Struct
 
 from cpa.logs.history import HISTORY_BYTES, Clipped, pieces_of
 from cpa.logs.masking import LONGEST_SECRET, Masker
-from cpa.usage.history_parts import Body, HistoryParts, encode_parts, encoded
+from cpa.usage.history_batches import Batch, pack
+from cpa.usage.history_heads import AFTER_PIECE, Head, Place, bodies_of, decode_heads, encode_head, framed, sizes_of
+from cpa.usage.history_parts import Body
+from cpa.usage.history_text import whole_bodies
 
 SHARED_BYTES = 256
 """From so many on a body is stored once only."""
+LONG_BYTES = 4096
+"""From so many on also the end of one: in shorter ones packing finds it as well."""
 SHORTEST_LEFT_OUT = 64
 
 
-class Stored(Struct):
-    """The parts of a history, encoded."""
+class Noted(Struct):
+    """All that is to be stored of an exchange. Keeps nothing of the exchange itself."""
 
-    content: bytes | bytearray
-    clean: bool = True
-    """Whether no secret value was found anywhere in the history."""
+    request_id: str
+    forced: bool
+    head: Head
+    """Without the places of its bodies."""
+    bodies: list[bytes | Clipped]
 
 
-class Bodies:
-    """Takes the bodies of a history one after the other."""
+class Group(Struct):
+    """Some histories as they are stored, secrets masked by their names only until it is sealed."""
 
-    def __init__(self, attempts: int) -> None:
-        self._share = HISTORY_BYTES // (2 * attempts + 3)
-        self.all: list[Body] = []
+    requests: list[tuple[str, int]]
+    """Of each the id, and when it began (Unix milliseconds)."""
+    forced: bool
+    heads: bytes
+    bodies: bytes
+    beside: bytes = b""
+    """What else has to be looked through for secrets."""
+    size: int = 0
+    """Bytes, not packed."""
+    sealed: bool | None = None
+    """Whether it is without secrets, and its bodies are packed; None before they were looked for."""
 
-    def add(self, body: Clipped) -> int:
-        """Its number."""
-        pieces, same, shared = pieces_of(body, self._share), -1, 0
-        if len(pieces[0]) >= SHARED_BYTES:
-            same, shared = self._same(pieces)
-        if shared:
-            own = len(pieces[0]) - shared if len(pieces) == 1 else 0
-            pieces = (pieces[0][:own],) if own else ()
-        return self._append(Body(pieces, same, shared))
+    def seal(self, masker: Masker) -> bool:
+        """Whether no secret was found. Looking for them in several short histories at once is cheaper."""
+        if self.sealed is None:
+            self.sealed = masker.clean(self.heads, self.bodies + self.beside)
+            if self.sealed:
+                self.bodies, self.beside = pack(self.bodies), b""
+        return self.sealed
 
-    def add_renamed(self, body: Clipped, names: tuple[bytes, bytes]) -> int:
-        """The number of what has the second of the names wherever the latest, ``body``, has the first."""
-        number = len(self.all) - 1
-        latest = self.all[number]
-        if latest.same >= 0 or latest.pieces != (body.head,):
-            return self.add(Clipped(body.head.replace(*names), body.omitted, body.tail.replace(*names)))
-        return self._append(Body((), number, len(body.head), names))
 
-    def _append(self, body: Body) -> int:
-        self.all.append(body)
-        return len(self.all) - 1
+def grouped(histories: list[Noted]) -> Group:
+    """At least one history."""
+    requests: list[tuple[str, int]] = []
+    heads: list[bytes] = []
+    pieces: list[bytes] = []
+    beside: list[bytes] = []
+    for noted in histories:
+        head, bodies = noted.head, _bodies_of(noted)
+        head.places = bodies.places
+        heads.append(encode_head(head))
+        pieces += bodies.pieces
+        beside += bodies.beside
+        if head.error is not None:
+            beside.append(head.error)
+        requests.append((noted.request_id, int(head.begun * 1000)))
+    return _group(requests, histories[0].forced, heads, pieces, beside)
 
-    def _same(self, pieces: tuple[bytes, ...]) -> tuple[int, int]:
-        """The number of an earlier body that ends so, and how many bytes are the same."""
-        first = pieces[0]
-        end = first[-SHORTEST_LEFT_OUT:]
-        for number, body in enumerate(self.all):
-            if body.same >= 0:
-                continue
-            if body.pieces == pieces:
-                return number, sum(map(len, pieces))
-            if len(pieces) == len(body.pieces) == 1 and body.pieces[0].endswith(end):
-                shared = _common_end(first, body.pieces[0])
-                if 0 < shared < len(first):
-                    return number, shared
-        return -1, 0
+
+def _group(
+    requests: list[tuple[str, int]], forced: bool, heads: list[bytes], pieces: list[bytes], beside: list[bytes]
+) -> Group:
+    head, body = b"".join(heads), AFTER_PIECE.join([*pieces, b""])
+    return Group(requests, forced, head, body, AFTER_PIECE.join(beside), len(head) + len(body))
+
+
+def batch_of(groups: list[Group], masker: Masker) -> Batch:
+    """What is stored of them together, without secrets. Takes a while: call it in a thread."""
+    groups = [group if group.seal(masker) else _masked(group, masker) for group in groups]
+    requests = [request for group in groups for request in group.requests]
+    return Batch(
+        requests,
+        groups[0].forced,
+        pack(framed([group.heads for group in groups], len(requests))),
+        b"".join([group.bodies for group in groups]),
+    )
+
+
+def _masked(group: Group, masker: Masker) -> Group:
+    """The same with each history masked by itself, and sealed."""
+    heads: list[bytes] = []
+    pieces: list[bytes] = []
+    at = 0
+    decoded = decode_heads(framed([group.heads], len(group.requests)))
+    for head, size in zip(decoded, sizes_of(decoded), strict=True):
+        assert head is not None
+        bodies = _masked_bodies(bodies_of(head, group.bodies, at), masker)
+        at += size
+        head.texts = masker.lines(head.texts)
+        head.error = None if head.error is None else masker.body(head.error)
+        head.places = bodies.places
+        heads.append(encode_head(head))
+        pieces += bodies.pieces
+    masked = _group(group.requests, group.forced, heads, pieces, [])
+    masked.bodies = pack(masked.bodies)
+    return masked
+
+
+class _Bodies:
+    """The bodies of a history, of which no long part is there twice."""
+
+    def __init__(self) -> None:
+        self.places: list[int | Place] = []
+        self.pieces: list[bytes] = []
+        self.beside: list[bytes] = []
+        """What is not among the pieces, or goes on where a piece does not."""
+        self._whole: list[tuple[int, bytes]] = []
+        """The numbers of long ones that are there as one piece, and they."""
+        self._cut: list[tuple[int, tuple[bytes, ...]]] = []
+        """The same of those without their middle."""
+
+    def add(self, content: bytes) -> None:
+        """Add a body in one piece."""
+        size = len(content)
+        if size >= SHARED_BYTES:
+            for number, other in self._whole:
+                if content == other:
+                    self.places.append(Place([], number, size))
+                    return
+                if size >= LONG_BYTES and (shared := _common_end(content, other)):
+                    self._add_shared(content, number, shared)
+                    return
+            self._whole.append((len(self.places), content))
+        self.places.append(size)
+        self.pieces.append(content)
+
+    def _add_shared(self, content: bytes, number: int, shared: int) -> None:
+        """Add one that ends as another one does."""
+        own = content[: len(content) - shared]
+        self.places.append(Place([len(own)], number, shared))
+        self.pieces.append(own)
+        self.beside.append(content[max(0, len(own) - LONGEST_SECRET) : len(own) + LONGEST_SECRET])
+
+    def add_pieces(self, pieces: tuple[bytes, ...]) -> None:
+        """Add the ends of a body, and what is said of its middle."""
+        for number, other in self._cut:
+            if other == pieces:
+                self.places.append(Place([], number, sum(map(len, pieces))))
+                return
+        self._cut.append((len(self.places), pieces))
+        self.places.append(Place([len(piece) for piece in pieces]))
+        self.pieces += pieces
+
+
+def _bodies_of(noted: Noted) -> _Bodies:
+    share = HISTORY_BYTES // (2 * len(noted.head.attempts) + 3)
+    bodies = _Bodies()
+    for body in noted.bodies:
+        if isinstance(body, Clipped) or len(body) > share:
+            bodies.add_pieces(pieces_of(body, share))
+        else:
+            bodies.add(body)
+    return bodies
 
 
 def _common_end(one: bytes, other: bytes) -> int:
@@ -71,75 +171,28 @@ def _common_end(one: bytes, other: bytes) -> int:
 
     What differs is mostly the name of the model, near the beginning.
     """
-    longest, size, left_out = max(len(one), len(other)), min(len(one), len(other)), 0
+    if not other.endswith(one[-SHORTEST_LEFT_OUT:]):
+        return 0
+    longest, size, left_out = max(len(one), len(other)), min(len(one), len(other)), SHORTEST_LEFT_OUT
     view = memoryview(other)
     while 2 * (size - left_out) >= longest:
         if one.endswith(view[len(other) - size + left_out :]):
             return size - left_out
-        left_out = 2 * left_out or SHORTEST_LEFT_OUT
+        left_out *= 2
     return 0
 
 
-def store(histories: list[HistoryParts], masker: Masker) -> list[Stored]:
-    """What is stored of some histories, without secrets. Takes a while for large ones: call it in a thread.
-
-    Looking for secrets in several short histories at once is cheaper. Those in which some are found are changed.
-    """
-    if not histories:
-        return []
-    searched = [_searched(history) for history in histories]
-    lines, bodies = (b"\n".join(each) for each in zip(*searched, strict=True))
-    if masker.clean(lines, bodies):
-        return [Stored(encode_parts(history)) for history in histories]
-    return [
-        Stored(encode_parts(history))
-        if len(histories) > 1 and masker.clean(*texts)
-        else Stored(encode_parts(_masked(history, masker)), clean=False)
-        for history, texts in zip(histories, searched, strict=True)
-    ]
-
-
-def _searched(history: HistoryParts) -> tuple[bytes, bytes]:
-    """What secrets have to be looked for in: all lines, and all bodies."""
-    lines = [history.method, history.url, history.headers, history.response_headers]
-    for attempt in history.attempts:
-        lines += (attempt.headers, attempt.response_headers, attempt.url, attempt.method, attempt.auth)
-        lines += (attempt.provider, attempt.account_id, attempt.account, attempt.model)
-    bodies: list[bytes] = []
-    for body in history.bodies:
-        bodies += body.pieces
-        if body.renamed is not None:
-            bodies.append(body.renamed[1])
-        if body.same >= 0 and body.pieces:
-            bodies[-1] += _end(history.bodies, body, LONGEST_SECRET)
-    return encoded("\n".join(lines)), b"\n".join(bodies)
-
-
-def _end(bodies: list[Body], body: Body, most: int | None = None) -> bytes:
-    """What a body shares with the one piece of another; only the first bytes of it, when ``most`` says how many."""
-    whole = bodies[body.same].pieces[0]
-    begin = len(whole) - body.shared
-    return whole[begin : len(whole) if most is None else begin + most]
-
-
-def _masked(history: HistoryParts, masker: Masker) -> HistoryParts:
-    """Every part by itself; what begins with bytes of its own is masked, and stored, as a whole."""
-    history.change(lambda text: masker.lines(encoded(text)).decode("utf-8", "surrogateescape"))
-    masked: list[Body] = []
-    for body in [_unshared(history.bodies, body) for body in history.bodies]:
-        if body.same >= 0:
-            masked.append(Body((), body.same, sum(len(piece) for piece in masked[body.same].pieces)))
-        elif len(body.pieces) == 1:
-            masked.append(Body((masker.body(body.pieces[0]),)))
-        else:
-            head, omitted, tail = body.pieces
-            masked.append(Body((masker.body(head), omitted, masker.body(tail))))
-    history.bodies = masked
-    return history
-
-
-def _unshared(bodies: list[Body], body: Body) -> Body:
-    """A body by itself, unless it is the same as another as a whole."""
-    if body.renamed is not None:
-        return Body((_end(bodies, body).replace(*body.renamed),))
-    return Body((body.pieces[0] + _end(bodies, body),)) if body.same >= 0 and body.pieces else body
+def _masked_bodies(bodies: list[Body], masker: Masker) -> _Bodies:
+    """Every body masked by itself; what is the same afterwards is stored once again."""
+    masked = _Bodies()
+    known: dict[bytes, bytes] = {}
+    for body, whole in zip(bodies, whole_bodies(bodies), strict=True):
+        cut = (bodies[body.same] if body.same >= 0 else body).pieces
+        if len(cut) > 1:
+            head, omitted, tail = cut
+            masked.add_pieces((masker.body(head), omitted, masker.body(tail)))
+            continue
+        if whole not in known:
+            known[whole] = masker.body(whole)
+        masked.add(known[whole])
+    return masked

@@ -1,10 +1,6 @@
-"""The bodies of request histories, cut to bounds, and the names under which histories are downloaded."""
+"""The bodies of request histories, cut to bounds."""
 
 from __future__ import annotations
-
-import re
-from datetime import datetime
-from functools import lru_cache
 
 from msgspec import Struct
 
@@ -15,11 +11,11 @@ HISTORY_BYTES = 32 * 1024 * 1024
 
 
 class Clipped(Struct):
-    """A body, or its two ends."""
+    """The two ends of a body."""
 
     head: bytes
-    omitted: int = 0
-    tail: bytes = b""
+    omitted: int
+    tail: bytes
 
     @property
     def size(self) -> int:
@@ -27,20 +23,20 @@ class Clipped(Struct):
         return len(self.head) + len(self.tail)
 
 
-def clip(content: bytes, limit: int) -> Clipped:
+def clip(content: bytes, limit: int) -> bytes | Clipped:
     """``content``, without its middle when it is longer than ``limit`` bytes."""
     if len(content) <= limit:
-        return Clipped(content)
+        return content
     half = limit // 2
     return Clipped(content[:half], len(content) - 2 * half, content[-half:])
 
 
-def pieces_of(body: Clipped, share: int) -> tuple[bytes, ...]:
+def pieces_of(body: bytes | Clipped, share: int) -> tuple[bytes, ...]:
     """A body of at most ``share`` bytes; of one without its middle also no part of a word that was cut."""
-    if not body.omitted:
-        if len(body.head) <= share:
-            return (body.head,)
-        body = clip(body.head, share)
+    if isinstance(body, bytes):
+        body = clip(body, share)
+        if isinstance(body, bytes):
+            return (body,)
     elif body.size > share:
         half = share // 2
         head, tail = body.head[:half], body.tail[-half:]
@@ -48,21 +44,3 @@ def pieces_of(body: Clipped, share: int) -> tuple[bytes, ...]:
     head, tail = cut_ends(body.head, body.tail)
     omitted = body.omitted + body.size - len(head) - len(tail)
     return head, b"\n[TRUNCATED: %d bytes omitted]\n" % omitted, tail
-
-
-_UNSAFE = re.compile(r'[/:<>"|?*\\\s\x00-\x1f]+')
-
-
-def log_name(path: str, begun: float, request_id: str, *, forced: bool) -> str:
-    """The file name under which a history is downloaded."""
-    return f"{'error-' if forced else ''}{_safe(path)}-{_local_second(int(begun))}-{request_id}.log"
-
-
-@lru_cache(maxsize=64)
-def _local_second(second: int) -> str:
-    return datetime.fromtimestamp(second).strftime("%Y-%m-%dT%H%M%S")
-
-
-@lru_cache(maxsize=256)
-def _safe(path: str) -> str:
-    return re.sub(r"-+", "-", _UNSAFE.sub("-", path.lstrip("/"))).strip("-")[:120] or "root"

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Struct
+
 from cpa.logs.marks import Marks
 from cpa.logs.redaction import MASK, SHORTEST, Secrets, variants
 
@@ -117,29 +119,37 @@ def _masked_parameter(pair: str) -> str:
     return f"{name}={mask_value(value)}" if equals and value and secret else pair
 
 
+class _Sought(Struct, frozen=True):
+    """What is looked for while some secrets are in use."""
+
+    values: frozenset[str]
+    version: int
+    """Of the tokens."""
+    body: Any
+    plain: Any
+    words: Any
+    marks: Marks
+    known: frozenset[bytes]
+
+
 class Masker:
-    """Masks texts; knows the secret values in use. Used by one thread at a time."""
+    """Masks texts; knows the secret values in use. Several threads may use it."""
 
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
-        self._built_of: tuple[object, ...] = ()
-        self._body: Any = None
-        self._plain: Any = None
-        self._words: Any = None
-        self._marks: Any = None
-        self._known: frozenset[bytes] = frozenset()
+        self._sought: _Sought | None = None
 
     def body(self, content: bytes) -> bytes:
         """A body without secrets."""
-        self._build()
-        if self._marks.may_stand_in(content):
-            content = self._body.sub(_replace, content)
-        return self._without_words(content)
+        sought = self._current()
+        if sought.marks.may_stand_in(content):
+            content = sought.body.sub(_replace, content)
+        return _without_words(content, sought)
 
     def lines(self, content: bytes) -> bytes:
         """Lines without secret values; what is masked by its name already stays readable."""
-        self._build()
-        return self._without_words(self._plain.sub(MASK.encode(), content))
+        sought = self._current()
+        return _without_words(sought.plain.sub(MASK.encode(), content), sought)
 
     def text(self, text: str) -> str:
         """The same of a text."""
@@ -147,43 +157,57 @@ class Masker:
 
     def clean(self, lines: bytes, bodies: bytes) -> bool:
         """Whether there is nothing to mask: most histories need not be looked through piece by piece."""
-        self._build()
-        if self._plain.search(lines) is not None:
+        sought = self._current()
+        if sought.plain.search(lines) is not None:
             return False
-        if self._marks.may_stand_in(bodies) and self._body.search(bodies) is not None:
+        if sought.marks.may_stand_in(bodies) and sought.body.search(bodies) is not None:
             return False
-        known = self._known
-        return not known or not any(word in known for word in self._words.findall(lines + bodies))
+        known = sought.known
+        return not known or not any(word in known for word in sought.words.findall(lines + bodies))
 
-    def _without_words(self, content: bytes) -> bytes:
-        known = self._known
-        if not known:
-            return content
-        found = {word for word in self._words.findall(content) if word in known}
-        for word in found:
-            content = content.replace(word, MASK.encode())
-        return content
+    @property
+    def ready(self) -> bool:
+        """Whether it can begin at once, without getting ready for the secrets of now, which takes a while."""
+        sought, tokens = self._sought, self._secrets.tokens
+        return sought is not None and sought.values is self._secrets.values and sought.version == tokens.version
 
-    def _build(self) -> None:
+    def _current(self) -> _Sought:
         """Follow the secrets that are in use now."""
-        values, tokens = self._secrets.values, self._secrets.tokens
-        built_of = (values, tokens.version)
-        if self._built_of and self._built_of[0] is values and self._built_of[1] == built_of[1]:
-            return
-        self._built_of = built_of
-        forms = {form for value in values for form in variants(value) if len(form) >= SHORTEST}
-        literals = {_escape(form) for form in forms}
-        words = tokens.words()
-        if sum(min(len(word), TELLING) for word in words) <= MOST_LITERALS:
-            literals |= {_escape(word[:TELLING]) + r"[\w.~-]*" for word in words}
-            forms |= {word[:TELLING] for word in words}
-            words = []
-        self._marks = Marks(form.encode("utf-8", "surrogateescape") for form in {*MARKS, *forms})
-        self._known = frozenset(word.encode("utf-8", "surrogateescape") for word in words)
-        escaped = sorted(literals, key=len, reverse=True)
-        self._plain = _compile("|".join([*escaped, *_SHAPES]))
-        self._body = _compile("|".join([*escaped, *_NAMED, *_SHAPES]))
-        self._words = _compile(_WORD)
+        sought = self._sought
+        if sought is None or not self.ready:
+            sought = self._sought = _sought(self._secrets)
+        return sought
+
+
+def _sought(secrets: Secrets) -> _Sought:
+    values, tokens = secrets.values, secrets.tokens
+    version = tokens.version
+    forms = {form for value in values for form in variants(value) if len(form) >= SHORTEST}
+    literals = {_escape(form) for form in forms}
+    words = tokens.words()
+    if sum(min(len(word), TELLING) for word in words) <= MOST_LITERALS:
+        literals |= {_escape(word[:TELLING]) + r"[\w.~-]*" for word in words}
+        forms |= {word[:TELLING] for word in words}
+        words = []
+    escaped = sorted(literals, key=len, reverse=True)
+    return _Sought(
+        values,
+        version,
+        _compile("|".join([*escaped, *_NAMED, *_SHAPES])),
+        _compile("|".join([*escaped, *_SHAPES])),
+        _compile(_WORD),
+        Marks(form.encode("utf-8", "surrogateescape") for form in {*MARKS, *forms}),
+        frozenset(word.encode("utf-8", "surrogateescape") for word in words),
+    )
+
+
+def _without_words(content: bytes, sought: _Sought) -> bytes:
+    if not sought.known:
+        return content
+    found = {word for word in sought.words.findall(content) if word in sought.known}
+    for word in found:
+        content = content.replace(word, MASK.encode())
+    return content
 
 
 def cut_ends(head: bytes, tail: bytes) -> tuple[bytes, bytes]:

@@ -15,13 +15,8 @@ from cpa.management.answers import Refusal, answer
 from cpa.management.route import Query, Route
 from cpa.management.services import Management
 from cpa.usage.filters import WrongQuery, parse_requests
-from cpa.usage.histories import (
-    delete_histories,
-    error_logs,
-    find_error_log,
-    find_history,
-    history_text,
-)
+from cpa.usage.histories import History, error_logs, find_error_log, find_history, history_text
+from cpa.usage.history_batches import delete_histories
 from cpa.usage.requests import describe_request, list_requests
 from cpa.usage.schema import DatabaseTooNew, empty_log
 from cpa.usage.store import NotReady, StoreClosed
@@ -122,10 +117,10 @@ class RequestHistories:
         identity = _identity(request.match_info.get("id", request.query.get("id", "")))
         return await self._download(lambda connection: find_history(connection, identity), NOT_FOUND)
 
-    async def _download(self, find: Callable[[sqlite3.Connection], sqlite3.Row | None], complaint: str) -> web.Response:
+    async def _download(self, find: Callable[[sqlite3.Connection], History | None], complaint: str) -> web.Response:
         def read(connection: sqlite3.Connection) -> tuple[str, bytes] | None:
-            row = find(connection)
-            return None if row is None else (row["log_name"], history_text(row))
+            history = find(connection)
+            return None if history is None else (history.log_name, history_text(history))
 
         found = await self._read(read, None)
         if found is None:

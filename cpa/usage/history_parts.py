@@ -1,7 +1,7 @@
-"""A request history as it is stored: its parts. The text is made of them only when somebody reads it.
+"""The parts of a request history. Its text is made of them only when somebody reads it.
 
-They are MessagePack behind :data:`MARK`, which no text begins with: what earlier versions and CLIProxyAPI stored is the
-text itself. Secrets are masked already.
+In a row of its own they are MessagePack behind :data:`MARK`, which no text begins with: what still earlier versions and
+CLIProxyAPI stored is the text itself. What is stored now is in :mod:`cpa.usage.history_heads`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from msgspec import Struct
-from msgspec.msgpack import Decoder, Encoder
+from msgspec.msgpack import Decoder
 
 MARK = b"\x00history 1\x00"
 _TEXTS = ("method", "url", "headers", "response_headers")
@@ -92,20 +92,7 @@ class HistoryParts(Struct, array_like=True, kw_only=True, gc=False):
                 setattr(part, name, change(getattr(part, name)))
 
 
-_encoder = Encoder()
 _decoder = Decoder(HistoryParts)
-
-
-def encode_parts(history: HistoryParts) -> bytearray:
-    """What is packed and stored."""
-    content = bytearray(MARK)
-    try:
-        _encoder.encode_into(history, content, len(MARK))
-    except UnicodeEncodeError:
-        history.change(lambda text: encoded(text).decode("latin-1"))
-        history.bytewise = True
-        _encoder.encode_into(history, content, len(MARK))
-    return content
 
 
 def decode_parts(content: bytes) -> HistoryParts | None:

@@ -11,8 +11,10 @@ from pathlib import Path
 from cpa.errors import CpaError
 from cpa.usage import earlier, tables
 
-VERSION = 104
+VERSION = 105
 """``PRAGMA user_version`` of a database of this cpa."""
+ATTEMPTS_SINCE = 104
+"""The first version with the attempts of now."""
 LAST_FOREIGN = 4
 """The newest version of CLIProxyAPI's own numbering that is understood."""
 BUSY_SECONDS = 5.0
@@ -111,7 +113,9 @@ def _migrate(connection: sqlite3.Connection, path: Path, fresh: bool) -> None:
     if not fresh:
         _back_up(connection, path)
     with transaction(connection):
-        _upgrade(connection)
+        if version < ATTEMPTS_SINCE:
+            _upgrade_record(connection)
+        earlier.run(connection, tables.HISTORY_BATCHES)
         connection.execute(f"PRAGMA user_version={VERSION}")
 
 
@@ -143,7 +147,7 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
         raise
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
+def _upgrade_record(connection: sqlite3.Connection) -> None:
     earlier.set_aside(connection)
     for script in (tables.HISTORIES, tables.KEYS, tables.ATTEMPTS):
         earlier.run(connection, script)

@@ -76,8 +76,22 @@ CREATE TABLE IF NOT EXISTS request_histories (
 CREATE INDEX IF NOT EXISTS idx_request_histories_force ON request_histories (force);
 CREATE INDEX IF NOT EXISTS idx_request_histories_created_at ON request_histories (created_at);
 """
+"""What CLIProxyAPI and earlier versions stored; nothing is added."""
 HISTORY_COLUMNS = {"detail": "TEXT NOT NULL DEFAULT ''"}
 """What is known of a history besides its text, as JSON; empty for those that CLIProxyAPI wrote."""
+HISTORY_BATCHES = """
+CREATE TABLE request_history_batches (
+    id INTEGER PRIMARY KEY, count INTEGER NOT NULL, forced INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+    request_ids TEXT NOT NULL, heads BLOB NOT NULL, bodies BLOB NOT NULL);
+CREATE INDEX idx_request_history_batches_created ON request_history_batches (created_ms);
+CREATE INDEX idx_request_history_batches_forced ON request_history_batches (id) WHERE forced = 1;
+CREATE TABLE request_history_ids (
+    request_id TEXT PRIMARY KEY, history_id INTEGER NOT NULL, begun_ms INTEGER NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO request_history_ids SELECT request_id, id, coalesce(
+    CAST(strftime('%s', substr(request_timestamp, 1, 19)) AS INTEGER) * 1000
+    + CAST(substr(rtrim(substr(request_timestamp, 21), 'Z') || '000', 1, 3) AS INTEGER), 0) FROM request_histories;
+"""
+"""Histories as they are stored now, and where each is, also those of before."""
 KEYS = "CREATE TABLE IF NOT EXISTS usage_event_keys (event_key TEXT PRIMARY KEY, created_at TEXT) WITHOUT ROWID;"
 """Keys of events that are gone, so that they are recognised when they are imported again."""
 ATTEMPTS = f"""

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ import orjson
 import pytest
 from aiohttp import web
 from running import ROOT, RunningDaemon, Upstream, free_port
+
+from cpa.usage.history_batches import unpack
 
 CLIENT = "canary+client/key-71f3aa"
 PROVIDER = "canary-provider-key-82d4bb"
@@ -185,11 +186,11 @@ def stored(daemon: RunningDaemon) -> Iterator[tuple[str, bytes]]:
         if path.is_file() and path != daemon.config_path and path.parent.name != "auth":
             yield str(path.relative_to(daemon.directory)), path.read_bytes()
     connection = sqlite3.connect(daemon.directory / "data" / "usage.sqlite")
-    histories = connection.execute("SELECT request_id, log_text_gzip FROM request_histories").fetchall()
+    batches = connection.execute("SELECT request_ids, heads, bodies FROM request_history_batches").fetchall()
     connection.close()
-    assert len(histories) >= 10
-    for request_id, packed in histories:
-        yield f"history {request_id}", zlib.decompress(packed, 47)
+    assert sum(request_ids.count("\n") + 1 for request_ids, _, _ in batches) >= 10
+    for request_ids, heads, bodies in batches:
+        yield f"histories {request_ids}", unpack(heads) + unpack(bodies)
 
 
 def test_no_secret_is_found_in_anything_that_is_written_or_shown(daemon: RunningDaemon) -> None:

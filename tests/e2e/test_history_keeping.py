@@ -6,16 +6,16 @@ import asyncio
 import os
 import sqlite3
 import time
-import zlib
 from pathlib import Path
 
 import orjson
 import pytest
 from histories import CHAT, Keep, Kept
 
-from cpa.usage.histories import HistoryRow, insert_histories
+from cpa.usage.history_batches import insert_batches
 from cpa.usage.retention import PAGES
 from cpa.usage.schema import open_database, transaction
+from tests.usage.made_histories import made_batch
 
 ROOM = PAGES * 4096 + 400_000
 """Bytes of a file beside its histories: free ones that stay for the next, and the other tables."""
@@ -30,20 +30,11 @@ def seed(folder: Path, ages: list[float], size: int, *, forced: bool = False, er
     now = int(time.time() * 1000)
     for number, age in enumerate(ages):
         begun = now - int(age * DAY_MS)
-        row = HistoryRow(
-            request_id=f"d{number}",
-            log_name=f"{'error-' if forced else ''}d{number}.log",
-            url="/v1/messages",
-            method="POST",
-            status=500 if forced else 200,
-            forced=forced,
-            begun_ms=begun,
-            answered_ms=None,
-            packed=zlib.compress(b"prompt-of-d%d " % number + os.urandom(size), 0, 31),
-            detail=b"{}",
-        )
+        body = b"prompt-of-d%d " % number + os.urandom(size)
+        name = f"d{number}"
+        batch = made_batch({name: begun}, bodies={name: body}, forced=forced, status=500 if forced else 200, level=0)
         with transaction(connection):
-            insert_histories(connection, [row], errors, begun)
+            insert_batches(connection, [batch], errors, begun)
     connection.close()
     return path
 
@@ -51,7 +42,7 @@ def seed(folder: Path, ages: list[float], size: int, *, forced: bool = False, er
 def left(path: Path) -> list[str]:
     connection = sqlite3.connect(path)
     try:
-        return [row[0] for row in connection.execute("SELECT request_id FROM request_histories ORDER BY id")]
+        return [row[0] for row in connection.execute("SELECT request_id FROM request_history_ids ORDER BY history_id")]
     finally:
         connection.close()
 

@@ -11,8 +11,7 @@ def test_a_short_stream_is_kept_whole() -> None:
     capture = Capture(Held())
     for piece in (b"one", b"two", b"three"):
         capture.add(piece)
-    kept = capture.clipped()
-    assert (kept.head, kept.omitted, kept.tail, capture.size) == (b"onetwothree", 0, b"", 11)
+    assert (capture.clipped(), capture.size) == (b"onetwothree", 11)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 10, 64])

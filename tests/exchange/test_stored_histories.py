@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +16,13 @@ from cpa import __version__
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.exchange.capture import Capture, Held
-from cpa.exchange.history_rows import history_rows, note_down
+from cpa.exchange.history_draft import batch_of, grouped
+from cpa.exchange.history_note import note_down
 from cpa.exchange.recorder import AttemptNote, Recorder
 from cpa.logs.masking import Masker
 from cpa.logs.redaction import Secrets
-from cpa.usage.histories import find_history, history_json, history_text, insert_histories
+from cpa.usage.histories import History, find_history, history_json, history_text
+from cpa.usage.history_batches import insert_batches, unpack
 from cpa.usage.schema import open_database
 
 GOLDEN = Path(__file__).parent / "history.golden"
@@ -127,18 +128,23 @@ def streamed(theirs: list[bytes], ours: list[bytes], *, limit: int = 1 << 20, fo
     return recorder
 
 
-def last_bodies(row: sqlite3.Row) -> list[bytes]:
+def last_bodies(history: History) -> list[bytes]:
     """What came, and what was sent."""
-    return [section["text"].encode() for section in history_json(row)["sections"][-2:]]
+    return [section["text"].encode() for section in history_json(history)["sections"][-2:]]
 
 
-def stored(connection: sqlite3.Connection, *recorders: Recorder) -> sqlite3.Row:
-    """The row of the first of some exchanges that were written together."""
-    rows = history_rows([note_down(recorder) for recorder in recorders], masker())
-    insert_histories(connection, rows, 0, int(time.time() * 1000))
-    row = find_history(connection, recorders[0].request_id)
-    assert row is not None
-    return row
+def stored(connection: sqlite3.Connection, *recorders: Recorder) -> History:
+    """The history of the first of some exchanges that were written together."""
+    batch = batch_of([grouped([note_down(recorder) for recorder in recorders])], masker())
+    insert_batches(connection, [batch], 0, int(time.time() * 1000))
+    history = find_history(connection, recorders[0].request_id)
+    assert history is not None
+    return history
+
+
+def content(connection: sqlite3.Connection) -> bytes:
+    """All that is stored of the only batch."""
+    return b"".join(map(unpack, connection.execute("SELECT heads, bodies FROM request_history_batches").fetchone()))
 
 
 @pytest.mark.parametrize("key", ["", KEY])
@@ -175,12 +181,16 @@ OURS = [piece.replace(b"real-model", b"alias") for piece in THEIRS]
 
 
 @pytest.mark.parametrize("cut", [0, 7])
-def test_a_stream_under_another_name_is_stored_once(connection: sqlite3.Connection, cut: int) -> None:
+def test_a_stream_that_passed_unchanged_is_stored_once(connection: sqlite3.Connection, cut: int) -> None:
     """Also when its pieces are not those of the upstream's."""
-    whole = b"".join(OURS)
-    row = stored(connection, streamed(THEIRS, [whole[:cut], whole[cut:]] if cut else OURS))
-    assert zlib.decompress(row["log_text_gzip"], 47).count(b'"text":"one"') == len(THEIRS)
-    assert last_bodies(row) == [b"".join(THEIRS), whole]
+    whole = b"".join(THEIRS)
+    history = stored(connection, streamed(THEIRS, [whole[:cut], whole[cut:]] if cut else THEIRS))
+    assert content(connection).count(b'"text":"one"') == len(THEIRS)
+    assert last_bodies(history) == [whole, whole]
+
+
+def test_a_stream_under_another_name_is_told_as_it_was(connection: sqlite3.Connection) -> None:
+    assert last_bodies(stored(connection, streamed(THEIRS, OURS))) == [b"".join(THEIRS), b"".join(OURS)]
 
 
 @pytest.mark.parametrize("at", [0, 20, 39])
@@ -189,26 +199,27 @@ def test_what_differs_in_more_than_the_name_is_told_as_it_was(
     connection: sqlite3.Connection, at: int, format: str
 ) -> None:
     ours = [*OURS[:at], OURS[at].replace(b"one", b"two"), *OURS[at + 1 :]]
-    row = stored(connection, streamed(THEIRS, ours, format=format))
-    assert last_bodies(row) == [b"".join(THEIRS), b"".join(ours)]
+    history = stored(connection, streamed(THEIRS, ours, format=format))
+    assert last_bodies(history) == [b"".join(THEIRS), b"".join(ours)]
 
 
 def test_a_secret_in_a_stream_under_another_name_is_masked_in_both(connection: sqlite3.Connection) -> None:
     dirty = f"data: {KEY}\n\n".encode()
-    row = stored(connection, streamed([*THEIRS, dirty], [*OURS, dirty]))
-    assert KEY.encode() not in zlib.decompress(row["log_text_gzip"], 47)
+    history = stored(connection, streamed([*THEIRS, dirty], [*OURS, dirty]))
+    assert KEY.encode() not in content(connection)
     masked = b"data: ***\n\n"
-    assert last_bodies(row) == [b"".join([*THEIRS, masked]), b"".join([*OURS, masked])]
+    assert last_bodies(history) == [b"".join([*THEIRS, masked]), b"".join([*OURS, masked])]
 
 
 def test_a_name_that_is_a_secret_is_masked(connection: sqlite3.Connection) -> None:
     recorder = streamed(THEIRS, [piece.replace(b"real-model", KEY.encode()) for piece in THEIRS])
     recorder.call.model = KEY  # type: ignore[union-attr]
-    assert KEY.encode() not in zlib.decompress(stored(connection, recorder)["log_text_gzip"], 47)
+    stored(connection, recorder)
+    assert KEY.encode() not in content(connection)
 
 
 def test_the_end_of_a_stream_longer_than_half_the_bound_is_kept(connection: sqlite3.Connection) -> None:
     limit = 2 * len(b"".join(THEIRS)) - 200
     error = b"data: it broke\n\n"
-    row = stored(connection, streamed(THEIRS, [*THEIRS, error], limit=limit))
-    assert last_bodies(row) == [b"".join(THEIRS), b"".join([*THEIRS, error])]
+    history = stored(connection, streamed(THEIRS, [*THEIRS, error], limit=limit))
+    assert last_bodies(history) == [b"".join(THEIRS), b"".join([*THEIRS, error])]

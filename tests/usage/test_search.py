@@ -16,13 +16,14 @@ from cpa.usage.compaction import compact_sums
 from cpa.usage.event import DAY_MS, QUARTER_MS, Event
 from cpa.usage.export import export_jsonl
 from cpa.usage.filters import EventFilter, Filter, RequestFilter
-from cpa.usage.histories import HistoryRow, insert_histories
+from cpa.usage.history_batches import insert_batches
 from cpa.usage.insert import insert
 from cpa.usage.queries import events_page
 from cpa.usage.requests import list_requests
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import open_database, transaction
 from tests.usage.conftest import NOON, event
+from tests.usage.made_histories import made_batch
 
 FILTERS: dict[str, dict[str, Any]] = {
     "everything": {},
@@ -192,24 +193,9 @@ def test_exports_are_what_the_filter_says(connection: sqlite3.Connection, fields
 def test_histories_of_requests_that_left_no_attempts_stand_between_the_others(connection: sqlite3.Connection) -> None:
     alone = {f"h{number:02}": NOON + number * 7 * 3600_000 + number for number in range(12)}
     both = {one.request_id: one.at_ms for one in MADE if one.final and one.at_ms >= OLDEST and one.model == "m1"}
-    rows = [
-        HistoryRow(
-            request_id=name,
-            log_name=name,
-            url="/v1/responses",
-            method="POST",
-            status=200,
-            forced=False,
-            begun_ms=begun,
-            answered_ms=None,
-            packed=b"",
-            detail=b'{"facts":{"model":"m1"}}',
-        )
-        for name, begun in (alone | both).items()
-    ]
-    for row in rows:
+    for name, begun in (alone | both).items():
         with transaction(connection):
-            insert_histories(connection, [row], 0, row.begun_ms + 900)
+            insert_batches(connection, [made_batch({name: begun}, models={name: "m1"})], 0, begun + 900)
     expected = sorted(
         [*alone.items(), *((one.request_id, one.at_ms) for one in MADE if one.final and one.at_ms >= OLDEST)],
         key=lambda each: -each[1],

@@ -19,6 +19,7 @@ from cpa.errors import ApiError, UpstreamError
 from cpa.exchange.call import Call
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.renewal import Renewals
+from cpa.exchange.request_ids import new_request_id
 from cpa.plugins.values import ClientIdentity
 
 LONGEST = 90.0
@@ -123,7 +124,7 @@ def _call(account_id: str, model: str) -> Call:
         path="/v1/chat/completions",
         headers=CIMultiDict(),
         client=OWNER,
-        request_id=f"account-test-{time.time_ns():x}",
+        request_id=new_request_id(),
         account_id=account_id,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from multidict import MultiDict, MultiDictProxy
 
 from cpa.config import Config
 from cpa.exchange.recorder import Recorder
+from cpa.exchange.request_ids import new_request_id
 from cpa.server.clients import Doorkeeper, peer_address
 from cpa.server.services import Services
 
@@ -45,14 +45,6 @@ class Sent(Protocol):
     @property
     def headers(self) -> Mapping[str, str]:
         """The answer's headers; its ``body``, if it has one, are the bytes that were sent whole."""
-
-
-def new_id() -> str:
-    """16 hexadecimal digits, twelve of time (in 16 microseconds) and four of chance.
-
-    Later ones are greater: the usage record adds them at the end of its index, which costs half of what others do.
-    """
-    return f"{time.time_ns() >> 14 << 16 | random.getrandbits(16):016x}"
 
 
 class Request:
@@ -100,7 +92,7 @@ class Request:
         self.body = body
         self.config: Config = services.config()
         wanted = headers.get("X-Request-Id")
-        self.request_id = wanted if wanted and _REQUEST_ID.fullmatch(wanted) else new_id()
+        self.request_id = wanted if wanted and _REQUEST_ID.fullmatch(wanted) else new_request_id()
         self.exchanged = False
         """Whether the exchange writes the access line."""
         self.begun = time.monotonic()

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from cpa.cli.requests_list import HEADINGS, fitting
-from cpa.server.request import new_id
+from cpa.exchange.request_ids import new_request_id
 
 ROW: dict[str, Any] = {
     "started_ms": 1_700_000_000_000,
@@ -63,7 +63,7 @@ def test_a_narrow_one_shows_the_beginning_of_our_ids_and_fewer_columns() -> None
 def test_a_narrow_one_tells_requests_of_the_same_second_apart() -> None:
     ids = []
     for _ in range(5):
-        ids.append(shown({**ROW, "request_id": new_id()}, 80)["ID"])
+        ids.append(shown({**ROW, "request_id": new_request_id()}, 80)["ID"])
         time.sleep(0.001)
     assert len(set(ids)) == 5
 

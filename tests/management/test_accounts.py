@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,20 @@ async def test_an_account_is_tried_and_says_what_happened(start: Start) -> None:
     other = await daemon.call("POST", "/accounts/test", {"auth_index": key["auth_index"], "model": "demo"})
     assert (other.json["ok"], other.json["status"]) == (False, None)
     assert "does not offer" in other.json["message"]
+
+
+async def test_a_trial_is_recorded_under_an_id_like_any_other(start: Start) -> None:
+    daemon: Managed = await start("usage-statistics-enabled: true\n")
+    demo = next(entry for entry in await accounts(daemon) if entry["provider"] == "demo")
+    assert (await daemon.call("POST", "/accounts/test", {"auth_index": demo["auth_index"]})).json["ok"]
+    for _ in range(100):
+        recorded = (await daemon.call("GET", "/usage/events")).json["events"]
+        if recorded:
+            break
+        await asyncio.sleep(0.05)
+    (event,) = recorded
+    assert event["api_group_key"] == "account-test"
+    assert re.fullmatch(r"[0-9a-f]{16}", event["request_id"])
 
 
 async def test_an_account_that_rests_is_tried_all_the_same(start: Start) -> None:

@@ -32,7 +32,10 @@ def unreadable(path: Path, fault: sqlite3.Error) -> str:
 
 @contextmanager
 def reading_database(config_path: Path, *switches: str) -> Iterator[sqlite3.Connection]:
-    """A connection that reads. ``switches`` are the settings any of which has something recorded."""
+    """A connection that reads; nothing is in it where nothing was recorded yet, which is told beside the output.
+
+    ``switches`` are the settings any of which has something recorded.
+    """
     import sqlite3
 
     try:
@@ -41,7 +44,7 @@ def reading_database(config_path: Path, *switches: str) -> Iterator[sqlite3.Conn
         raise click.ClickException(str(fault)) from None
     path = database_of(config, config_path)
     if not path.exists():
-        raise click.ClickException(f"nothing was recorded yet: {_why_nothing(config, path, switches)}")
+        click.echo(f"nothing was recorded yet: {_why_nothing(config, path, switches)}", err=True)
     try:
         connection = _open(path)
         try:
@@ -56,12 +59,14 @@ def _why_nothing(config: Config, path: Path, switches: tuple[str, ...]) -> str:
     settings = config.plain()
     if any(settings[name] for name in switches):
         return f"{path} begins with the first request"
-    return f"there is no {path} ({', or '.join(f'{name}: true' for name in switches)}?)"
+    return f"there is no {path}; {' or '.join(f'{name}: true' for name in switches)} in the configuration begins it"
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    from cpa.usage.schema import VERSION, open_for_reading
+    from cpa.usage.schema import VERSION, empty_database, open_for_reading
 
+    if not path.exists():
+        return empty_database()
     connection = open_for_reading(path)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != VERSION:

@@ -147,8 +147,8 @@ class Prices:
 
         prices = self.table
         with reading_database(self._path, "usage-statistics-enabled") as connection:
-            if preview:
-                return revaluation.shown(revaluation.preview(connection, prices, since_ms), dry_run=True)
+            if preview or not self.database.exists():
+                return revaluation.shown(revaluation.preview(connection, prices, since_ms), dry_run=preview)
         connection = open_database(self.database)
         try:
             done, more = revaluation.begin(connection, since_ms), True

@@ -63,6 +63,14 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def empty_database() -> sqlite3.Connection:
+    """A database in memory in which nothing was ever recorded: to be asked where there is no file yet."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    _bring_up_to_date(connection, 0)
+    return connection
+
+
 def empty_log(path: Path) -> bool:
     """Move what stands in the write-ahead log into the file, so that nothing that was deleted can be read there.
 
@@ -112,6 +120,10 @@ def _migrate(connection: sqlite3.Connection, path: Path, fresh: bool) -> None:
         return
     if not fresh:
         _back_up(connection, path)
+    _bring_up_to_date(connection, version)
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     with transaction(connection):
         if version < ATTEMPTS_SINCE:
             _upgrade_record(connection)

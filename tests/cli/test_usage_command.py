@@ -83,9 +83,27 @@ def test_nothing_recorded_yet_is_said(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("{}\n")
     result = CliRunner().invoke(cli, ["usage", "--config", str(path)])
-    assert result.exit_code == 1
-    assert "nothing was recorded yet" in result.output
-    assert "(usage-statistics-enabled: true?)" in result.output
+    assert result.exit_code == 0
+    assert "nothing was recorded yet" in result.stderr
+    assert "usage-statistics-enabled: true" in result.stderr
+    assert not (tmp_path / "data").exists(), "looking makes no file"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["usage", "--json"], "[]\n"),
+        (["usage", "--by", "model", "--json"], "[]\n"),
+        (["usage", "--export", "jsonl"], ""),
+        (["requests", "--json"], "[]\n"),
+    ],
+)
+def test_programs_get_an_answer_before_anything_was_recorded(tmp_path: Path, command: list[str], told: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("port: 1\n")
+    result = CliRunner().invoke(cli, [*command, "--config", str(path)])
+    assert (result.exit_code, result.stdout) == (0, told)
+    assert "nothing was recorded yet" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -96,9 +114,9 @@ def test_what_is_on_before_the_first_request_is_not_asked_for(tmp_path: Path, co
     path = tmp_path / "config.yaml"
     path.write_text(f"{switch}: true\n")
     result = CliRunner().invoke(cli, [command, "--config", str(path)])
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     database = tmp_path / "data" / "usage.sqlite"
-    assert result.stderr == f"Error: nothing was recorded yet: {database} begins with the first request\n"
+    assert result.stderr == f"nothing was recorded yet: {database} begins with the first request\n"
 
 
 def test_a_database_of_the_program_before_is_left_as_it_is(config: Path) -> None:

@@ -25,6 +25,15 @@ class QuotaWindow(Struct, frozen=True, kw_only=True):
     source: QuotaSource
     seen_at: float
     """Unix seconds."""
+    amount: str = ""
+    """What is left or used of something that is paid for beside the allowance, as a person reads it."""
+    plan: str = ""
+    """What the vendor calls the subscription, where it says so with the window."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether it is paid for beside the allowance: it says nothing about whether requests are served."""
+        return bool(self.amount)
 
     @property
     def limited(self) -> bool:
@@ -68,7 +77,7 @@ NOT_KNOWN = Standing(UNKNOWN * _CLASS, math.inf)
 
 def standing(windows: Iterable[QuotaWindow], reserve: float, now: float) -> Standing:
     """The standing by an account's windows at ``now`` (Unix seconds); ``reserve`` is the share 0..1 to keep."""
-    running = [window for window in current(windows, now) if not window.limited]
+    running = [window for window in current(windows, now) if not (window.limited or window.paid)]
     used = [window.used_ratio for window in running if window.used_ratio is not None]
     resets = [window.resets_at for window in running if window.resets_at is not None]
     soonest = min(resets, default=math.inf)

@@ -151,7 +151,7 @@ def used(window: Mapping[str, Any]) -> Words:
 
 def general(windows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The windows that say something about every model, the shortest first."""
-    found = [window for window in windows if ":" not in window["name"]]
+    found = [window for window in windows if ":" not in window["name"] and not window.get("amount")]
     return sorted(found, key=lambda window: (window.get("limit_seconds") or 0, window["name"]))
 
 

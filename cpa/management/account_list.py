@@ -18,7 +18,7 @@ from cpa.catalog.catalog import Catalog
 from cpa.exchange.quota_query import Asked, QuotaQueries
 from cpa.exchange.roster import Roster
 from cpa.management.account_lookup import index_of, place_in_config
-from cpa.management.auth_file_view import shown_account
+from cpa.management.auth_file_view import plan_of, shown_account
 
 LoginOf: TypeAlias = Callable[[Account], LoginState | None]
 """How the refreshing of an account's login fares; None where nothing refreshes it."""
@@ -107,12 +107,15 @@ def _idle_because(account: Account) -> str:
 def shown_quota(account: Account, pool: AccountPool, queries: QuotaQueries | None) -> dict[str, Any]:
     """The quota windows of an account, and what became of the last question to its vendor."""
     asked = queries.last(account.id) if queries is not None else None
+    windows = pool.quota(account.id)
+    plan = plan_of(account, windows)
     return {
         "auth_index": index_of(account),
         "id": account.id,
         "provider": account.provider,
         "label": own_label(account) or account.label,
-        "windows": [msgspec.to_builtins(window) for window in pool.quota(account.id)],
+        **({"plan_type": plan} if plan else {}),
+        "windows": [msgspec.to_builtins(window) for window in windows],
         **(shown_asked(asked) if asked is not None else {}),
     }
 

@@ -119,6 +119,8 @@ def routes(management: Management) -> list[Route]:
             "limit_seconds": number,
             "source": {"enum": ["headers", "query", "event"]},
             "seen_at": {"type": "number"},
+            "amount": {"type": "string"},
+            "plan": {"type": "string"},
         },
         "required": ["name", "used_ratio", "resets_at", "source", "seen_at"],
     }
@@ -129,6 +131,7 @@ def routes(management: Management) -> list[Route]:
             "id": {"type": "string"},
             "provider": {"type": "string"},
             "label": {"type": "string"},
+            "plan_type": {"type": "string"},
             "windows": {"type": "array", "items": window},
         },
         "required": ["auth_index", "id", "provider", "label", "windows"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import orjson
 from cpa.accounts.account import Account
 from cpa.accounts.cooldown import Cooldown
 from cpa.accounts.pool import AccountPool
+from cpa.accounts.quota import QuotaWindow
 from cpa.accounts.refresh import LoginState
 from cpa.management.account_lookup import index_of
 
@@ -68,13 +70,19 @@ def shown_account(
         shown["weight"] = account.weight
     if isinstance(note := data.get("note"), str) and note.strip():
         shown["note"] = note.strip()
+    if plan := plan_of(account, pool.quota(account.id)):
+        shown["plan_type"] = plan
     if account.provider == "codex" and (claims := codex_claims(data.get("id_token"))):
         shown["id_token"] = claims
-        if "plan_type" in claims:
-            shown["plan_type"] = claims["plan_type"]
     if file is not None:
         shown |= _on_disk(file)
     return shown
+
+
+def plan_of(account: Account, windows: Iterable[QuotaWindow]) -> str:
+    """What the vendor calls the account's subscription: as it said last, or as its login says. Empty when unknown."""
+    told = max((window for window in windows if window.plan), key=lambda window: window.seen_at, default=None)
+    return told.plan if told is not None else str(account.settings.get("plan_type") or "")
 
 
 def _standing(account: Account, pool: AccountPool) -> dict[str, Any]:

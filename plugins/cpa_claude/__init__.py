@@ -85,7 +85,10 @@ class ClaudeProvider(Provider):
         if provider_of(data) != "claude" or not (token or data.get("refresh_token")):
             return None
         secret = token if isinstance(token, str) else ""
-        return [file_account(path, data, secret=secret, base_url=base_url_of(data, self.base_url))]
+        plan = data.get("subscription_type")
+        settings = {"plan_type": plan} if isinstance(plan, str) and plan else {}
+        base_url = base_url_of(data, self.base_url)
+        return [file_account(path, data, secret=secret, base_url=base_url, settings=settings)]
 
     def supports(self, operation: Operation, account: Account) -> bool:
         """It counts tokens."""

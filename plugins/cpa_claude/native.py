@@ -54,7 +54,8 @@ def take(files: NativeFiles) -> NewLogin:
         "expired": time_text(expires) if expires is not None else "",
         **who,
     }
-    plan = text_of(kept, "subscriptionType")
+    if plan := text_of(kept, "subscriptionType"):
+        data["subscription_type"] = plan
     short = sha256((organization if email else refresh).encode()).hexdigest()[:8]
     return NewLogin(
         name=f"claude-{name_part(email) if email else short}.json",

@@ -50,7 +50,28 @@ def from_usage(answer: Mapping[str, Any], now: float) -> list[QuotaWindow]:
             used = finite(window.get("utilization"))
             if used is not None:
                 found.append(_window(_limited(name), used / 100, moment(window.get("resets_at")), "query", now))
-    return found
+    return found + _extra_usage(answer.get("extra_usage"), now)
+
+
+def _extra_usage(told: Any, now: float) -> list[QuotaWindow]:
+    """What is paid for beside the subscription in a month, where that is switched on."""
+    if not isinstance(told, Mapping) or told.get("is_enabled") is not True:
+        return []
+    limit, spent = finite(told.get("monthly_limit")), finite(told.get("used_credits"))
+    used = finite(told.get("utilization"))
+    if used is None and limit and spent is not None:
+        used = spent / limit * 100
+    amount = "no limit" if spent is None else f"{spent:g} spent"
+    return [
+        QuotaWindow(
+            name="extra_usage",
+            used_ratio=None if used is None else min(max(used / 100, 0.0), 1.0),
+            resets_at=None,
+            source="query",
+            seen_at=now,
+            amount=f"{spent or 0:g} of {limit:g} spent" if limit else amount,
+        )
+    ]
 
 
 def _limited(name: str) -> str:

@@ -66,7 +66,7 @@ def _limit_reached(headers: Mapping[str, str], error: ErrorInfo) -> UpstreamErro
     now = server_time(headers)
     error.status = 429
     error.retry_after = _resets_in(error, now) or wait_of(headers, error)
-    windows = quota.from_headers(headers, now)
+    windows = [window for window in quota.from_headers(headers, now) if not window.paid]
     general = [window for window in windows if not window.limited]
     apart = len(windows) > len(general) > 0 and all((window.used_ratio or 0.0) < 1.0 for window in general)
     return UpstreamError(error, scope="model" if apart else "account", cooldown=error.retry_after, reason="quota")

@@ -16,12 +16,17 @@ from cpa.plugins import QuotaWindow
 
 _LIMIT_NAME = re.compile(r"x-codex-(.+)-limit-name$", re.IGNORECASE)
 _SLOTS = ("primary", "secondary")
+_CREDITS = tuple(
+    (name, f"x-codex-credits-{name.replace('_', '-')}") for name in ("has_credits", "unlimited", "balance")
+)
+"""Facts about credits, and the headers that tell them."""
+LONGEST_PLAN = 40
 _USUAL = {"primary": 18000.0, "secondary": 604800.0}
 
 
 def from_headers(headers: Mapping[str, str], now: float) -> list[QuotaWindow]:
     """The windows an answer's headers tell of; ``now`` in Unix seconds."""
-    groups = [("x-codex", "")]
+    groups, plan = [("x-codex", "")], plan_name(headers.get("x-codex-plan-type"))
     for name, value in headers.items():
         if match := _LIMIT_NAME.match(name):
             groups.append((f"x-codex-{match.group(1)}", value))
@@ -35,28 +40,39 @@ def from_headers(headers: Mapping[str, str], now: float) -> list[QuotaWindow]:
                 "reset_at": headers.get(f"{start}-reset-at"),
                 "reset_after_seconds": headers.get(f"{start}-reset-after-seconds"),
             }
-            found.append(read_window(window, slot, limit_name, "headers", now))
-    return [window for window in found if window is not None and window.limit_seconds and window.resets_at is not None]
+            found.append(read_window(window, slot, limit_name, "headers", now, plan=plan))
+    windows = [window for window in found if window is not None and window.limit_seconds and window.resets_at]
+    return windows + _credits({name: headers.get(header) for name, header in _CREDITS}, plan, "headers", now)
 
 
 def from_event(event: Mapping[str, Any], now: float) -> list[QuotaWindow]:
     """The windows a ``codex.rate_limits`` event tells of."""
-    return _slots(_member(event, "rate_limits"), "", "event", now)
+    plan = plan_name(_member(event, "plan_type"))
+    windows = _slots(_member(event, "rate_limits"), "", "event", now, plan)
+    return windows + _credits(_member(event, "credits"), plan, "event", now)
 
 
 def from_usage(answer: Mapping[str, Any], now: float) -> list[QuotaWindow]:
     """The windows the usage endpoint tells of, additional limits included."""
-    found = _slots(_member(answer, "rate_limit"), "", "query", now)
+    plan = plan_name(_member(answer, "plan_type"))
+    found = _slots(_member(answer, "rate_limit"), "", "query", now, plan)
     more = _member(answer, "additional_rate_limits")
     for extra in more if isinstance(more, list) else ():
         if isinstance(extra, Mapping):
             name = _member(extra, "limit_name") or _member(extra, "metered_feature")
-            found.extend(_slots(_member(extra, "rate_limit"), str(name or "additional"), "query", now))
-    return found
+            found.extend(_slots(_member(extra, "rate_limit"), str(name or "additional"), "query", now, plan))
+    return found + _credits(_member(answer, "credits"), plan, "query", now)
 
 
 def read_window(
-    window: Any, slot: str, limit_name: str, source: QuotaSource, now: float, *, reached: bool = False
+    window: Any,
+    slot: str,
+    limit_name: str,
+    source: QuotaSource,
+    now: float,
+    *,
+    reached: bool = False,
+    plan: str = "",
 ) -> QuotaWindow | None:
     """One window, spelled in any of the vendor's ways; None when it says nothing.
 
@@ -85,7 +101,36 @@ def read_window(
         limit_seconds=length,
         source=source,
         seen_at=now,
+        plan=plan,
     )
+
+
+def plan_name(told: Any) -> str:
+    """What a subscription is called (``plus``); empty when the vendor does not say."""
+    return told.strip().lower()[:LONGEST_PLAN] if isinstance(told, str) else ""
+
+
+def _credits(told: Any, plan: str, source: QuotaSource, now: float) -> list[QuotaWindow]:
+    """Credits that were bought beside the subscription, if there are any."""
+    if not isinstance(told, Mapping):
+        return []
+    unlimited, has_credits = (
+        str(_member(told, name)).strip().lower() == "true" for name in ("unlimited", "has_credits")
+    )
+    balance = finite(_member(told, "balance"))
+    if not (unlimited or (has_credits and balance is not None)):
+        return []
+    return [
+        QuotaWindow(
+            name="credits",
+            used_ratio=None,
+            resets_at=None,
+            source=source,
+            seen_at=now,
+            amount="unlimited" if unlimited else f"{balance:g} left",
+            plan=plan,
+        )
+    ]
 
 
 def window_name(seconds: float | None) -> str:
@@ -98,14 +143,14 @@ def window_name(seconds: float | None) -> str:
     return f"{round(seconds / 3600)}_hour"
 
 
-def _slots(limits: Any, limit_name: str, source: QuotaSource, now: float) -> list[QuotaWindow]:
+def _slots(limits: Any, limit_name: str, source: QuotaSource, now: float, plan: str) -> list[QuotaWindow]:
     if not isinstance(limits, Mapping):
         return []
     reached = _member(limits, "limit_reached") is True or _member(limits, "allowed") is False
     found = []
     for slot in _SLOTS:
         window = _member(limits, f"{slot}_window") or _member(limits, slot)
-        found.append(read_window(window, slot, limit_name, source, now, reached=reached))
+        found.append(read_window(window, slot, limit_name, source, now, reached=reached, plan=plan))
     return [window for window in found if window is not None]
 
 

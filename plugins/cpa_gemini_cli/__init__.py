@@ -86,7 +86,7 @@ class GeminiCliProvider(Provider):
             data,
             secret=str(token.get("access_token") or ""),
             base_url=base_url_of(data, self.base_url),
-            settings={"project": projects[0]} if projects else {},
+            settings={**({"project": projects[0]} if projects else {}), **_plan(data.get("tier_id"))},
         )
         return project_accounts(primary, projects)
 
@@ -218,3 +218,8 @@ class GeminiCliPlugin:
 def create_plugin() -> GeminiCliPlugin:
     """The plugin object."""
     return GeminiCliPlugin()
+
+
+def _plan(tier: Any) -> dict[str, str]:
+    """The setting that names the subscription: ``free`` for ``free-tier``."""
+    return {"plan_type": tier.removesuffix("-tier")} if isinstance(tier, str) and tier else {}

@@ -47,6 +47,7 @@ async def log_in(endpoints: GeminiCliEndpoints, login: Login) -> NewLogin:
             "email": email,
             "auto": not login.options.project.strip() and not several,
             "checked": True,
+            **({"tier_id": google.tier} if google.tier else {}),
         },
         label=email,
         notes=(f"project: {', '.join(projects)}", *notes),

@@ -42,6 +42,8 @@ class CodeAssist:
         self._endpoints = endpoints
         self._login = login
         self._token = access_token
+        self.tier = ""
+        """What Google calls the subscription, once a project was set up; empty when it does not say."""
 
     async def email(self) -> str:
         """Whose login it is. Raises LoginError."""
@@ -81,6 +83,7 @@ class CodeAssist:
         """
         loaded = await self._code_assist("loadCodeAssist", project=project)
         tier = _default_tier(loaded)
+        self.tier = _tier_of(loaded) or (tier if tier != FALLBACK_TIER else "")
         wanted = project or project_of(loaded)
         if not wanted:
             wanted = await self._onboard(tier, "", DISCOVERY_SECONDS, DISCOVERY_PAUSE)
@@ -164,6 +167,12 @@ class CodeAssist:
         except orjson.JSONDecodeError:
             answer = None
         return status, answer if isinstance(answer, dict) else {}
+
+
+def _tier_of(loaded: Mapping[str, Any]) -> str:
+    """The tier a login has now; a subscription before what everybody has. Empty for one that has none yet."""
+    tiers = [loaded.get(name) for name in ("paidTier", "currentTier")]
+    return next((tier["id"] for tier in tiers if isinstance(tier, dict) and isinstance(tier.get("id"), str)), "")
 
 
 def _default_tier(loaded: Mapping[str, Any]) -> str:

@@ -240,6 +240,31 @@ async def test_quota_is_shown_with_source_and_age(stopped: World, start: Start) 
     assert (window["remaining_ratio"], window["source"], window["window_seconds"]) == (0.75, "headers", 604800)
 
 
+async def test_quota_shows_the_plan_and_what_is_paid_for_beside_it(stopped: World, start: Start) -> None:
+    from cpa.accounts.quota import QuotaWindow
+
+    await stopped.serve(start)
+    assert stopped.daemon is not None
+    pool = stopped.daemon.daemon.pool
+    seen = {"resets_at": None, "source": "query", "seen_at": pool.wall(), "plan": "max"}
+    spent = QuotaWindow(name="extra_usage", used_ratio=1.0, amount="1000 of 1000 spent", **seen)  # type: ignore[arg-type]
+    left = QuotaWindow(name="credits", used_ratio=None, amount="12.5 left", **seen)  # type: ignore[arg-type]
+    pool.note_quota("anna.json", [spent, left])
+    lines = (await stopped.run("quota", "anna.json")).stdout.splitlines()
+    assert lines[0].endswith("(claude, max)")
+    assert [line.split()[0] for line in lines[1:]] == ["credits", "extra"]
+    assert "12.5 left" in lines[1]
+    assert not {"?", "░"} & set(lines[1])
+    assert "100%" in lines[2]
+    assert "1000 of 1000 spent" in lines[2]
+    (told,) = await stopped.json("quota", "anna.json")
+    assert (told["plan_type"], [window["amount"] for window in told["windows"]]) == (
+        "max",
+        ["12.5 left", "1000 of 1000 spent"],
+    )
+    assert pool.rank("anna.json") == pool.rank("nobody"), "what is paid for says nothing about the allowance"
+
+
 async def test_quota_says_why_it_is_not_known(world: World) -> None:
     world.config.write_text(
         world.config.read_text() + "plugins: {configs: {claude: {oauth: {usage-url: 'http://127.0.0.1:9/u'}}}}\n"
@@ -251,6 +276,21 @@ async def test_quota_says_why_it_is_not_known(world: World) -> None:
     result = await world.run("quota", "anna.json", "--refresh")
     assert result.exit_code == 0
     assert "Not known, " in result.stdout
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+@pytest.mark.parametrize("name", ["five_hour", "seven_day:GPT-5.3-Codex-Spark"])
+def test_windows_fit_the_terminal(columns: int, name: str) -> None:
+    from cpa.cli.account_words import window_name
+    from cpa.cli.quota import layout_of, window_line
+
+    now = 1_800_000_000.0
+    window = {"name": name, "used_ratio": 1.5, "resets_at": now + 525_600, "source": "headers", "seen_at": now - 35_000}
+    pieces = window_line(window, layout_of(len(window_name(window)), columns), now)
+    line = "".join(getattr(piece, "text", piece) for piece in pieces)
+    assert len(line) <= columns
+    assert "150%  anew in 6 d 2 h" in line
+    assert ("answered 9 h 43 min ago" in line) is (columns >= 100 or name == "five_hour")
 
 
 def test_bars_show_shares() -> None:

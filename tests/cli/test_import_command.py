@@ -145,7 +145,10 @@ async def test_claude_code_gives_its_login_and_whose_it_is(stopped: World, home:
         "account_uuid": "u-1",
         "organization_uuid": "o-1",
         "organization_name": "Dora",
+        "subscription_type": "max",
     }
+    (told,) = await stopped.json("quota", "dora@example.com")
+    assert told["plan_type"] == "max"
 
 
 async def test_a_login_of_nobody_known_is_named_by_its_token_or_as_told(

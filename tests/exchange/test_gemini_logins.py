@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cpa.errors import LoginError
+from cpa_gemini_cli import GeminiCliProvider
 from tests.exchange.logging_in import Browser, LoggingIn
 
 GOOGLE = "gemini-cli"
@@ -72,8 +73,27 @@ async def test_a_project_that_is_made_during_onboarding_is_waited_for(world: Log
     world.provider.onboarding = [(200, {"done": False}), (200, {}), (200, made), (200, made)]
     stored = await world.login(GOOGLE, project="GOOGLE_ONE")
     assert stored.file.data["project_id"] == "made-1"
+    assert stored.file.data["tier_id"] == "free-tier"
     assert world.slept == [2.0, 2.0]
     assert onboarded(world) == [{"tierId": "free-tier"}] * 4, "the free tier is sent no project"
+
+
+@pytest.mark.parametrize(
+    ("told", "plan"),
+    [
+        ({"currentTier": {"id": "standard-tier"}}, "standard"),
+        ({"currentTier": {"id": "standard-tier"}, "paidTier": {"id": "g1-pro-tier"}}, "g1-pro"),
+        ({"currentTier": "free-tier"}, None),
+        ({}, None),
+    ],
+)
+async def test_the_plan_is_what_google_says_at_the_login(
+    world: LoggingIn, told: dict[str, Any], plan: str | None
+) -> None:
+    world.provider.code_assist = told
+    stored = await world.login(GOOGLE, project="p1")
+    accounts = GeminiCliProvider().accounts_from_file("p.json", stored.file.data)
+    assert [account.settings.get("plan_type") for account in accounts or ()] == [plan]
 
 
 async def test_an_operation_with_a_name_is_asked_for(world: LoggingIn) -> None:

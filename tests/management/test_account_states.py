@@ -101,6 +101,8 @@ async def test_quota_windows_are_shown_by_account(start: Start) -> None:
             "limit_seconds": None,
             "source": "headers",
             "seen_at": now,
+            "amount": "",
+            "plan": "",
         }
     ]
     one = await daemon.call("GET", f"/quota?auth_index={shown['auth_index']}")

@@ -65,3 +65,28 @@ def test_a_revoked_token_counts_as_refused_although_the_status_is_403() -> None:
     body = b'{"type":"error","error":{"type":"permission_error","message":"OAuth token has been revoked."}}'
     judged = ClaudeProvider().read_error(403, {}, body, ErrorInfo(403, "OAuth token has been revoked."))
     assert (judged.reason, judged.scope) == ("unauthorized", "account")
+
+
+@pytest.mark.parametrize(
+    ("told", "ratio", "amount"),
+    [
+        (
+            {"is_enabled": True, "monthly_limit": 1000, "used_credits": 250, "utilization": 25},
+            0.25,
+            "250 of 1000 spent",
+        ),
+        ({"is_enabled": True, "monthly_limit": 1000, "used_credits": 1500.5}, 1.0, "1500.5 of 1000 spent"),
+        ({"is_enabled": True, "monthly_limit": None, "used_credits": 7, "utilization": None}, None, "7 spent"),
+        ({"is_enabled": True}, None, "no limit"),
+    ],
+)
+def test_what_is_paid_for_beside_the_subscription_is_no_window_of_it(
+    told: dict[str, Any], ratio: float | None, amount: str
+) -> None:
+    (window,) = from_usage({"extra_usage": told}, NOW)
+    assert (window.name, window.used_ratio, window.amount, window.paid) == ("extra_usage", ratio, amount, True)
+
+
+@pytest.mark.parametrize("told", [None, [], {}, {"is_enabled": False, "utilization": 9}, {"is_enabled": "yes"}])
+def test_extra_usage_that_is_off_is_not_shown(told: Any) -> None:
+    assert from_usage({"extra_usage": told}, NOW) == []

@@ -98,3 +98,40 @@ def test_events_tell_windows_too() -> None:
 @pytest.mark.parametrize("answer", [{}, {"rate_limit": None}, {"rate_limit": [1]}, {"additional_rate_limits": ["x"]}])
 def test_answers_of_another_shape_give_none(answer: dict[str, Any]) -> None:
     assert from_usage(answer, NOW) == []
+
+
+def test_every_way_to_tell_names_the_plan_and_what_credits_are_left() -> None:
+    window = {"used_percent": 42, "window_minutes": 300, "reset_at": 1800000600}
+    credit = {"has_credits": True, "unlimited": False, "balance": "12.50"}
+    event = {"plan_type": "Team", "rate_limits": {"primary": window}, "credits": credit}
+    told = headers(
+        x_codex_plan_type="team",
+        x_codex_primary_used_percent="42",
+        x_codex_primary_window_minutes="300",
+        x_codex_primary_reset_at="1800000600",
+        x_codex_credits_has_credits="True",
+        x_codex_credits_unlimited="False",
+        x_codex_credits_balance="12.50",
+    )
+    for found in (
+        from_headers(told, NOW),
+        from_event(event, NOW),
+        from_usage({**SNAKE, "plan_type": "team", "credits": credit}, NOW),
+    ):
+        assert {window.plan for window in found} == {"team"}
+        assert [(window.name, window.amount) for window in found if window.paid] == [("credits", "12.5 left")]
+
+
+@pytest.mark.parametrize(
+    ("credit", "amount"),
+    [
+        ({"has_credits": False, "unlimited": False, "balance": "0"}, []),
+        ({"has_credits": "True", "unlimited": "False", "balance": "much"}, []),
+        ({"hasCredits": False, "unlimited": True, "balance": None}, ["unlimited"]),
+        ("12", []),
+        (None, []),
+    ],
+)
+def test_credits_nobody_has_are_not_shown(credit: Any, amount: list[str]) -> None:
+    found = from_event({"rate_limits": {}, "credits": credit}, NOW)
+    assert [window.amount for window in found] == amount

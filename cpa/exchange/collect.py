@@ -36,11 +36,14 @@ async def collect(
 
     Raises Failed, and UpstreamError when the answer is cut off or is not JSON.
     """
-    kind = response.headers.get("Content-Type", "")
-    if "event-stream" in kind or (shaped.target.stream and "json" not in kind):
-        reply = await _fold_stream(response, shaped, context, note_usage)
+    begun, streamed = b"", "event-stream" in response.headers.get("Content-Type", "")
+    if shaped.target.stream and not streamed:
+        begun = await _beginning(response)
+        streamed = begun.lstrip()[:1] not in (b"{", b"[")
+    if streamed:
+        reply = await _fold_stream(begun, response, shaped, context, note_usage)
         return shaped.client.encode_reply(reply, context)
-    content = plain(await read_whole(response))
+    content = plain(begun + await read_whole(response))
     body = parse_body(content)
     if error := shaped.upstream.reply_failure(body):
         note_usage(shaped.upstream.read_usage(body))
@@ -76,17 +79,27 @@ def checked(reply: Reply) -> Reply:
     return reply
 
 
+async def _beginning(response: UpstreamResponse) -> bytes:
+    """The first bytes of an answer, which tell a stream from a whole one: not all proxies name its type rightly."""
+    begun = b""
+    while not begun.strip() and (chunk := await response.read()):
+        begun += chunk
+    return begun
+
+
 async def _fold_stream(
-    response: UpstreamResponse, shaped: Shaped, context: ReplyContext, note_usage: NoteUsage
+    begun: bytes, response: UpstreamResponse, shaped: Shaped, context: ReplyContext, note_usage: NoteUsage
 ) -> Reply:
     make_reader = getattr(shaped.upstream, "stream_reader", None)
     reader = make_reader(context) if make_reader else StreamReader(shaped.upstream.stream_decoder(context))
     events: list[ev.Event] = []
     try:
-        while chunk := await response.read():
+        chunk = begun or await response.read()
+        while chunk:
             events += reader.feed(chunk)
             if events and isinstance(events[-1], (ev.End, ev.Failure)):
                 break
+            chunk = await response.read()
         else:
             events += reader.close()
     except EventTooLarge as fault:

@@ -19,9 +19,8 @@ Place = tuple[str | int, ...]
 def with_cache_marks(body: Object, *, inject: bool) -> Object:
     """The body with marks where it has none (``inject``), at most four of them, in the order of their lifetimes."""
     marks = list(_marks(body))
-    if not marks and inject:
-        body = _injected(body)
-        marks = list(_marks(body))
+    if not marks:
+        return _injected(body) if inject else body
     if len(marks) > MOST_MARKS:
         for place in _surplus(marks):
             body = _edit(body, place, lambda block: without(block, "cache_control"))

@@ -178,8 +178,14 @@ class ChunkTidier:
         return {"tool_calls": entries} if entries else None
 
 
+_PLAIN = frozenset(("role", "content", "refusal", "annotations", "audio"))
+"""Members of a message that need no tidying."""
+
+
 def tidy_message(message: Object, new_id: NewId, *, functions: bool = False) -> Object:
     """A whole message with readable content and whole calls; the same object when it was in order."""
+    if _PLAIN.issuperset(message) and not isinstance(message.get("content"), list):
+        return message
     tidied = with_reasoning(message)
     if not functions:
         tidied = _with_tool_calls(tidied)

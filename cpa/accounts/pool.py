@@ -290,7 +290,8 @@ class AccountPool:
         self._quota[account_id] = merged(self._quota.get(account_id, ()), seen, now)
         before = self._standing.get(account_id, NOT_KNOWN)
         fresh = self._standing[account_id] = standing(self._quota[account_id], self.quota_reserve, now)
-        if all(window.paid or (window.source == "query" and (window.used_ratio or 0.0) < 1.0) for window in seen):
+        told = [window for window in seen if window.used_ratio is not None and not window.paid]
+        if told and all(window.source == "query" and (window.used_ratio or 0.0) < 1.0 for window in told):
             self._health[account_id].refilled()
         elif fresh.rank >= before.rank:
             return

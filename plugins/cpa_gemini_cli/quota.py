@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from cpa.conversation.numbers import finite
 from cpa.plugins import QuotaWindow
 
 DAY = 86400.0
 
 
 def from_buckets(answer: Mapping[str, Any], now: float) -> list[QuotaWindow]:
-    """One window for each model, the fullest where a model has several; ``now`` in Unix seconds."""
+    """One window for each model, the fullest where a model has several; ``now`` in Unix seconds.
+
+    A bucket that does not say how much is left is a window of which that is unknown.
+    """
     found: dict[str, QuotaWindow] = {}
     buckets = answer.get("buckets")
     for bucket in buckets if isinstance(buckets, list) else ():
@@ -23,24 +27,24 @@ def from_buckets(answer: Mapping[str, Any], now: float) -> list[QuotaWindow]:
         if window is None:
             continue
         known = found.get(window.name)
-        if known is None or (window.used_ratio or 0.0) > (known.used_ratio or 0.0):
+        if known is None or _share(window) > _share(known):
             found[window.name] = window
     return list(found.values())
 
 
+def _share(window: QuotaWindow) -> float:
+    """How full it is; one that does not say comes after all that do."""
+    return -1.0 if window.used_ratio is None else window.used_ratio
+
+
 def _window(bucket: Mapping[str, Any], now: float) -> QuotaWindow | None:
     model, remaining = bucket.get("modelId"), bucket.get("remainingFraction")
-    if not isinstance(model, str) or not model or isinstance(remaining, bool):
+    if not isinstance(model, str) or not model:
         return None
-    try:
-        left = float(remaining) if isinstance(remaining, int | float | str) else None
-    except ValueError:
-        left = None
-    if left is None:
-        return None
+    left = finite(remaining)
     return QuotaWindow(
         name=f"day:{model.removesuffix('_vertex')}",
-        used_ratio=min(max(1 - left, 0.0), 1.0),
+        used_ratio=None if left is None else min(max(1 - left, 0.0), 1.0),
         resets_at=_moment(bucket.get("resetTime")),
         limit_seconds=DAY,
         source="query",

@@ -280,3 +280,18 @@ def test_choosing_looks_at_few_accounts_however_many_there_are_and_cool(strategy
     bench.pool.asked = 0
     bench.chosen(100)
     assert bench.pool.asked == 100
+
+
+def test_a_question_ends_a_rest_only_when_it_is_told_of_room() -> None:
+    bench = Bench(*accounts("a"))
+    now = bench.now + 1e9
+
+    def told(name: str, used: float | None, amount: str = "") -> QuotaWindow:
+        return QuotaWindow(name=name, used_ratio=used, resets_at=now + 600, source="query", seen_at=now, amount=amount)
+
+    bench.cool("a", seconds=600)
+    bench.pool.note_quota("a", [told("day:m", None)])
+    bench.pool.note_quota("a", [told("credits", None, "12.5 left")])
+    assert bench.choose() is None, "nothing was told"
+    bench.pool.note_quota("a", [told("five_hour", 0.2), told("extra_usage", 1.0, "10 of 10 spent")])
+    assert bench.choose() == "a", "what is paid for beside the allowance does not count"

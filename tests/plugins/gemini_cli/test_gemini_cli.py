@@ -83,12 +83,14 @@ def test_buckets_are_windows_by_model_the_fullest_counts() -> None:
             {"modelId": "gemini-2.5-pro", "remainingFraction": 0.7, "resetTime": "2027-01-15T08:00:00Z"},
             {"modelId": "gemini-2.5-pro_vertex", "remainingFraction": "0.4", "resetTime": "bad"},
             {"modelId": "gemini-2.5-flash"},
+            {"modelId": "gemini-2.5-pro"},
             "?",
         ]
     }
-    (window,) = from_buckets(answer, NOW)
+    window, unknown = from_buckets(answer, NOW)
     assert window.name == "day:gemini-2.5-pro"
     assert window.used_ratio == pytest.approx(0.6)
+    assert (unknown.name, unknown.used_ratio) == ("day:gemini-2.5-flash", None), "it is there, how full is not told"
     assert from_buckets({"buckets": None}, NOW) == []
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 MOST = 64
 """Words that are looked for at once; with more, RE2 is faster."""
+SLICE = 32 * 1024
+"""Bytes that are looked through at once: copies of more would take memory that has to be asked for every time."""
 _FOLD = bytes(range(128)).lower() + b"\x7f" * 128
 
 
@@ -27,11 +29,20 @@ class Marks:
         pattern = "|".join("".join([f"\\x{byte:02x}" for byte in word]) for word in fewest)
         self._any: Any = _search(pattern) if 0 < len(fewest) <= MOST else None
         self._none = not fewest
+        self._step = SLICE - max(map(len, fewest), default=0)
+        """Slices overlap by a word."""
 
     def may_stand_in(self, content: bytes) -> bool:
         """Whether one of the words stands in it; sometimes also when none does."""
         if self._any is None:
             return not self._none
+        if len(content) <= SLICE:
+            return self._stand_in(content)
+        if self._step <= 0:
+            return True
+        return any(self._stand_in(content[at : at + SLICE]) for at in range(0, len(content), self._step))
+
+    def _stand_in(self, content: bytes) -> bool:
         found: bool = self._any.isinstance_python(_fold(content).decode("ascii"))
         return found
 

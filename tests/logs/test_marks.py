@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cpa.logs.marks import MOST, Marks
+from cpa.logs.marks import MOST, SLICE, Marks
 from cpa.logs.masking import _NAMED, _SHAPES, MARKS, Masker
 from cpa.logs.redaction import Secrets, variants
 
@@ -51,3 +51,18 @@ def test_no_words_stand_nowhere_and_too_many_everywhere() -> None:
     assert not Marks([]).may_stand_in(b"anything")
     assert Marks(b"word-%d." % number for number in range(MOST + 1)).may_stand_in(b"anything")
     assert Marks([b"", b"a"]).may_stand_in(b"")
+
+
+def test_a_word_is_found_wherever_it_stands_in_a_long_text() -> None:
+    """Also where one slice of the text ends and the next begins."""
+    marks = Marks([b"short", b"a-longer-word"])
+    edges = [0, SLICE - 13, 2 * (SLICE - 13), SLICE, 2 * SLICE, 3 * SLICE - 13]
+    assert not marks.may_stand_in(b"." * 3 * SLICE)
+    for word in (b"sHort", b"a-LONGER-word"):
+        for at in (max(0, edge + more) for edge in edges for more in range(-16, 17)):
+            content = (b"." * at + word).ljust(3 * SLICE, b".")
+            assert marks.may_stand_in(content), at
+
+
+def test_words_longer_than_a_slice_may_stand_anywhere() -> None:
+    assert Marks([b"x" * SLICE]).may_stand_in(b"." * 2 * SLICE)

@@ -127,10 +127,11 @@ class ExchangeLog:
             return
         self._done = True
         self._observers.running -= 1
+        duration = time.monotonic() - self._begun
         if self.ticket is not None:
             self.ticket.leave()
         if self.trail is not None:
-            self.trail.close(status, error)
+            self.trail.close(status, error, duration)
         if self.watch is not None:
             code = (error.code or error.type or "error") if error is not None else None
             self.watch.close(status, code, answered=self.answered or status < 400)
@@ -139,7 +140,7 @@ class ExchangeLog:
         fields = _call_fields(self._call) | {
             "status": status,
             "attempts": self.attempts,
-            "duration_ms": round((time.monotonic() - self._begun) * 1000),
+            "duration_ms": round(duration * 1000),
         }
         if (attempt := attempt or self.last) is not None:
             fields |= _attempt_fields(attempt)

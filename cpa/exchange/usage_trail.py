@@ -71,13 +71,12 @@ def effort_of(call: Call, formats: FormatRegistry) -> str:
 class UsageTrail:
     """Gives what is known of each attempt to the sink once it is known whether another one follows."""
 
-    __slots__ = ("_begun", "_call", "_formats", "_pending", "_record", "_sink")
+    __slots__ = ("_call", "_formats", "_pending", "_record", "_sink")
 
     def __init__(self, call: Call, sink: Sink, formats: FormatRegistry) -> None:
         self._call = call
         self._sink = sink
         self._formats = formats
-        self._begun = time.time()
         self._pending: Attempted | None = None
         self._record: AttemptRecord | None = None
 
@@ -86,7 +85,9 @@ class UsageTrail:
         if self._pending is not None:
             self._flush()
         call, account, status, usage = self._call, record.account, record.status, record.usage
-        client, provider = call.client, account.provider
+        client, provider, asked = call.client, account.provider, call.reasoning
+        # the usual answers are given here: between other things a call costs a third of a microsecond
+        nothing_served = usage is not None and usage.service_tier is None and record.upstream_format != "gemini"
         self._record = record
         kind = kind_of(
             client.id if client is not None else provider or NOBODY,
@@ -99,9 +100,9 @@ class UsageTrail:
             account.index or account_index(f"id:{account.id}"),
             call.format,
             record.upstream_format,
-            effort_of(call, self._formats),
-            asked_tier(call),
-            served_tier(record),
+            "" if asked is not None and asked.mode == "unset" else effort_of(call, self._formats),
+            "" if _TIERS.isdisjoint(call.body) else asked_tier(call),
+            "" if nothing_served else served_tier(record),
             1 if call.stream else 0,
             call.headers.get("User-Agent", "")[:LONGEST_AGENT],
             call.address,
@@ -120,8 +121,8 @@ class UsageTrail:
             status >= 400 or status == 0 or error is not None,
         )
 
-    def close(self, status: int, error: ErrorInfo | None) -> None:
-        """The exchange is over."""
+    def close(self, status: int, error: ErrorInfo | None, duration: float) -> None:
+        """The exchange is over, after ``duration`` seconds."""
         pending = self._pending
         if pending is not None:
             pending.final = True
@@ -137,9 +138,9 @@ class UsageTrail:
                 request_id=call.request_id,
                 model=call.model[:LONGEST_NAME],
                 requested_model=call.model[:LONGEST_NAME],
-                at_ms=int(self._begun * 1000),
+                at_ms=int((time.time() - duration) * 1000),
                 failed=status >= 400,
-                latency_ms=int((time.time() - self._begun) * 1000),
+                latency_ms=int(duration * 1000),
                 tokens=Tokens(),
                 attempt=0,
                 status=status,
@@ -182,6 +183,10 @@ def _of_tool(event: Event, tool: ToolUsage) -> Event:
         ttft_ms=None,
         response_service_tier="",
     )
+
+
+_TIERS = frozenset({"speed", "service_tier", "serviceTier"})
+"""Members of a body that may ask for a tier."""
 
 
 def asked_tier(call: Call) -> str:

@@ -38,6 +38,12 @@ def bad_event() -> ErrorInfo:
     return ErrorInfo(502, "the upstream sent an event that is not JSON", type="server_error", code="bad_event")
 
 
+def ended_within_event() -> ErrorInfo:
+    """An upstream's stream broke off in the middle of an event: part of the answer is lost, whatever came before."""
+    message = "the upstream's stream ended within an event"
+    return ErrorInfo(502, message, type="server_error", code="stream_cut_off")
+
+
 class CpaError(Exception):
     """Base of every error cpa raises on purpose."""
 

@@ -7,10 +7,11 @@ from typing import Protocol, cast
 
 from cpa.conversation import events as ev
 from cpa.conversation.usage import Usage
-from cpa.errors import ErrorInfo
+from cpa.errors import ErrorInfo, ended_within_event
 from cpa.formats.codec import NativeRelay, RunDecoder, RunEncoder, StreamDecoder, StreamEncoder
 from cpa.formats.runs import Run, learn_run
-from cpa.formats.sse import EventTooLarge, SseFrame, SseParser, end_of_frame, end_of_frames, is_whole
+from cpa.formats.sse import EventTooLarge, SseFrame, SseParser, end_of_frame, end_of_frames, is_cut, is_whole
+from cpa.formats.whole_stream import rest_of
 
 LONGEST_REST = 256 * 1024
 """A frame longer than this is left to the parser, which takes giant ones without copying them over and over."""
@@ -123,7 +124,7 @@ class PassingRelay:
         try:
             frames = self._parser.feed(chunk)
         except EventTooLarge as fault:
-            return self._refuse(fault)
+            return self._refuse(_too_large(fault))
         return self._pass(frames)
 
     def _pass(self, frames: Iterable[SseFrame]) -> bytes:
@@ -139,7 +140,10 @@ class PassingRelay:
     def close(self) -> bytes:
         out = self._parse(self._rest) if self._rest else b""
         self._rest = b""
-        out += self._pass(frame for frame in self._parser.close() if is_whole(frame.data))
+        frames = self._parser.close()
+        out += self._pass(frame for frame in frames if is_whole(frame.data))
+        if self.error is None and any(map(is_cut, frames)):
+            return out + self._refuse(ended_within_event())
         if self.error is None:
             out += self._native.close()
             if self._native.error is not None and self._native.meaningful:
@@ -150,8 +154,7 @@ class PassingRelay:
         self._failed = error
         return self._native.fail(error)
 
-    def _refuse(self, fault: EventTooLarge) -> bytes:
-        error = ErrorInfo(502, str(fault), type="server_error", code="event_too_large")
+    def _refuse(self, error: ErrorInfo) -> bytes:
         if self.meaningful:
             return self.fail(error)
         self._failed = error
@@ -251,8 +254,7 @@ class TranslatingRelay:
         try:
             frames = self._parser.feed(chunk)
         except EventTooLarge as fault:
-            error = ErrorInfo(502, str(fault), type="server_error", code="event_too_large")
-            return self.translate([ev.Failure(error)])
+            return self.translate([ev.Failure(_too_large(fault))])
         decode = self._decoder.feed
         if len(frames) == 1:
             events = decode(frames[0])
@@ -303,16 +305,15 @@ class TranslatingRelay:
         return self._encoder.encode(events) if events else b""
 
     def close(self) -> bytes:
-        events: list[ev.Event] = []
-        for frame in self._parser.close():
-            if is_whole(frame.data):
-                events += self._decoder.feed(frame)
-        events += self._decoder.close()
-        return self.translate(events)
+        return self.translate(rest_of(self._parser, self._decoder))
 
     def fail(self, error: ErrorInfo) -> bytes:
         self.error = error
         return self._encoder.encode([ev.Failure(error)])
+
+
+def _too_large(fault: EventTooLarge) -> ErrorInfo:
+    return ErrorInfo(502, str(fault), type="server_error", code="event_too_large")
 
 
 def _end_of(frames: int, chunk: bytes, at: int) -> int:

@@ -226,6 +226,11 @@ def is_whole(data: bytes) -> bool:
     return True
 
 
+def is_cut(frame: SseFrame) -> bool:
+    """Whether the last frame of a stream is the beginning of one that holds a part of the answer."""
+    return is_half(frame) and not is_whole(frame.data)
+
+
 class Framing(Protocol):
     """How a client format puts JSON payloads on the wire."""
 

@@ -1,10 +1,24 @@
-"""Read a stream of which only the whole answer is wanted."""
+"""Read a stream to its end, and one of which only the whole answer is wanted."""
 
 from __future__ import annotations
 
-from cpa.conversation.events import Event
+from cpa.conversation.events import Event, Failure, UsageReport
+from cpa.errors import ended_within_event
 from cpa.formats.codec import StreamDecoder
-from cpa.formats.sse import SseParser, is_whole
+from cpa.formats.sse import SseParser, is_cut, is_whole
+
+
+def rest_of(parser: SseParser, decoder: StreamDecoder) -> list[Event]:
+    """The upstream closed: the rest of the events, a failure when it did so within an event. Raises EventTooLarge."""
+    events: list[Event] = []
+    frames = parser.close()
+    for frame in frames:
+        if is_whole(frame.data):
+            events += decoder.feed(frame)
+    events += decoder.close()
+    if any(map(is_cut, frames)) and not any(isinstance(event, Failure) for event in events):
+        return [*(event for event in events if isinstance(event, UsageReport)), Failure(ended_within_event())]
+    return events
 
 
 class StreamReader:
@@ -27,8 +41,4 @@ class StreamReader:
 
     def close(self) -> list[Event]:
         """The upstream closed: the rest of the events. Raises EventTooLarge."""
-        events: list[Event] = []
-        for frame in self._parser.close():
-            if is_whole(frame.data):
-                events += self._decoder.feed(frame)
-        return events + self._decoder.close()
+        return rest_of(self._parser, self._decoder)

@@ -102,7 +102,7 @@ async def test_a_request_without_history_shows_its_attempts(keep: Keep, tmp_path
 async def test_nothing_recorded_yet_says_what_to_switch_on(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("{}\n")
     listed = await run(tmp_path, "requests")
-    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert (listed.exit_code, listed.stdout) == (0, "no requests were recorded\n")
     assert "request-log: true" in listed.stderr
     watched = await run(tmp_path, "requests", "--watch")
     assert watched.exit_code == 1

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from cpa.accounts.account import account_index
@@ -68,27 +69,26 @@ def effort_of(call: Call, formats: FormatRegistry) -> str:
             return "auto"
 
 
-class UsageTrail:
+class UsageTrail(Struct):
     """Gives what is known of each attempt to the sink once it is known whether another one follows."""
 
-    __slots__ = ("_call", "_formats", "_pending", "_record", "_sink")
-
-    def __init__(self, call: Call, sink: Sink, formats: FormatRegistry) -> None:
-        self._call = call
-        self._sink = sink
-        self._formats = formats
-        self._pending: Attempted | None = None
-        self._record: AttemptRecord | None = None
+    call: Call
+    sink: Sink
+    formats: FormatRegistry
+    pending: Attempted | None = None
+    """The latest attempt."""
+    record: AttemptRecord | None = None
+    """What measured it."""
 
     def attempt(self, record: AttemptRecord, duration: float, error: ErrorInfo | None) -> None:
         """An attempt is over."""
-        if self._pending is not None:
+        if self.pending is not None:
             self._flush()
-        call, account, status, usage = self._call, record.account, record.status, record.usage
+        call, account, status, usage = self.call, record.account, record.status, record.usage
         client, provider, asked = call.client, account.provider, call.reasoning
         # the usual answers are given here: between other things a call costs a third of a microsecond
         nothing_served = usage is not None and usage.service_tier is None and record.upstream_format != "gemini"
-        self._record = record
+        self.record = record
         kind = kind_of(
             client.id if client is not None else provider or NOBODY,
             provider,
@@ -100,14 +100,14 @@ class UsageTrail:
             account.index or account_index(f"id:{account.id}"),
             call.format,
             record.upstream_format,
-            "" if asked is not None and asked.mode == "unset" else effort_of(call, self._formats),
+            "" if asked is not None and asked.mode == "unset" else effort_of(call, self.formats),
             "" if _TIERS.isdisjoint(call.body) else asked_tier(call),
             "" if nothing_served else served_tier(record),
             1 if call.stream else 0,
             call.headers.get("User-Agent", "")[:LONGEST_AGENT],
             call.address,
         )
-        self._pending = Attempted(
+        self.pending = Attempted(
             kind,
             call.request_id,
             record.started_at,
@@ -123,15 +123,15 @@ class UsageTrail:
 
     def close(self, status: int, error: ErrorInfo | None, duration: float) -> None:
         """The exchange is over, after ``duration`` seconds."""
-        pending = self._pending
+        pending = self.pending
         if pending is not None:
             pending.final = True
             if status >= 400 and not pending.failed:
                 pending.failed, pending.status = True, status
             self._flush()
             return
-        call = self._call
-        self._sink(
+        call = self.call
+        self.sink(
             Event(
                 group=call.client.id if call.client is not None else NOBODY,
                 endpoint=endpoint_of(call.path),
@@ -148,7 +148,7 @@ class UsageTrail:
                 fail_body=_body(status, error),
                 stream=call.stream,
                 client_format=call.format,
-                reasoning_effort=effort_of(call, self._formats),
+                reasoning_effort=effort_of(call, self.formats),
                 client_ip=call.address,
                 user_agent=call.headers.get("User-Agent", "")[:LONGEST_AGENT],
             ),
@@ -157,13 +157,13 @@ class UsageTrail:
         )
 
     def _flush(self) -> None:
-        made, record = self._pending, self._record
+        made, record = self.pending, self.record
         if made is None or record is None:
             return
-        self._pending = self._record = None
-        self._sink(made, self._call, record)
+        self.pending = self.record = None
+        self.sink(made, self.call, record)
         if record.usage is not None and record.usage.image_tool is not None:
-            self._sink(_of_tool(made.event(), record.usage.image_tool), self._call, record)
+            self.sink(_of_tool(made.event(), record.usage.image_tool), self.call, record)
 
 
 def _of_tool(event: Event, tool: ToolUsage) -> Event:

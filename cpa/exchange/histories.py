@@ -1,4 +1,4 @@
-"""Keep request histories: made into batches, packed and stored by a thread of its own, never by the event loop."""
+"""Keep request histories: put together on the event loop where they are short; packed and stored by a thread."""
 
 from __future__ import annotations
 

@@ -41,14 +41,13 @@ class Group(Struct):
     size: int = 0
     """Bytes, not packed."""
     sealed: bool | None = None
-    """Whether it is without secrets, and its bodies are packed; None before they were looked for."""
+    """Whether it is without secrets; None before they were looked for."""
 
     def seal(self, masker: Masker) -> bool:
         """Whether no secret was found. Looking for them in several short histories at once is cheaper."""
         if self.sealed is None:
             self.sealed = masker.clean(self.heads, self.bodies + self.beside)
-            if self.sealed:
-                self.bodies, self.beside = pack(self.bodies), b""
+            self.beside = b""
         return self.sealed
 
 
@@ -85,12 +84,12 @@ def batch_of(groups: list[Group], masker: Masker) -> Batch:
         requests,
         groups[0].forced,
         pack(framed([group.heads for group in groups], len(requests))),
-        b"".join([group.bodies for group in groups]),
+        pack(b"".join([group.bodies for group in groups])),
     )
 
 
 def _masked(group: Group, masker: Masker) -> Group:
-    """The same with each history masked by itself, and sealed."""
+    """The same with each history masked by itself."""
     heads: list[bytes] = []
     pieces: list[bytes] = []
     at = 0
@@ -104,9 +103,7 @@ def _masked(group: Group, masker: Masker) -> Group:
         head.places = bodies.places
         heads.append(encode_head(head))
         pieces += bodies.pieces
-    masked = _group(group.requests, group.forced, heads, pieces, [])
-    masked.bodies = pack(masked.bodies)
-    return masked
+    return _group(group.requests, group.forced, heads, pieces, [])
 
 
 class _Bodies:

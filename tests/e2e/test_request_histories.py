@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from threading import current_thread
 from typing import Any
 
 import orjson
 import pytest
 from histories import CHAT, HI, Keep
 from running import KEY
+
+from cpa.usage.history_batches import pack
 
 GEMINI_BODY = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
 
@@ -326,3 +329,20 @@ async def test_a_watcher_does_not_hold_up_the_end_of_the_daemon(keep: Keep) -> N
         async with asyncio.timeout(5):
             await kept.daemon.stop()
         assert orjson.loads(await feed.content.readline())["what"] == "stopping"
+
+
+async def test_no_history_is_packed_on_the_event_loop(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    packing: list[str] = []
+
+    def noted(content: bytes) -> bytes:
+        packing.append(current_thread().name)
+        return pack(content)
+
+    monkeypatch.setattr("cpa.exchange.history_draft.pack", noted)
+    kept = await keep(request_log=True)
+    await kept.ask("/v1/chat/completions", CHAT, X_Request_Id="first")
+    await kept.history("first")
+    for number in range(9):
+        await kept.ask("/v1/chat/completions", CHAT, X_Request_Id=f"r{number}")
+    await kept.history("r8")
+    assert set(packing) == {"cpa-histories"}

@@ -16,7 +16,7 @@ import orjson
 from cpa.conversation import events as ev
 from cpa.conversation.signatures import GEMINI_SKIP_VALIDATION
 from cpa.conversation.usage import Usage
-from cpa.errors import ErrorInfo, bad_event
+from cpa.errors import ErrorInfo, bad_event, ended_within_event
 from cpa.formats.codec import ReplyContext
 from cpa.formats.gemini.errors import error_of, info_of
 from cpa.formats.gemini.fields import Object, get
@@ -365,7 +365,7 @@ class GeminiStreamDecoder:
 
     def _failure(self, states: list[_Candidate], whole: bool) -> ErrorInfo | None:
         if self._broken:
-            return _cut("the upstream's stream ended within an event")
+            return ended_within_event()
         if not states:
             if self._blocked is not None:
                 return None

@@ -172,7 +172,7 @@ def _every(connection: sqlite3.Connection, wanted: EventFilter, columns: Sequenc
     where, values = wanted.of_attempt()
     query = f"""
         SELECT {", ".join(columns)}, ts_ms, id FROM usage_events
-        WHERE (ts_ms, id) > (?, ?) AND ts_ms <= ? AND {where} AND {place or "1"}
+        WHERE (ts_ms, id) > (?, ?) AND ts_ms <= ? AND {where} AND {wanted.of_status()} AND {place or "1"}
         ORDER BY ts_ms, id LIMIT {CHUNK}"""  # noqa: S608
     for first_ms, last_ms in _stretches(connection, wanted):
         at: Row | None = (first_ms - 1, LATEST_MS)
@@ -187,7 +187,7 @@ def _stretches(connection: sqlite3.Connection, wanted: EventFilter) -> list[Stre
     connection.execute("SAVEPOINT stretches")
     try:
         search = Search(connection, wanted)
-        if not (wanted.of_place()[0] or wanted.of_result()):
+        if not wanted.of_place()[0] and wanted.failed is None and not wanted.is_unusual:
             return [search.span]
         return joined(search.quarters(search.span))[::-1]
     finally:

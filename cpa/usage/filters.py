@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from cpa.errors import CpaError
 from cpa.usage.event import LATEST_MS, parse_timestamp
+from cpa.usage.tables import UNUSUAL, USUAL
 
 LARGEST_PAGE = 1000
 _MILLISECONDS_FROM = 10_000_000_000
@@ -65,22 +66,28 @@ class Filter(Struct, kw_only=True):
         return " AND ".join(parts), values
 
     def of_attempt(self) -> tuple[str, list[Any]]:
-        """A condition on attempts themselves, without time and place, and its values."""
+        """A condition on attempts themselves, without time, place and status, and its values."""
         condition, values = self.of_request()
-        parts = [*self.of_result(), *([condition] if condition else [])]
-        if self.status is not None:
-            parts.append("status_code = ?")
-            values.append(self.status)
-        return " AND ".join(["1", *parts]), values
+        return " AND ".join([self.of_result(), *([condition] if condition else [])]), values
+
+    def of_status(self) -> str:
+        """A condition on the status of attempts; what is not ``USUAL`` can be found by its index."""
+        if self.status is None:
+            return "1"
+        return f"status_code = {self.status:d}" + (f" AND {UNUSUAL}" if self.is_unusual else "")
+
+    @property
+    def is_unusual(self) -> bool:
+        """Whether another status is wanted than nearly everything has."""
+        return self.status not in (None, USUAL)
 
     def of_sums(self) -> str:
         """A condition on sums in which there may be such attempts, without time and place."""
-        return " AND ".join(["1", *self.of_result()])
+        return self.of_result()
 
-    def of_result(self) -> list[str]:
-        """Conditions on attempts and sums alike."""
-        failed = [] if self.failed is None else [f"failed = {int(self.failed)}"]
-        return [*failed, "failed = 1"] if (self.status or 0) >= 400 else failed
+    def of_result(self) -> str:
+        """A condition on attempts and sums alike."""
+        return "1" if self.failed is None else f"failed = {int(self.failed)}"
 
     def of_request(self) -> tuple[str, list[Any]]:
         """A condition on ``request_id``, and its values; empty when every request is wanted."""

@@ -1,6 +1,7 @@
 """Pages of events. Every function blocks: call it in a thread, on a connection that has begun a transaction.
 
-How many events a filter finds, and where a page of them begins, the sums tell; only what they do not tell is counted.
+How many events a filter finds, and where a page of them begins, the sums tell; only what they do not tell is counted:
+of those with the usual status, all others.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ class _Window(Struct):
 def events_page(connection: sqlite3.Connection, wanted: EventFilter) -> dict[str, Any]:
     """One page of events, the newest first, with what there is to filter by."""
     search = Search(connection, wanted)
-    if wanted.status is None and not wanted.request_id:
-        total, numbers = _by_sums(connection, wanted, search)
-    else:
+    if wanted.is_unusual or wanted.request_id:
         total, numbers = search.page(wanted.page_size, _skipped(wanted))
+    else:
+        total, numbers = _by_sums(connection, wanted, search)
     rows = _events(connection, numbers)
     last = rows[-1] if len(rows) == wanted.page_size else None
     return {
@@ -71,7 +72,7 @@ def _by_sums(connection: sqlite3.Connection, wanted: EventFilter, search: Search
         if window.count <= skip:
             skip -= window.count
         elif skip and window.quarters:
-            waiting.extendleft(reversed(_quarters(connection, search, window)))
+            waiting.extendleft(reversed(_quarters(connection, wanted, search, window)))
         else:
             return total, search.newest(wanted.page_size, skip, window.last_ms)
     return total, []
@@ -101,6 +102,7 @@ def _windows(connection: sqlite3.Connection, wanted: EventFilter, search: Search
         _Window(max(begin, day), min(end, day + DAY_MS) - 1, count, quarters=True)
         for day, count in connection.execute(query, [*values, *search.sum_values])
     ]
+    _leave_out_unusual(wanted, search, days, DAY_MS)
     tail = [_counted(search, end, last)] if end <= last < LATEST_MS else []
     head = [_counted(search, first, begin - 1)] if first < begin else []
     return tail + days + head
@@ -115,17 +117,29 @@ def _counted(search: Search, first: int, last: int) -> _Window:
     return _Window(first, last, search.count(stretches=[Stretch(first, last)]))
 
 
-def _quarters(connection: sqlite3.Connection, search: Search, day: _Window) -> list[_Window]:
+def _quarters(connection: sqlite3.Connection, wanted: EventFilter, search: Search, day: _Window) -> list[_Window]:
     """A window of many quarters of an hour as one window for each that has something, the newest first."""
     where, times = bucket_range(day.first_ms, day.last_ms)
     query = f"""
         SELECT bucket * {QUARTER_MS}, sum(request_count) FROM usage_sums WHERE {where} AND {search.sums}
         GROUP BY 1 ORDER BY 1 DESC"""  # noqa: S608
     hours_until = state(connection, "hours_until", 0)
-    return [
+    found = [
         _Window(start, start + _step(start, hours_until) - 1, count)
         for start, count in connection.execute(query, [*times, *search.sum_values])
     ]
+    _leave_out_unusual(wanted, search, found, QUARTER_MS)
+    return found
+
+
+def _leave_out_unusual(wanted: EventFilter, search: Search, windows: list[_Window], unit_ms: int) -> None:
+    """Sums know no status. Windows, the newest first, are made up of units of time, or of a part of one."""
+    if wanted.status is None or not windows:
+        return
+    others = search.unusual(Stretch(windows[-1].first_ms, windows[0].last_ms), unit_ms)
+    for window in windows:
+        units = range(window.first_ms // unit_ms, window.last_ms // unit_ms + 1)
+        window.count = max(window.count - sum(others.get(unit, 0) for unit in units), 0)
 
 
 def _events(connection: sqlite3.Connection, numbers: list[int]) -> list[sqlite3.Row]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from cpa.errors import CpaError
 from cpa.usage import earlier, tables
 
-VERSION = 105
+VERSION = 106
 """``PRAGMA user_version`` of a database of this cpa."""
-ATTEMPTS_SINCE = 104
-"""The first version with the attempts of now."""
+ATTEMPTS_SINCE, BATCHES_SINCE, STATUSES_SINCE = 104, 105, 106
+"""The first versions with the attempts of now, with batches of histories, and with an index of statuses."""
 LAST_FOREIGN = 4
 """The newest version of CLIProxyAPI's own numbering that is understood."""
 BUSY_SECONDS = 5.0
@@ -127,7 +127,10 @@ def _bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     with transaction(connection):
         if version < ATTEMPTS_SINCE:
             _upgrade_record(connection)
-        earlier.run(connection, tables.HISTORY_BATCHES)
+        if version < BATCHES_SINCE:
+            earlier.run(connection, tables.HISTORY_BATCHES)
+        if version < STATUSES_SINCE:
+            earlier.run(connection, tables.STATUSES)
         connection.execute(f"PRAGMA user_version={VERSION}")
 
 

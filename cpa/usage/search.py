@@ -1,9 +1,9 @@
 """Attempts of a filter, found without an index for everything that can be asked for.
 
 Attempts have few places, and the sums tell in which quarters of an hour a place has attempts, and whether such that
-failed: nothing else is read. What the sums do not tell, such as a status, is looked for in the newest of these quarters
-first; if it is not found there, all attempts are read in the order in which they lie in the file, which takes a quarter
-of what the order of their time takes.
+failed: nothing else is read. Of statuses there is an index, without the one that nearly all attempts have. What neither
+tells is looked for in the newest of these quarters first; if it is not found there, all attempts are read in the order
+in which they lie in the file, which takes a quarter of what the order of their time takes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cpa.usage.event import DAY_MS, LATEST_MS, QUARTER_MS
 from cpa.usage.filters import Filter
 from cpa.usage.places import state
 from cpa.usage.sums import summed
+from cpa.usage.tables import UNUSUAL
 
 MANY = 10_000
 """More attempts than this are not found by their request."""
@@ -26,11 +27,11 @@ MOST_SORTED = 500_000
 """More attempts than this are not sorted."""
 MOST_QUARTERS = 500
 """What is in more quarters of an hour than this is found faster by reading everything."""
-_LIE, _TIME, _REQUEST = (
-    f"usage_attempts {way}"
-    for way in ("NOT INDEXED", "INDEXED BY idx_usage_attempts_ts", "INDEXED BY idx_usage_attempts_request_id")
+_LIE = "usage_attempts NOT INDEXED"
+_TIME, _REQUEST, _STATUS = (
+    f"usage_attempts INDEXED BY idx_usage_attempts_{order}" for order in ("ts", "request_id", "status")
 )
-"""In which order attempts are read: as they lie in the file, by time, by request."""
+"""In which order attempts are read: as they lie in the file, by time, by request, by status."""
 _STRETCHES = """stretch(first, last) AS MATERIALIZED (
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"""
 _ONE_OF = "place_id IN (SELECT value FROM json_each(?))"
@@ -57,8 +58,8 @@ class Search:
     def __init__(self, connection: sqlite3.Connection, wanted: Filter) -> None:
         self._connection = connection
         self._wanted = wanted
-        self.where, self.values = wanted.of_attempt()
-        """A condition on ``usage_attempts`` without time, and its values."""
+        self._where, self._values = wanted.of_attempt()
+        """A condition on ``usage_attempts`` without time and status, and its values."""
         self.sums = wanted.of_sums()
         """A condition on sums without time: without a status or request, of nothing but what is wanted."""
         self.sum_values: list[Any] = []
@@ -67,8 +68,10 @@ class Search:
         if (places := self._find_places()) is not None:
             of_attempts, of_sums = places
             self.nowhere = not of_attempts
-            self.where, self.values = f"{self.where} AND {_ONE_OF}", [*self.values, _json(of_attempts)]
+            self._where, self._values = f"{self._where} AND {_ONE_OF}", [*self._values, _json(of_attempts)]
             self.sums, self.sum_values = f"{self.sums} AND {_ONE_OF}", [_json(of_sums)]
+        self._fits = f"{self._where} AND {wanted.of_status()}"
+        """A condition on ``usage_attempts`` without time."""
 
     def _find_places(self) -> tuple[list[int], list[int]] | None:
         """The places that fit, and those under which they are summed; None when all do."""
@@ -98,10 +101,13 @@ class Search:
         """Numbers of attempts until ``last_ms`` and after the cursor, in the order of a list; ``skip`` are left out."""
         before = self._wanted.before
         last_ms = min(last_ms, self.span.last_ms, LATEST_MS if before is None else before[0])
-        if skip > MANY:
-            return self._read(_TIME, Stretch(self.span.first_ms, last_ms), limit, skip)
+        everything = Stretch(self.span.first_ms, last_ms)
         if self._of_few_requests:
-            return self._read(_REQUEST, Stretch(self.span.first_ms, last_ms), limit, skip)
+            return self._read(_REQUEST, everything, limit, skip)
+        if self._wanted.is_unusual:
+            return self._read(_STATUS, everything, limit, skip)
+        if skip > MANY:
+            return self._read(_TIME, everything, limit, skip)
         found: list[int] = []
         for quarters in self._back_from(last_ms):
             too_many = len(quarters) > MOST_QUARTERS
@@ -126,17 +132,17 @@ class Search:
 
     def page(self, limit: int, skip: int) -> tuple[int, list[int]]:
         """How many there are in all, and numbers as of :meth:`newest`; both are found by reading the attempts."""
-        if not self._of_few_requests and (most := self._most()) > MOST_SORTED:
-            total = self.count(*self._ways()) if most else 0
-            return total, self.newest(limit, skip) if total else []
         order, stretches = self._ways()
+        if order == _STATUS or (order != _REQUEST and self._most() > MOST_SORTED):
+            total = self.count(order, stretches)
+            return total, self.newest(limit, skip) if total else []
         after, cursor = self._after()
         query = f"""
             WITH {_STRETCHES}, found AS MATERIALIZED (
-                SELECT ts_ms, id FROM stretch CROSS JOIN {order} WHERE {self.where} AND ts_ms BETWEEN first AND last)
+                SELECT ts_ms, id FROM stretch CROSS JOIN {order} WHERE {self._fits} AND ts_ms BETWEEN first AND last)
             SELECT (SELECT count(*) FROM found), (SELECT json_group_array(id) FROM (
                 SELECT id FROM found WHERE {after} ORDER BY ts_ms DESC, id DESC LIMIT ? OFFSET ?))"""  # noqa: S608
-        values = [_json(stretches), *self.values, *cursor, limit, skip]
+        values = [_json(stretches), *self._values, *cursor, limit, skip]
         total, numbers = self._connection.execute(query, values).fetchone()
         return total, orjson.loads(numbers)
 
@@ -144,8 +150,15 @@ class Search:
         """How many there are in some stretches of time."""
         query = f"""
             WITH {_STRETCHES} SELECT count(*) FROM stretch CROSS JOIN {order}
-            WHERE {self.where} AND ts_ms BETWEEN first AND last"""  # noqa: S608
-        return int(self._connection.execute(query, [_json(stretches), *self.values]).fetchone()[0])
+            WHERE {self._fits} AND ts_ms BETWEEN first AND last"""  # noqa: S608
+        return int(self._connection.execute(query, [_json(stretches), *self._values]).fetchone()[0])
+
+    def unusual(self, within: Stretch, unit_ms: int) -> dict[int, int]:
+        """How many there are of every status but the usual one, whichever is wanted: by units of time since 1970."""
+        query = f"""
+            SELECT ts_ms / ?, count(*) FROM {_STATUS} WHERE {UNUSUAL} AND {self._where} AND ts_ms BETWEEN ? AND ?
+            GROUP BY 1"""  # noqa: S608
+        return dict(self._connection.execute(query, [unit_ms, *self._values, *within]))
 
     def _most(self) -> int:
         """How many there are at most, as far as the sums tell."""
@@ -155,12 +168,19 @@ class Search:
 
     def quarters(self, within: Stretch) -> list[Stretch]:
         """The quarters of an hour (hours, where these are summed) that may have something, the newest first."""
-        hours_until = state(self._connection, "hours_until", 0)
-        first = within.first_ms // QUARTER_MS
-        query = f"""
-            SELECT DISTINCT bucket FROM usage_sums WHERE bucket BETWEEN ? AND ? AND {self.sums}
-            ORDER BY bucket DESC"""  # noqa: S608
-        values = [first if first >= hours_until else first // 4 * 4, within.last_ms // QUARTER_MS, *self.sum_values]
+        if self._wanted.is_unusual:
+            query = f"""
+                SELECT DISTINCT ts_ms / ? FROM {_STATUS} WHERE {self._fits} AND ts_ms BETWEEN ? AND ?
+                ORDER BY 1 DESC"""  # noqa: S608
+            hours_until, values = 0, [QUARTER_MS, *self._values, *within]
+        else:
+            query = f"""
+                SELECT DISTINCT bucket FROM usage_sums WHERE bucket BETWEEN ? AND ? AND {self.sums}
+                ORDER BY bucket DESC"""  # noqa: S608
+            hours_until = state(self._connection, "hours_until", 0)
+            first = within.first_ms // QUARTER_MS
+            first = first if first >= hours_until else first // 4 * 4
+            values = [first, within.last_ms // QUARTER_MS, *self.sum_values]
         return [
             Stretch(
                 max(within.first_ms, bucket * QUARTER_MS),
@@ -173,6 +193,8 @@ class Search:
         """How to read all of them: in which order, and in which stretches of time."""
         if self._of_few_requests:
             return _REQUEST, [self.span]
+        if self._wanted.is_unusual:
+            return _STATUS, [self.span]
         quarters = self.quarters(self.span)
         return (_LIE, [self.span]) if len(quarters) > MOST_QUARTERS else (_TIME, joined(quarters))
 
@@ -193,9 +215,9 @@ class Search:
     def _read(self, order: str, stretch: Stretch, limit: int, skip: int = 0) -> list[int]:
         after, cursor = self._after()
         query = f"""
-            SELECT id FROM {order} WHERE {self.where} AND ts_ms BETWEEN ? AND ? AND {after}
+            SELECT id FROM {order} WHERE {self._fits} AND ts_ms BETWEEN ? AND ? AND {after}
             ORDER BY ts_ms DESC, {self._wanted.SAME_TIME} DESC LIMIT ? OFFSET ?"""  # noqa: S608
-        values = [*self.values, *stretch, *cursor, limit, skip]
+        values = [*self._values, *stretch, *cursor, limit, skip]
         return [row[0] for row in self._connection.execute(query, values)]
 
 

@@ -130,6 +130,13 @@ CREATE INDEX idx_usage_attempts_request_id ON usage_attempts (request_id);
 CREATE UNIQUE INDEX idx_usage_attempts_event_key ON usage_attempts (event_key) WHERE event_key IS NOT NULL;
 CREATE INDEX idx_usage_sums_place ON usage_sums (place_id, bucket);
 """
+USUAL = 200
+"""The status that nearly all attempts have."""
+UNUSUAL = f"status_code <> {USUAL}"
+STATUSES = f"""
+CREATE INDEX idx_usage_attempts_status ON usage_attempts (status_code, ts_ms, place_id, failed, final) WHERE {UNUSUAL};
+"""
+"""Finds and counts what has another status, and costs the rest nothing."""
 TIME = "rtrim(rtrim(strftime('%Y-%m-%dT%H:%M:%f', {ms} / 1000.0, 'unixepoch'), '0'), '.') || 'Z'"
 """An expression for ``event.timestamp`` of milliseconds."""
 _QUARTER = "strftime('%Y-%m-%dT%H:%M:%SZ', s.bucket * 900, 'unixepoch') AS bucket_start"

@@ -12,12 +12,13 @@ import pytest
 
 from cpa.usage import tables
 from cpa.usage.filters import EventFilter
+from cpa.usage.insert import insert
 from cpa.usage.overview import overview
 from cpa.usage.queries import events_page
 from cpa.usage.schema import VERSION, DatabaseTooNew, open_database
 from cpa.usage.store import NotReady
 from cpa.usage.transfer import import_json
-from tests.usage.conftest import NOON, MakeStore
+from tests.usage.conftest import NOON, MakeStore, event
 from tests.usage.earlier_layouts import foreign, own
 
 
@@ -108,6 +109,21 @@ def test_a_database_of_an_earlier_cpa_is_brought_up_to_date(
     assert days == [("2026-01-30", 1, 0), ("2026-01-31", 4, 50)]
     tables = {row[0] for row in everything(path, "SELECT name FROM sqlite_master")}
     assert not {"earlier_events", "earlier_rollups"} & tables
+
+
+def test_statuses_are_found_in_a_database_that_had_no_index_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "u.sqlite"
+    former = open_database(path)
+    former.execute("DROP INDEX idx_usage_attempts_status")
+    insert(former, [event(request_id="r0"), event(request_id="r1", status=429, failed=True)], NOON)
+    former.execute("PRAGMA user_version=105")
+    former.close()
+    connection = open_database(path)
+    found = events_page(connection, EventFilter(status=429))
+    assert (found["total_count"], found["events"][0]["request_id"]) == (1, "r1")
+    assert events_page(connection, EventFilter(status=200))["total_count"] == 1
+    connection.close()
+    assert everything(tmp_path / f"u.sqlite.before-{VERSION}", "PRAGMA user_version") == [(105,)]
 
 
 def test_a_file_that_is_not_taken_over_yet_is_not_read(tmp_path: Path, make_store: MakeStore) -> None:

@@ -32,7 +32,9 @@ class Alone:
     def __call__(self, content: bytes | bytearray, detail: Any = None) -> History:
         """The history with this content, once the database was brought up to date."""
         former = open_database(self._path)
-        former.executescript("DROP TABLE request_history_batches; DROP TABLE request_history_ids")
+        former.executescript(
+            "DROP TABLE request_history_batches; DROP TABLE request_history_ids; DROP INDEX idx_usage_attempts_status"
+        )
         former.execute(INSERT, (zlib.compress(content, 1, 31), orjson.dumps(detail or {}).decode()))
         former.execute("PRAGMA user_version=104")
         former.close()

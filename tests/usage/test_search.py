@@ -43,11 +43,16 @@ FILTERS: dict[str, dict[str, Any]] = {
     "a frequent status": {"status": 200},
     "a rare status": {"status": 507},
     "an unknown status": {"status": 418},
-    "a status of success that failed": {"status": 429, "failed": False},
+    "a status of failure without one": {"status": 429, "failed": False},
+    "a usual status in spite of a failure": {"status": 200, "failed": True},
+    "a frequent status of a model and client": {"status": 200, "models": ("m1",), "client": "key-1"},
+    "an unusual status of success": {"status": 206},
+    "no status": {"status": 0},
     "a status of a model": {"status": 429, "models": ("m1",)},
     "a request": {"request_id": "r0321"},
     "a request of another's model": {"request_id": "r0321", "models": ("rare",)},
     "a stretch": {"start_ms": NOON + 40 * QUARTER_MS + 7, "end_ms": NOON + 90 * QUARTER_MS + 7},
+    "a frequent status within a stretch": {"status": 200, "start_ms": NOON + 9 * 3600_000 + 7, "end_ms": NOON + DAY_MS},
     "a status within a stretch": {"status": 429, "start_ms": NOON + DAY_MS + 7, "end_ms": NOON + 2 * DAY_MS},
     "later than everything": {"start_ms": NOON + 300 * DAY_MS},
 }
@@ -57,7 +62,7 @@ def made_up() -> list[Event]:
     chance, made = random.Random(5), []
     for number in range(900):
         model = "rare" if number in (17, 503) else chance.choice(["m0", "m1", "m2"])
-        status = 507 if number in (90, 700) else chance.choice([200] * 9 + [429])
+        status = 507 if number in (90, 700) else chance.choice([200] * 18 + [429, 429, 206])
         made.append(
             event(
                 request_id=f"r{number:04}",
@@ -69,7 +74,7 @@ def made_up() -> list[Event]:
                 provider=chance.choice(["codex", "claude"]),
                 group=f"key-{number % 3}",
                 status=status,
-                failed=status >= 400,
+                failed=(status >= 400) != (number % 20 == 4),
                 final=number % 7 != 0,
             )
         )
@@ -227,11 +232,19 @@ def steps(connection: sqlite3.Connection, ask: Callable[[], Any]) -> int:
     return done
 
 
-@pytest.mark.parametrize("fields", [{"models": ("rare",)}, {"models": ("gpt-2",)}, {"account": "nobody"}])
+RARE = [{"models": ("rare",)}, {"models": ("gpt-2",)}, {"account": "nobody"}, {"status": 507}, {"status": 418}]
+
+
+@pytest.mark.parametrize("fields", [*RARE, {"status": 507, "models": ("m",)}])
 def test_the_rare_and_the_absent_are_found_without_reading_the_rest(tmp_path: Path, fields: dict[str, Any]) -> None:
     connection = open_database(tmp_path / "u.sqlite")
     made = [
-        event(request_id=f"r{number}", at_ms=NOON + number * 1000, model="rare" if number == 5000 else "m")
+        event(
+            request_id=f"r{number}",
+            at_ms=NOON + number * 1000,
+            model="rare" if number == 5000 else "m",
+            status=507 if number == 7000 else 429 if number % 25 == 3 else 200,
+        )
         for number in range(20_000)
     ]
     insert(connection, made, NOON)
@@ -240,4 +253,21 @@ def test_the_rare_and_the_absent_are_found_without_reading_the_rest(tmp_path: Pa
     assert steps(connection, lambda: list_requests(connection, wanted)) < everything / 4
     assert steps(connection, lambda: events_page(connection, EventFilter(**fields))) < everything / 4
     assert steps(connection, lambda: list(export_jsonl(connection, EventFilter(**fields)))) < everything / 4
+    connection.close()
+
+
+@pytest.mark.parametrize("fields", [{"status": 200}, {"status": 200, "models": ("m",)}, {"status": 429}])
+@pytest.mark.parametrize("page", [1, 20])
+def test_pages_of_a_status_are_counted_without_reading_the_rest(
+    tmp_path: Path, fields: dict[str, Any], page: int
+) -> None:
+    connection = open_database(tmp_path / "u.sqlite")
+    made = [
+        event(request_id=f"r{number}", at_ms=NOON + number * 5000, status=429 if number % 25 == 3 else 200)
+        for number in range(40_000)
+    ]
+    insert(connection, made, NOON)
+    wanted = EventFilter(**fields, page=page, page_size=50)
+    everything = steps(connection, lambda: connection.execute("SELECT max(latency_ms) FROM usage_attempts").fetchall())
+    assert steps(connection, lambda: events_page(connection, wanted)) < everything / 2
     connection.close()

@@ -17,9 +17,10 @@ from cpa.conversation import events as ev
 from cpa.conversation.usage import Usage
 from cpa.errors import ApiError, ErrorInfo, UpstreamError
 from cpa.exchange.call import Answer, Call
-from cpa.exchange.collect import Failed, collect, parse_body
+from cpa.exchange.collect import Failed, collect
 from cpa.exchange.exposure import bytes_without_secret, headers_without_secret, without_secret
 from cpa.exchange.headers import passed_headers
+from cpa.exchange.opening import parse_body, read_opening
 from cpa.exchange.quota_events import WatchedResponse
 from cpa.exchange.record import AttemptRecord, ExchangeLog
 from cpa.exchange.recorder import CLIENT_GONE, RecordedRelay
@@ -177,18 +178,18 @@ class Attempt:
     async def _stream(self, response: UpstreamResponse, headers: dict[str, str]) -> Answer:
         shaped, context = self._shaped, self._context
         framing = shaped.client.framing(context)
+        opening = await read_opening(response)
         relay: Relay
-        if "json" in response.headers.get("Content-Type", ""):
-            translating = self._translating(framing)
-            head = await self._replay(response, translating)
-            relay = translating
+        if opening.body is not None:
+            relay = translating = self._translating(framing)
+            head = self._replay(opening.body, translating)
         else:
             if shaped.native and self._observe is None:
                 relay = PassingRelay(shaped.client.native_relay(context, framing))
             else:
                 relay = self._translating(framing)
             relay = self._noted(relay)
-            head = await self._until_meaningful(response, relay)
+            head = await self._until_meaningful(opening.content, response, relay)
         if relay.error is not None and not relay.meaningful:
             raise self._judge(relay.error, response)
         return Answer(
@@ -211,19 +212,25 @@ class Attempt:
             shaped.upstream.stream_decoder(context), shaped.client.stream_encoder(context, framing), self._observe
         )
 
-    async def _replay(self, response: UpstreamResponse, relay: TranslatingRelay) -> bytes:
-        """The upstream answered a stream request with one JSON body: play it as a stream."""
-        body = parse_body(plain(await read_whole(response)))
-        return relay.translate(self._shaped.upstream.decode_reply(body, self._context))
+    def _replay(self, body: JsonObject, relay: TranslatingRelay) -> bytes:
+        """The upstream answered a stream request with one JSON body: play it as a stream; the client bytes."""
+        try:
+            head = relay.translate(self._shaped.upstream.decode_reply(body, self._context))
+            return head if relay.over else head + relay.close()
+        finally:
+            self._record.usage = relay.usage
+            self._record.first_token()
 
-    async def _until_meaningful(self, response: UpstreamResponse, relay: Relay) -> bytes:
-        """Read until the attempt has shown content, ended or failed; the client bytes so far."""
+    async def _until_meaningful(self, begun: bytes, response: UpstreamResponse, relay: Relay) -> bytes:
+        """Read on until the attempt has shown content, ended or failed; the client bytes so far."""
         head = []
         try:
-            while chunk := await response.read():
+            chunk = begun
+            while chunk:
                 head.append(relay.feed(chunk))
                 if relay.meaningful or relay.over:
                     break
+                chunk = await response.read()
             else:
                 head.append(relay.close())
         finally:
@@ -253,7 +260,7 @@ class Attempt:
             self._end(relay)
             closed = True
             if relay.complete:
-                await _drain(response, relay)
+                await _drain(response)
         except (GeneratorExit, asyncio.CancelledError):
             if not closed:
                 self._record.usage = relay.usage
@@ -361,13 +368,11 @@ def broken(fault: Exception, provider: Provider, logger: Any, request_id: str) -
     return UpstreamError(error, scope="none", cooldown=0)
 
 
-async def _drain(response: UpstreamResponse, relay: Relay) -> None:
+async def _drain(response: UpstreamResponse) -> None:
     """Read a finished answer to its end, so that its connection can be used again; not for long."""
-    note = relay.note_rest if isinstance(relay, RecordedRelay) else None
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            while chunk := await response.read():
-                if note is not None:
-                    note(chunk)
+            while await response.read():
+                pass
     except (TimeoutError, ApiError):
         return

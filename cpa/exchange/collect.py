@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-import orjson
 
 from cpa.conversation import events as ev
 from cpa.conversation.reply import Reply, fold
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
+from cpa.exchange.opening import read_opening
 from cpa.exchange.shape import Shaped
-from cpa.exchange.transport import bad_answer, plain
+from cpa.exchange.transport import bad_answer
 from cpa.formats.codec import JsonObject, ReplyContext
 from cpa.formats.sse import EventTooLarge
 from cpa.formats.whole_stream import StreamReader
-from cpa.upstream.client import UpstreamResponse, read_whole
+from cpa.upstream.client import UpstreamResponse
 
 NoteUsage = Callable[[Usage | None], None]
 
@@ -36,38 +34,21 @@ async def collect(
 
     Raises Failed, and UpstreamError when the answer is cut off or is not JSON.
     """
-    begun, streamed = b"", "event-stream" in response.headers.get("Content-Type", "")
-    if shaped.target.stream and not streamed:
-        begun = await _beginning(response)
-        streamed = begun.lstrip()[:1] not in (b"{", b"[")
-    if streamed:
-        reply = await _fold_stream(begun, response, shaped, context, note_usage)
+    opening = await read_opening(response)
+    body = opening.body
+    if body is None:
+        reply = await _fold_stream(opening.content, response, shaped, context, note_usage)
         return shaped.client.encode_reply(reply, context)
-    content = plain(begun + await read_whole(response))
-    body = parse_body(content)
     if error := shaped.upstream.reply_failure(body):
         note_usage(shaped.upstream.read_usage(body))
         raise Failed(error)
     if shaped.native:
         note_usage(shaped.upstream.read_usage(body))
         adapted = shaped.client.adapt_native_reply(body, context)
-        return content if adapted is body else adapted
+        return opening.content if adapted is body else adapted
     reply = fold(shaped.upstream.decode_reply(body, context))
     note_usage(reply.usage)
     return shaped.client.encode_reply(checked(reply), context)
-
-
-def parse_body(content: bytes) -> JsonObject:
-    """The JSON object an upstream sent. Raises UpstreamError when it is none."""
-    try:
-        body: Any = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        raise bad_answer("the upstream's answer is not JSON") from None
-    if isinstance(body, list) and len(body) == 1:
-        body = body[0]
-    if not isinstance(body, dict):
-        raise bad_answer("the upstream's answer is not a JSON object")
-    return body
 
 
 def checked(reply: Reply) -> Reply:
@@ -77,14 +58,6 @@ def checked(reply: Reply) -> Reply:
     if not reply.ended:
         raise Failed(ErrorInfo(502, "the upstream's answer is incomplete", type="server_error", code="incomplete"))
     return reply
-
-
-async def _beginning(response: UpstreamResponse) -> bytes:
-    """The first bytes of an answer, which tell a stream from a whole one: not all proxies name its type rightly."""
-    begun = b""
-    while not begun.strip() and (chunk := await response.read()):
-        begun += chunk
-    return begun
 
 
 async def _fold_stream(

@@ -43,8 +43,6 @@ class AttemptNote:
     """The answer's body; None when it was not kept."""
     outcome = 0
     finished_at = 0.0
-    reading: RecordedResponse | None = None
-    """The response, while it is noted."""
     first_token: float | None = None
     """Seconds until content came."""
     usage: Usage | None = None
@@ -53,7 +51,6 @@ class AttemptNote:
     def close(self, status: int, error: ErrorInfo | None, first_token: float | None, usage: Usage | None) -> None:
         """The attempt is over, with what the exchange makes of it (499 when the client went away)."""
         self.finished_at = time.time()
-        self.reading = None
         self.outcome = status
         self.error, self.first_token, self.usage = error, first_token, usage
 
@@ -113,15 +110,11 @@ class Recorder:
         if not self.whole and 200 <= response.status < 300:
             return response
         note.received = Capture(self._held, self.limit)
-        note.reading = RecordedResponse(response, note.received)
-        return note.reading
+        return RecordedResponse(response, note.received)
 
     def relay(self, note: AttemptNote, relay: Relay) -> Relay:
-        """The relay of a stream, to be fed with the response's pieces; it notes them and what becomes of them."""
-        if note.reading is None or note.received is None:
-            return relay
-        note.reading.noted_by_relay = True
-        return RecordedRelay(relay, note.received, self._sending())
+        """The relay of a stream, which notes what becomes of it."""
+        return relay if note.received is None else RecordedRelay(relay, self._sending())
 
     def sending(self, stream: Any) -> SentStream:
         """A stream for the client, to be noted on its way."""
@@ -189,19 +182,18 @@ class SentStream:
 
 
 class RecordedResponse:
-    """A response whose body is noted as it is read, here or by the relay it is fed to."""
+    """A response whose body is noted as it is read."""
 
     def __init__(self, response: UpstreamResponse, capture: Capture) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self.noted_by_relay = False
         self._response = response
         self._capture = capture
 
     async def read(self) -> bytes:
         """See :class:`UpstreamResponse`."""
         chunk = await self._response.read()
-        if chunk and not self.noted_by_relay:
+        if chunk:
             self._capture.add(chunk)
         return chunk
 
@@ -211,14 +203,12 @@ class RecordedResponse:
 
 
 class RecordedRelay:
-    """A relay whose two sides are noted."""
+    """A relay that notes what it gives for the client."""
 
-    def __init__(self, relay: Relay, received: Capture, sent: Capture) -> None:
+    def __init__(self, relay: Relay, sent: Capture) -> None:
         self._relay = relay
         self._feed = relay.feed
         self._send = sent.add
-        self.note_rest = received.add
-        """Takes what comes after the end, which is fed to nobody."""
 
     @property
     def usage(self) -> Usage | None:
@@ -241,7 +231,6 @@ class RecordedRelay:
         return self._relay.over
 
     def feed(self, chunk: bytes) -> bytes:
-        self.note_rest(chunk)
         if out := self._feed(chunk):
             self._send(out)
         return out

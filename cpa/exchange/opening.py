@@ -33,7 +33,7 @@ class Opening(Struct):
 
 async def read_opening(response: UpstreamResponse) -> Opening:
     """Read an answer as far as needed. Raises UpstreamError as ``read`` does, or for what is neither."""
-    kind = response.headers.get("Content-Type", "")
+    kind = response.headers.get("Content-Type", "").lower()
     begun = await _beginning(response)
     if _is_stream(begun[:1], kind):
         return Opening(begun)

@@ -128,15 +128,21 @@ def bind(host: str, port: int) -> list[socket.socket]:
     """Listening sockets for a host name or address; '' is every address, IPv4 and IPv6 on one port."""
     if not host:
         if socket.has_dualstack_ipv6():
-            return [socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)]
-        return [socket.create_server(("", port), backlog=BACKLOG)]
+            both = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+            return [_prompt(both)]
+        return [_prompt(socket.create_server(("", port), backlog=BACKLOG))]
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     for family, _, _, _, address in dict.fromkeys(found):
-        sockets.append(socket.create_server(address[:2], family=family, backlog=BACKLOG))
+        sockets.append(_prompt(socket.create_server(address[:2], family=family, backlog=BACKLOG)))
         if port == 0:
             break
     return sockets
+
+
+def _prompt(sock: socket.socket) -> socket.socket:
+    """The socket, which knows its protocol: asyncio writes without delay only to sockets that say they are TCP's."""
+    return socket.socket(fileno=sock.detach())
 
 
 def _shown(address: Any) -> str:

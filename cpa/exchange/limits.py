@@ -39,17 +39,27 @@ class Spending(Struct):
     running: int = 0
 
     def move_to(self, now: float) -> None:
-        """Forget what is older than a minute, and the money of days and months that are over."""
+        """Forget what is older than a minute, and the money of days and months that are over.
+
+        A clock that was put back undoes nothing: what it counted ahead of now is as if counted now, and no money is
+        forgotten.
+        """
+        if self.requests and self.requests[-1] > now:
+            self.requests = deque(min(moment, now) for moment in self.requests)
+        if self.tokens and self.tokens[-1][0] > now:
+            self.tokens = deque((min(moment, now), tokens) for moment, tokens in self.tokens)
         oldest = now - MINUTE
         while self.requests and self.requests[0] <= oldest:
             self.requests.popleft()
         while self.tokens and self.tokens[0][0] <= oldest:
             self.token_sum -= self.tokens.popleft()[1]
         today = datetime.fromtimestamp(now)
-        if (day := f"{today:%Y-%m-%d}") != self.day:
-            self.day, self.day_nanos = day, 0
-        if (month := f"{today:%Y-%m}") != self.month:
-            self.month, self.month_nanos = month, 0
+        day, month = f"{today:%Y-%m-%d}", f"{today:%Y-%m}"
+        if day > self.day:
+            self.day_nanos = 0
+        if month > self.month:
+            self.month_nanos = 0
+        self.day, self.month = day, month
 
     def spend(self, now: float, tokens: int, nanos: int) -> None:
         """Count what an attempt used; the tokens of one second are kept as one number."""
@@ -147,14 +157,14 @@ class ClientLimits:
     @staticmethod
     def _refuse_fast(entry: ClientKey, spending: Spending, now: float) -> None:
         if entry.concurrency and spending.running >= entry.concurrency:
-            message = f"this key may have {entry.concurrency} requests running at the same time"
+            message = f"this key may have {_times(entry.concurrency, 'request')} running at the same time"
             raise _refusal(429, message, "concurrency_exceeded", 1.0)
         if entry.requests_per_minute and len(spending.requests) >= entry.requests_per_minute:
             freed = spending.requests[len(spending.requests) - entry.requests_per_minute]
-            message = f"this key may ask {entry.requests_per_minute} times per minute"
+            message = f"this key may ask {_times(entry.requests_per_minute, 'time')} per minute"
             raise _refusal(429, message, "rate_limit_exceeded", freed + MINUTE - now)
         if entry.tokens_per_minute and spending.token_sum >= entry.tokens_per_minute:
-            message = f"this key may use {entry.tokens_per_minute} tokens per minute"
+            message = f"this key may use {_times(entry.tokens_per_minute, 'token')} per minute"
             raise _refusal(429, message, "rate_limit_exceeded", _tokens_free(entry, spending, now))
 
     def _refuse_poor(
@@ -239,6 +249,10 @@ class ClientLimits:
             except (KeyError, TypeError, ValueError):
                 continue
             self._spendings[str(client_id)] = spending
+
+
+def _times(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _tokens_free(entry: ClientKey, spending: Spending, now: float) -> float:

@@ -45,13 +45,13 @@ class ApiKeyLimits:
 
     def _shown(self, entry: ClientKey) -> dict[str, Any]:
         identity = key_id(entry.key)
-        used = self._management.limits.used(identity)
+        used, counted = self._management.limits.used(identity), limited(entry)
         today = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
         return {
             "id": identity,
             "name": entry.name,
             "key": mask(entry.key),
-            "limited": limited(entry),
+            "limited": counted,
             "expired": expired(entry, time.time()),
             "limits": {
                 "models": list(entry.models),
@@ -63,11 +63,11 @@ class ApiKeyLimits:
                 "expires": entry.expires,
             },
             "used": {
-                "requests_last_minute": len(used.requests),
-                "tokens_last_minute": used.token_sum,
-                "cost_today_usd": used.day_nanos / NANO,
-                "cost_this_month_usd": used.month_nanos / NANO,
-                "running": used.running,
+                "requests_last_minute": len(used.requests) if entry.requests_per_minute else None,
+                "tokens_last_minute": used.token_sum if counted else None,
+                "cost_today_usd": used.day_nanos / NANO if counted else None,
+                "cost_this_month_usd": used.month_nanos / NANO if counted else None,
+                "running": used.running if counted else None,
             },
             "day_ends_at": (today + timedelta(days=1)).timestamp(),
             "month_ends_at": (today.replace(day=1) + timedelta(days=32)).replace(day=1).timestamp(),
@@ -88,12 +88,13 @@ def routes(management: Management) -> list[Route]:
         "concurrency": count,
         "expires": {"type": "string"},
     }
+    counted, spent = {**count, "type": ["integer", "null"]}, {**number, "type": ["number", "null"]}
     used = {
-        "requests_last_minute": count,
-        "tokens_last_minute": count,
-        "cost_today_usd": number,
-        "cost_this_month_usd": number,
-        "running": count,
+        "requests_last_minute": counted,
+        "tokens_last_minute": counted,
+        "cost_today_usd": spent,
+        "cost_this_month_usd": spent,
+        "running": counted,
     }
     shown = {
         "id": {"type": "string"},

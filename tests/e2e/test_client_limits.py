@@ -82,7 +82,7 @@ def shown_error(name: str, text: str) -> tuple[str, str]:
     return error["status"] if name == "gemini" else error["code"], error["message"]
 
 
-LIMITS = {"slow": "1 times per minute", "short": "1 tokens per minute", "poor": "budget of 0.5 USD per day"}
+LIMITS = {"slow": "1 time per minute", "short": "1 token per minute", "poor": "budget of 0.5 USD per day"}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -138,7 +138,7 @@ async def test_requests_at_the_same_time_are_bounded_until_the_client_leaves(dae
         await running.content.readany()
         status, answered, text = await ask(daemon, "single")
         assert (status, answered["Retry-After"]) == (429, "1")
-        assert "1 requests running at the same time" in text
+        assert "1 request running at the same time" in text
         running.close()
         for _ in range(100):
             if (status := (await ask(daemon, "single"))[0]) == 200:

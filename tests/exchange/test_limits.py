@@ -144,6 +144,33 @@ def test_a_months_budget_ends_with_the_month() -> None:
     door.use(1)
 
 
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute"])
+def test_a_clock_that_is_put_back_keeps_nobody_waiting_for_longer(limit: str) -> None:
+    door = Door(**{limit: 2})
+    door.use(1)
+    door.use(1)
+    door.clock.now -= 7200
+    assert door.refused().retry_after == 60.0
+    door.clock.now += 60
+    door.use(1)
+
+
+def test_a_clock_that_is_put_back_over_midnight_brings_no_money_back() -> None:
+    door = Door(budget_per_day=1, budget_per_month=1)
+    door.clock.now = datetime(2026, 12, 1, 0, 0, 1).timestamp()
+    door.use(2_000_000)
+    door.clock.now -= 3
+    assert door.refused().code == "budget_exceeded"
+    door.clock.now += 24 * 3600
+    door.use(1)
+
+
+def test_a_limit_of_one_is_said_in_the_singular() -> None:
+    door = Door(requests_per_minute=1)
+    door.use(1)
+    assert door.refused().message == "this key may ask 1 time per minute"
+
+
 def test_an_empty_budget_does_not_keep_from_what_is_free() -> None:
     door = Door(budget_per_day=1)
     door.use(2_000_000)

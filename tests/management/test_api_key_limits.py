@@ -46,8 +46,17 @@ async def test_limits_are_shown_with_what_is_used_and_without_the_key(start: Sta
     assert agent["used"]["cost_today_usd"] == agent["used"]["cost_this_month_usd"] > 1
     assert (agent["used"]["running"], agent["expired"], agent["limited"]) == (0, False, True)
     assert entries["laptop"]["limited"] is False
+    assert set(entries["laptop"]["used"].values()) == {None}, "nothing is counted of a key without limits"
     answer = await managed.call("GET", "/api-key-limits")
     assert AGENT not in str(answer.json)
+
+
+async def test_requests_that_are_not_counted_are_not_said_to_be_none(start: Start) -> None:
+    managed = await start(f"api-keys: [{{key: {AGENT}, name: agent, concurrency: 2}}]")
+    assert await use(managed) == 200
+    used = (await shown(managed))["agent"]["used"]
+    assert used["requests_last_minute"] is None
+    assert used["tokens_last_minute"] > 0
 
 
 async def test_a_key_can_begin_anew(start: Start) -> None:

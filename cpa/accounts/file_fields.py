@@ -17,7 +17,7 @@ from cpa.accounts.files import type_of
 from cpa.accounts.renaming import first_path
 from cpa.config.provider_sections import ErrorRule
 from cpa.config.section import InvalidSection
-from cpa.config.tidied import seconds_of
+from cpa.durations import seconds_of
 
 PROVIDERS = {"gemini": "gemini-cli"}
 """Provider keys of types that are named otherwise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +11,11 @@ import orjson
 from cpa.config.client_keys import SAMPLE_KEYS
 from cpa.config.notices import ConfigWarning
 from cpa.config.provider_sections import Compatibility, KeyEntry
-from cpa.config.section import fields_of
-from cpa.config.sections import STRATEGIES
+from cpa.config.section import Section, fields_of
+from cpa.config.sections import STRATEGIES, Routing
 from cpa.config.settings import LONGEST_QUEUE_SECONDS, Config
-from cpa.config.tidied import seconds_of
+from cpa.config.tidied import Duration
+from cpa.durations import seconds_of
 from cpa.errors import ConfigError
 from cpa.network import split_userinfo
 
@@ -25,12 +27,6 @@ NOT_SENT = (
     "if the upstream wants them, too, write them into headers, as it wants them"
 )
 KNOWN_STRATEGIES = ", ".join(dict.fromkeys(STRATEGIES.values()))
-DURATIONS = {
-    "session-affinity-ttl": "1h is used",
-    "conversation-stickiness": "it is off",
-    "probe-interval": "longer cooldowns are not tried",
-}
-"""Durations of ``routing``, and what counts in place of a text that is none."""
 
 
 def judge(config: Config, written: dict[str, Any]) -> list[ConfigWarning]:
@@ -67,6 +63,7 @@ def _tidied(written: dict[str, Any]) -> Iterator[ConfigWarning]:
     kept = written.get("redis-usage-queue-retention-seconds")
     if isinstance(kept, int) and kept > LONGEST_QUEUE_SECONDS:
         yield ConfigWarning("redis-usage-queue-retention-seconds", f"lowered to {LONGEST_QUEUE_SECONDS}")
+    yield from _durations(Config, written)
     routing = written.get("routing")
     if not isinstance(routing, dict):
         return
@@ -75,10 +72,16 @@ def _tidied(written: dict[str, Any]) -> Iterator[ConfigWarning]:
         yield ConfigWarning(
             "routing.strategy", f"unknown strategy, round-robin is used; known are {KNOWN_STRATEGIES}", useless=True
         )
-    for name, instead in DURATIONS.items():
-        duration = routing.get(name)
-        if isinstance(duration, str) and duration.strip() and seconds_of(duration) is None:
-            yield ConfigWarning(f"routing.{name}", f"not a duration such as 90m; {instead}", useless=True)
+    yield from _durations(Routing, routing, "routing.")
+
+
+def _durations(section: type[Section], written: dict[str, Any], above: str = "") -> Iterator[ConfigWarning]:
+    """Durations that are none."""
+    for key, setting in fields_of(section).items():
+        value = written.get(key)
+        for mark in typing.get_args(setting.whole_annotation):
+            if isinstance(mark, Duration) and value not in (None, "") and seconds_of(str(value)) is None:
+                yield ConfigWarning(above + key, f"not a duration such as 90m; {mark.instead} is used", useless=True)
 
 
 def _entries(config: Config, written: dict[str, Any]) -> Iterator[ConfigWarning]:

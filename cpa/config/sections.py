@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from cpa.config.section import After, Before, Section
-from cpa.config.tidied import Amount, Natural, Patterns, Trimmed, Url, seconds_of
+from cpa.config.tidied import Amount, Natural, Patterns, Trimmed, Url, duration
 
 
 def _moment(value: Any) -> Any:
@@ -119,29 +119,18 @@ def _strategy(value: Any) -> str:
     return STRATEGIES.get(str(value).strip().lower(), "round-robin")
 
 
-def _hour_by_default(value: Any) -> Any:
-    seconds = seconds_of(value) if isinstance(value, str) else value
-    return seconds if isinstance(seconds, int | float) and seconds > 0 else 3600.0
-
-
-def _none_by_default(value: Any) -> Any:
-    seconds = seconds_of(value) if isinstance(value, str) else value
-    return seconds if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0 else 0.0
-
-
 class Routing(Section, frozen=True):
     """Which account is chosen."""
 
     strategy: Annotated[str, Before(_strategy)] = "round-robin"
     session_affinity: bool = False
-    session_affinity_ttl: Annotated[float, Before(_hour_by_default)] = 3600.0
-    conversation_stickiness: Annotated[float, Before(_none_by_default)] = 0.0
-    """Seconds."""
+    session_affinity_ttl: Annotated[str, duration("1h", may_be_zero=False)] = "1h"
+    conversation_stickiness: Annotated[str, duration("0")] = "0"
     quota_reserve: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Share of every quota window."""
     account_concurrency: Natural = 0
-    probe_interval: Annotated[float, Before(_none_by_default)] = 900.0
-    """Seconds after which a request tries whether a longer cooldown is still right; 0 is never."""
+    probe_interval: Annotated[str, duration("15m")] = "15m"
+    """After which a request tries whether a longer cooldown is still right; 0 is never."""
 
 
 class CodexSettings(Section, frozen=True):

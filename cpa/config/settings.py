@@ -30,7 +30,7 @@ from cpa.config.sections import (
     Tls,
     XaiSettings,
 )
-from cpa.config.tidied import Amount, Natural, Patterns, Trimmed
+from cpa.config.tidied import Amount, Natural, Patterns, Trimmed, duration
 
 DEFAULT_AUTH_DIR = "~/.cli-proxy-api"
 IMAGE_GENERATION = {
@@ -190,7 +190,7 @@ class Config(Section, frozen=True):
     timeouts: TimeoutsSection = field(default_factory=TimeoutsSection)
     disable_image_generation: Annotated[Literal["off", "all", "chat", "passthrough"], Before(_image_generation)] = "off"
     gpt_image_2_base_model: str = "gpt-5.4-mini"
-    video_result_auth_cache_ttl: str = "3h"
+    video_result_auth_cache_ttl: Annotated[str, duration("3h", may_be_zero=False)] = "3h"
     antigravity_signature_cache_enabled: bool | None = None
     antigravity_signature_bypass_strict: bool | None = None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from cpa.config.section import Before
+from cpa.durations import seconds_of
 
 
 def _not_negative(value: Any) -> Any:
@@ -42,20 +42,20 @@ def _patterns(value: Any) -> Any:
     return tuple(dict.fromkeys(item.strip().lower() for item in value if isinstance(item, str) and item.strip()))
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_NUMBER = re.compile(r"\d{1,12}(?:\.\d+)?", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+class Duration(Before, frozen=True):
+    """In an annotation: a text such as ``90m``. What is none counts as ``instead``."""
+
+    instead: str = ""
 
 
-def seconds_of(text: str) -> float | None:
-    """Seconds in a duration such as ``1h30m``, or in a number of seconds; None when it is none."""
-    clean = text.strip()
-    if _NUMBER.fullmatch(clean):
-        return float(clean)
-    found = _DURATION.findall(clean)
-    if not found or "".join(number + unit for number, unit in found) != clean:
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in found)
+def duration(instead: str, *, may_be_zero: bool = True) -> Duration:
+    """The mark of a duration; one that may not be zero counts as ``instead``, too, when it is."""
+
+    def tidy(value: Any) -> str:
+        seconds = seconds_of(str(value))
+        return str(value).strip() if seconds or (may_be_zero and seconds is not None) else instead
+
+    return Duration(tidy, instead)
 
 
 Natural = Annotated[int, Before(_not_negative)]

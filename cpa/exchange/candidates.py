@@ -15,6 +15,7 @@ from cpa.accounts.session import session_ids
 from cpa.catalog.catalog import Catalog, Offer
 from cpa.catalog.model import Model
 from cpa.config import Config
+from cpa.durations import seconds_of
 from cpa.exchange.call import Call
 from cpa.exchange.resolve import Resolution
 
@@ -80,7 +81,8 @@ class Candidates:
         routing = config.routing
         self._strategy = routing.strategy
         self._affine = routing.session_affinity
-        self._ttl = routing.session_affinity_ttl if self._affine else routing.conversation_stickiness
+        kept = routing.session_affinity_ttl if self._affine else routing.conversation_stickiness
+        self._ttl = seconds_of(kept) or 0.0
         wanted = self._affine or self._ttl > 0
         self._sessions = session_ids(call.headers, call.body) if wanted else ()
         self._limit = config.max_retry_credentials

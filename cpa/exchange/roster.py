@@ -20,6 +20,7 @@ from cpa.catalog.model import Model
 from cpa.catalog.offer import ModelAlias, aliases_of, preferred_aliases
 from cpa.catalog.shaping import Shaper
 from cpa.config import Config
+from cpa.durations import seconds_of
 from cpa.exchange.announcer import Announcer
 from cpa.exchange.model_routes import route_models
 from cpa.plugins.manager import Plugins
@@ -94,7 +95,7 @@ class Roster:
         self._config = config
         self._pool.cooling = not config.disable_cooling
         self._pool.concurrency = config.routing.account_concurrency
-        self._pool.probe_interval = config.routing.probe_interval
+        self._pool.probe_interval = seconds_of(config.routing.probe_interval) or 0.0
         self._pool.keep_reserve(config.routing.quota_reserve)
         self._catalog.name_routes(route_models(config))
         wanted: list[tuple[Account, Provider | None]] = []

@@ -105,7 +105,7 @@ def test_what_cannot_be_set_is_refused_and_changes_nothing(config: Path, key: st
     [
         ("routing.strategy", "nonsense", "known are round-robin, fill-first, weighted-round-robin, quota-aware"),
         ("routing.session-affinity-ttl", "soon", "not a duration such as 90m"),
-        ("routing.conversation-stickiness", "soon", "not a duration such as 90m; it is off"),
+        ("routing.conversation-stickiness", "soon", "not a duration such as 90m; 0 is used"),
         ("routing.probe-interval", "soon", "not a duration such as 90m"),
         ("proxy-url", "ftp://user:planted@proxy", "expected http://"),
         ("claude-api-key[0].prefix", "a/b", "a prefix cannot contain a slash"),

@@ -31,7 +31,7 @@ def test_absent_keys_have_their_defaults() -> None:
     assert (config.port, config.request_retry, config.error_logs_max_files) == (8317, 0, 10)
     assert config.auth_dir == Path("~/.cli-proxy-api").expanduser()
     assert config.routing.strategy == "round-robin"
-    assert config.routing.session_affinity_ttl == 3600
+    assert config.routing.session_affinity_ttl == "1h"
     assert config.usage_database_path == "./data/usage.sqlite"
     assert config.redis_usage_queue_retention_seconds == 60
     assert config.max_body_size == 256 * 1024 * 1024
@@ -137,10 +137,34 @@ def test_an_unknown_strategy_is_round_robin_with_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "seconds"), [("90m", 5400), ("1h30m", 5400), ("45s", 45), ("soon", 3600), ("0s", 3600), ("-1h", 3600)]
+    ("written", "counts"),
+    [("90m", "90m"), ("'1h30m'", "1h30m"), ("' 45s '", "45s"), ("0s", "1h"), ("0", "1h"), ("", "1h")],
 )
-def test_durations(written: str, seconds: float) -> None:
-    assert load(f"routing: {{session-affinity-ttl: {written}}}").config.routing.session_affinity_ttl == seconds
+def test_durations(written: str, counts: str) -> None:
+    text = f"routing: {{session-affinity-ttl: {written}}}"
+    assert load(text).config.routing.session_affinity_ttl == counts
+    assert "routing.session-affinity-ttl" not in warned(text)
+
+
+@pytest.mark.parametrize(
+    "written", ["5", "'5'", "'1.5'", "soon", "true", "[5m]", ".nan", "1h 5m", "-1h", "5x", "\u0665m"]
+)
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        ("routing.session-affinity-ttl", "1h"),
+        ("routing.conversation-stickiness", "0"),
+        ("routing.probe-interval", "15m"),
+        ("video-result-auth-cache-ttl", "3h"),
+    ],
+)
+def test_what_is_no_duration_counts_as_the_default_with_a_warning(path: str, counts: str, written: str) -> None:
+    """A number without a unit is none, as for CLIProxyAPI."""
+    section, _, key = path.rpartition(".")
+    text = f"{section}: {{{key}: {written}}}" if section else f"{key}: {written}"
+    plain = load(text).config.plain()
+    assert (plain[section] if section else plain)[key] == counts
+    assert warned(text)[path] == f"not a duration such as 90m; {counts} is used"
 
 
 def test_timeouts_may_be_set_for_all_and_for_one_entry() -> None:

@@ -118,8 +118,9 @@ class UsageResource:
     async def import_(self, request: web.Request) -> web.Response:
         """Take an export of cpa or CLIProxyAPI; what is there already is skipped."""
         content = await read_body(request, LARGEST_IMPORT)
+        providers = {account.provider for account in self._management.pool}
         try:
-            done = await asyncio.to_thread(import_json, self._store.run, content)
+            done = await asyncio.to_thread(import_json, self._store.run, content, providers)
         except WrongImport as fault:
             raise Refusal(400, str(fault)) from None
         except StoreClosed as fault:

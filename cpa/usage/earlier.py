@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
+from cpa.config.client_keys import key_id
 from cpa.usage.event import parse_timestamp
+from cpa.usage.in_clear import PROVIDERS, account_of, client_of
 from cpa.usage.tables import ATTEMPT, FOREIGN_SUMS, ORIGIN, OWN_SUMS, PLACE, SUMS, TIME
 
 EVENT_COLUMNS = {
@@ -99,6 +101,7 @@ DROP TABLE complete;
 DROP TABLE partly
 """  # noqa: S608
 """Sums of quarters of an hour that have lost events stay what they were, without what they did not tell apart."""
+_RENAME = "UPDATE usage_places SET api_group_key = ?, source = ? WHERE id = ?"
 _TOTALS = ", ".join(f"sum({name})" for name in SUMS)
 _COARSE = f"""
 DELETE FROM usage_quarters;
@@ -109,8 +112,13 @@ INSERT INTO usage_quarters (bucket_start, failed, {", ".join(SUMS)})
 """  # noqa: S608
 
 
-def set_aside(connection: sqlite3.Connection) -> None:
-    """Give the tables of an earlier version other names, and the columns of its newest one."""
+def set_aside(connection: sqlite3.Connection) -> bool:
+    """Give the tables of an earlier version other names, and the columns of its newest one.
+
+    Whether they are CLIProxyAPI's.
+    """
+    known = columns_of(connection, "usage_events")
+    foreign = bool(known) and "ts_ms" not in known
     for table, name, columns in (
         ("usage_events", "earlier_events", EVENT_COLUMNS),
         ("usage_rollups", "earlier_rollups", ROLLUP_COLUMNS),
@@ -121,10 +129,11 @@ def set_aside(connection: sqlite3.Connection) -> None:
             if table == "usage_rollups" and "final_count" not in known:
                 connection.execute("UPDATE earlier_rollups SET final_count = request_count")
     connection.execute("DROP TABLE IF EXISTS usage_days")
+    return foreign
 
 
-def take_over(connection: sqlite3.Connection) -> None:
-    """Move what was set aside into the tables of this version, and drop it."""
+def take_over(connection: sqlite3.Connection, *, foreign: bool) -> None:
+    """Move what was set aside into the tables of this version, and drop it. What is ``foreign`` has keys in clear."""
     connection.create_function("to_ms", 1, _to_ms, deterministic=True)
     if columns_of(connection, "earlier_events"):
         run(connection, _DIMENSIONS)
@@ -135,6 +144,20 @@ def take_over(connection: sqlite3.Connection) -> None:
         run(connection, _FROM_SUMS)
         connection.execute("DROP TABLE earlier_rollups")
     run(connection, _COARSE)
+    if foreign:
+        _hide_keys(connection)
+
+
+def _hide_keys(connection: sqlite3.Connection) -> None:
+    """Let places name clients and accounts as they are named now."""
+    rows = connection.execute("SELECT id, api_group_key, provider, endpoint, source, auth_type FROM usage_places")
+    for number, group, provider, endpoint, source, auth_type in rows.fetchall():
+        client = client_of(group, {*PROVIDERS, provider, endpoint})
+        account = account_of(source, auth_type, provider)
+        try:
+            connection.execute(_RENAME, (client, account, number))
+        except sqlite3.IntegrityError:  # another key looks the same once it is masked
+            connection.execute(_RENAME, (client, f"{account} {key_id(source)}", number))
 
 
 def run(connection: sqlite3.Connection, script: str) -> None:

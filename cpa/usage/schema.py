@@ -163,12 +163,12 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _upgrade_record(connection: sqlite3.Connection) -> None:
-    earlier.set_aside(connection)
+    foreign = earlier.set_aside(connection)
     for script in (tables.HISTORIES, tables.KEYS, tables.ATTEMPTS):
         earlier.run(connection, script)
     known = earlier.columns_of(connection, "request_histories")
     missing = {name: kind for name, kind in tables.HISTORY_COLUMNS.items() if name not in known}
     earlier.add_columns(connection, "request_histories", missing)
-    earlier.take_over(connection)
+    earlier.take_over(connection, foreign=foreign)
     earlier.run(connection, tables.INDEXES)
     earlier.run(connection, tables.VIEWS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 from itertools import islice
 from typing import Any
 
@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from cpa.errors import CpaError
 from cpa.usage.event import LATEST_MS, Event, parse_timestamp
+from cpa.usage.in_clear import PROVIDERS, account_of, client_of
 from cpa.usage.insert import add
 from cpa.usage.tokens import Tokens
 
@@ -37,14 +38,15 @@ class Imported(Struct):
     """Rows that are no events."""
 
 
-def import_json(run: Run, content: bytes) -> Imported:
+def import_json(run: Run, content: bytes, providers: Collection[str] = ()) -> Imported:
     """Take an export of either program, or JSON lines. What is there already stays once.
 
-    ``run`` does a piece of work in a transaction of its own. Raises WrongImport, and what ``run`` raises.
+    ``run`` does a piece of work in a transaction of its own; ``providers`` are names that are no keys of clients.
+    Raises WrongImport, and what ``run`` raises.
     """
-    stripped = content.lstrip()
+    stripped, names = content.lstrip(), frozenset({*PROVIDERS, *providers})
     if _is_lines(stripped):
-        return _import(run, _lines(stripped))
+        return _import(run, _lines(stripped), names)
     try:
         data: Any = orjson.loads(stripped)
     except orjson.JSONDecodeError:
@@ -57,7 +59,7 @@ def import_json(run: Run, content: bytes) -> Imported:
     apis = snapshot.get("apis") if isinstance(snapshot, dict) else None
     if not isinstance(apis, dict):
         raise WrongImport("invalid usage snapshot")
-    return _import(run, _details(apis))
+    return _import(run, _details(apis), names)
 
 
 def _is_lines(content: bytes) -> bool:
@@ -89,10 +91,10 @@ def _lines(content: bytes) -> Iterator[dict[str, Any] | None]:
             yield row if isinstance(row, dict) else None
 
 
-def _import(run: Run, rows: Iterator[dict[str, Any] | None]) -> Imported:
+def _import(run: Run, rows: Iterator[dict[str, Any] | None], names: Set[str]) -> Imported:
     done = Imported()
     while batch := list(islice(rows, BATCH)):
-        events = [event for row in batch if row is not None and (event := _event(row)) is not None]
+        events = [event for row in batch if row is not None and (event := _event(row, names)) is not None]
         done.failed += len(batch) - len(events)
         added = run(lambda connection, events=events: _take(connection, events))  # type: ignore[misc]
         done.added += added
@@ -107,23 +109,28 @@ def _take(connection: sqlite3.Connection, events: list[Event]) -> int:
     return len(add(connection, unknown, int(time.time() * 1000)))
 
 
-def _event(row: dict[str, Any]) -> Event | None:
+def _event(row: dict[str, Any], names: Set[str]) -> Event | None:
     try:
+        group, provider, endpoint = str(row["api_group_key"]), row.get("provider") or "", row.get("endpoint") or ""
+        source, auth_type = str(row.get("source") or ""), str(row.get("auth_type") or "")
+        if "attempt" not in row:  # which only our exports say; others name clients by their keys
+            group = client_of(group, names | {str(provider), str(endpoint)})
+            source = account_of(source, auth_type, str(provider))
         count = {name: _count(value) for name, value in (row.get("tokens") or {}).items()}
         failed = bool(row.get("failed"))
         at_ms = parse_timestamp(str(row["timestamp"]))
         if not 0 <= at_ms <= LATEST_MS:
             return None
         return Event(
-            group=str(row["api_group_key"]),
+            group=group,
             model=str(row["model"]),
             at_ms=at_ms,
-            provider=str(row.get("provider") or ""),
-            endpoint=str(row.get("endpoint") or ""),
-            auth_type=str(row.get("auth_type") or ""),
+            provider=str(provider),
+            endpoint=str(endpoint),
+            auth_type=auth_type,
             request_id=str(row.get("request_id") or ""),
             requested_model=str(row.get("requested_model") or ""),
-            source=str(row.get("source") or ""),
+            source=source,
             auth_index=str(row.get("auth_index") or ""),
             failed=failed,
             latency_ms=_count(row.get("latency_ms")),
@@ -175,18 +182,18 @@ def _perhaps(value: Any) -> int | None:
 def _known(connection: sqlite3.Connection, event: Event) -> bool:
     """Whether an event of a foreign export, which does not say where it came from, is there already."""
     row = connection.execute(
-        "SELECT 1 FROM usage_events WHERE ts_ms = ? AND model = ? AND source = ? AND auth_index = ? AND failed = ? "
-        "AND input_tokens = ? AND output_tokens = ? AND total_tokens = ? AND api_group_key = ? "
-        "AND (request_id = ? OR '' IN (request_id, ?)) LIMIT 1",
+        "SELECT 1 FROM usage_events WHERE ts_ms = ? AND model = ? AND auth_index = ? AND failed = ? "
+        "AND input_tokens = ? AND output_tokens = ? AND total_tokens = ? AND (source = ? OR auth_index <> '') "
+        "AND (api_group_key = ? AND '' IN (request_id, ?) OR request_id = nullif(?, '')) LIMIT 1",
         (
             event.at_ms,
             event.model,
-            event.source,
             event.auth_index,
             int(event.failed),
             event.tokens.input,
             event.tokens.output,
             event.tokens.total,
+            event.source,
             event.group,
             event.request_id,
             event.request_id,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+from cpa.patterns import compile_re2
+
 FEW = 16
-"""Of more texts Python's own expressions take longer the more there are; RE2's do not."""
+"""So many are looked for one after the other; of more RE2 looks for all at once."""
 _MEMORY = 256 * 1024 * 1024
 """The most that RE2 may take for an expression."""
 
@@ -24,36 +25,32 @@ class Literals:
 
     def found(self, text: str) -> bool:
         """Whether one of them stands in a text."""
-        if not self._texts:
-            return False
-        try:
-            return self._pattern.search(text) is not None
-        except UnicodeEncodeError:  # half a character, which RE2 does not read
-            return self._thorough.search(text) is not None
+        if (pattern := self._pattern) is not None:
+            try:
+                return pattern.search(text) is not None
+            except UnicodeEncodeError:  # half a character, which RE2 does not read
+                pass
+        return any(known in text for known in self._texts)
 
     def replaced(self, text: str, by: str) -> str:
-        """The text with ``by``, which holds no backslash, in place of every one of them."""
-        if not self._texts:
-            return text
-        try:
-            return str(self._pattern.sub(by, text))
-        except UnicodeEncodeError:
-            return self._thorough.sub(by, text)
+        """The text with ``by``, which holds no backslash, in place of every one of them, of longer ones first."""
+        if (pattern := self._pattern) is not None:
+            try:
+                return str(pattern.sub(by, text))
+            except UnicodeEncodeError:
+                pass
+        for known in self._texts:
+            text = text.replace(known, by)
+        return text
 
     @cached_property
     def _pattern(self) -> Any:
+        """None when they are looked for one after the other."""
         if len(self._texts) <= FEW:
-            return self._thorough
-        import re2  # two megabytes that few keys do not need
+            return None
+        import re2
 
-        options = re2.Options()
-        options.log_errors = False
-        options.max_mem = _MEMORY
         try:
-            return re2.compile("|".join(map(re2.escape, self._texts)), options)
+            return compile_re2("|".join(map(re2.escape, self._texts)), memory=_MEMORY)
         except (re2.error, UnicodeEncodeError):
-            return self._thorough
-
-    @cached_property
-    def _thorough(self) -> re.Pattern[str]:
-        return re.compile("|".join(map(re.escape, self._texts)))
+            return None

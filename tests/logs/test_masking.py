@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gc
+import re
 import time
 from urllib.parse import quote
 
@@ -232,3 +234,25 @@ def test_what_is_left_out_is_counted_exactly(masker: Masker) -> None:
     assert len(head) + len(tail) + int(shown.partition(b"[TRUNCATED: ")[2].split()[0]) == len(content)
     assert content.startswith(head)
     assert content.endswith(tail)
+
+
+@pytest.mark.parametrize("number", [1, 100])
+def test_expressions_for_secrets_that_are_no_more_are_let_go(number: int) -> None:
+    secrets = Secrets()
+    masker = Masker(secrets)
+    for turn in range(4):
+        secrets.replace([f"secretofturn{turn}number{each:03}" for each in range(number)])
+        secrets.tokens.add([f"tokenofturn{turn}number0123456789"])
+        assert masker.body(f"it is secretofturn{turn}number000".encode()) == b"it is ***"
+        assert secrets.mask_text(f"it is secretofturn{turn}number000") == "it is ***"
+        secrets.tokens.remove([f"tokenofturn{turn}number0123456789"])
+    assert _turns_known() == {"3"}
+
+
+def _turns_known() -> set[str]:
+    """The turns whose secrets an expression that is kept looks for."""
+    gc.collect()
+    patterns = [
+        str(getattr(each, "pattern", "")) for each in gc.get_objects() if type(each).__module__ in ("re", "re2")
+    ]
+    return set(re.findall(r"ofturn(\d)", " ".join(patterns)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import click
@@ -29,3 +30,9 @@ config_option = click.option(
     help="The configuration file.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+DAY_MS = 86_400_000
+
+
+def days_ago_ms(days: int) -> int:
+    """The moment that many days ago, in Unix milliseconds; 1970 at the earliest."""
+    return max(int(time.time() * 1000) - days * DAY_MS, 0)

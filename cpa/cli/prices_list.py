@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,13 +14,12 @@ import click
 from cpa.cli import price_words as words
 from cpa.cli.account_words import DOUBTFUL, DULL, Words
 from cpa.cli.failures import told
-from cpa.cli.options import config_option, json_option
+from cpa.cli.options import config_option, days_ago_ms, json_option
 from cpa.cli.price_source import NoSuchPrice, Prices, complete_model
 from cpa.conversation.usage import Usage
 from cpa.usage.price_rows import shown_row
 from cpa.usage.prices import FACTOR_FIELDS, PriceTable
 
-DAY_MS = 86_400_000
 NARROW = 100
 """Columns from which on everything is shown."""
 ADVICE = ("cpa prices sync takes prices from a list,", "cpa prices set MODEL --input USD --output USD sets one")
@@ -41,7 +39,7 @@ def list_prices(pattern: str, everything: bool, days: int, config_path: Path, as
     """
     prices = Prices(config_path)
     table = prices.table
-    since = int(time.time() * 1000) - days * DAY_MS if days else None
+    since = days_ago_ms(days) if days else None
     used = {row["name"]: row for row in prices.used(since) if row["total_tokens"] or table.search(row["name"])}
     names = [*used, *sorted(table.rows().keys() - used.keys())] if everything else list(used)
     rows = [_line(name, used.get(name), table) for name in names if name and pattern.lower() in name.lower()]

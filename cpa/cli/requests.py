@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,12 +11,11 @@ import click
 from cpa.cli.control import DaemonRefused, DaemonUnreachable, ask_daemon
 from cpa.cli.database import reading_database
 from cpa.cli.failures import told
-from cpa.cli.options import config_option, json_option
+from cpa.cli.options import config_option, days_ago_ms, json_option
 from cpa.cli.output import print_json
 
 RECORDED_BY = ("usage-statistics-enabled", "request-log")
 """Settings any of which has requests recorded."""
-DAY_MS = 86_400_000
 
 
 @click.group(invoke_without_command=True)
@@ -59,7 +57,7 @@ def requests(
         return
     wanted = {
         "limit": limit,
-        "start_time": int(time.time() * 1000) - days * DAY_MS if days else None,
+        "start_time": days_ago_ms(days) if days else None,
         "model": model,
         "source": account,
         "client": client,

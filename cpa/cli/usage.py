@@ -5,23 +5,24 @@ Reads the database file itself, so that it works whether or not the daemon runs;
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cpa.cli.database import reading_database
-from cpa.cli.options import config_option, json_option
+from cpa.cli.options import config_option, days_ago_ms, json_option
 from cpa.cli.output import print_json
 from cpa.cli.usage_table import usage_table
+from cpa.config import load_config
 
 if TYPE_CHECKING:
     import sqlite3
 
-DAY_MS = 86_400_000
 BY = ("day", "model", "account", "key", "provider", "requested", "effort", "tier", "served-tier", "endpoint")
 PIPED_WIDTH = 400
 """Columns of a line that no terminal breaks."""
@@ -47,12 +48,15 @@ PIPED_WIDTH = 400
 @json_option
 def usage(config_path: Path, by: str, days: int, export_format: str | None, as_json: bool) -> None:
     """Show requests, tokens and cost by day, model, account, key, or what else requests differ in."""
-    start_ms = int(time.time() * 1000) - days * DAY_MS if days else None
+    start_ms = days_ago_ms(days) if days else None
     with reading_database(config_path, "usage-statistics-enabled") as connection:
         if export_format is not None:
             _export(connection, export_format, start_ms)
         else:
-            _show(connection, by, start_ms, as_json)
+            rows = _rows(connection, by, start_ms)
+            if by == "key" and not as_json:
+                rows = _named(rows, config_path)
+            _show(rows, by, as_json)
 
 
 def _export(connection: sqlite3.Connection, name: str, start_ms: int | None) -> None:
@@ -65,10 +69,24 @@ def _export(connection: sqlite3.Connection, name: str, start_ms: int | None) -> 
     sys.stdout.buffer.flush()
 
 
-def _show(connection: sqlite3.Connection, by: str, start_ms: int | None, as_json: bool) -> None:
+def _rows(connection: sqlite3.Connection, by: str, start_ms: int | None) -> list[dict[str, Any]]:
     from cpa.usage.overview import summary
 
-    rows = summary(connection, by, start_ms)
+    return summary(connection, by, start_ms)
+
+
+def _named(rows: list[dict[str, Any]], config_path: Path) -> list[dict[str, Any]]:
+    """With the names that the configuration gives to keys; a key without one goes by its id."""
+    from cpa.config.client_keys import key_id
+    from cpa.config.sections import ClientKey
+
+    keys = [key for key in load_config(config_path, environ=os.environ).config.api_keys if isinstance(key, ClientKey)]
+    times = Counter(key.name for key in keys)
+    names = {key_id(key.key): key.name for key in keys if times[key.name] == 1}
+    return [{**row, "name": names.get(row["name"]) or row["name"]} for row in rows]
+
+
+def _show(rows: list[dict[str, Any]], by: str, as_json: bool) -> None:
     if as_json:
         print_json([_plain(row) for row in rows])
         return

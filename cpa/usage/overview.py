@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from operator import add as plus
@@ -217,26 +218,47 @@ NAMES = {
 """What :func:`summary` sums by, besides ``day``, and the column that has it."""
 
 
+_ACCOUNT = ("source AS name", "provider", "CASE WHEN source LIKE '%...%' THEN auth_index ELSE '' END AS auth_index")
+"""What tells accounts apart: one may be at two vendors, and keys may look alike once they are masked."""
+
+
 def summary(
     connection: sqlite3.Connection, by: str, start_ms: int | None = None, end_ms: int | None = None
 ) -> list[dict[str, Any]]:
     """Sums by ``day`` (local) or one of :data:`NAMES`, the largest first (days in order)."""
     if by == "day":
         where, values = quarter_range(start_ms, end_ms)
-        return _lines(connection, "date(bucket_start, 'localtime')", f"usage_quarters WHERE {where}", "1", values)
+        day = ("date(bucket_start, 'localtime') AS name",)
+        return _lines(connection, day, f"usage_quarters WHERE {where}", "1", values)
     table, numbers = summed(("place_id", "failed", *SUMS), start_ms, end_ms)
     places = f"{table} s CROSS JOIN usage_places p ON p.id = s.place_id"
-    return _lines(connection, NAMES[by], places, "total_tokens DESC, requests DESC", numbers)
+    columns = _ACCOUNT if by == "account" else (f"{NAMES[by]} AS name",)
+    rows = _lines(connection, columns, places, "total_tokens DESC, requests DESC", numbers)
+    return _told_apart(rows) if by == "account" else rows
 
 
 def _lines(
-    connection: sqlite3.Connection, name: str, table: str, order: str, values: Sequence[int | str]
+    connection: sqlite3.Connection, columns: Sequence[str], table: str, order: str, values: Sequence[int | str]
 ) -> list[dict[str, Any]]:
     query = f"""
-        SELECT {name} AS name, sum(final_count) AS requests, sum(request_count) AS attempts,
+        SELECT {", ".join(columns)}, sum(final_count) AS requests, sum(request_count) AS attempts,
             sum(CASE WHEN failed THEN request_count ELSE 0 END) AS failed, sum(total_tokens) AS total_tokens,
             sum(cache_read_tokens) AS cache_read_tokens, sum(output_tokens) AS output_tokens,
             sum(cost_nanos) AS cost_nanos, sum(priced_count) AS priced,
             sum(total_tokens - priced_tokens) AS unpriced_tokens
-        FROM {table} GROUP BY 1 ORDER BY {order}"""  # noqa: S608
+        FROM {table} GROUP BY {", ".join(str(number + 1) for number in range(len(columns)))}
+        ORDER BY {order}"""  # noqa: S608
     return [dict(row) for row in connection.execute(query, values)]
+
+
+def _told_apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sums of accounts, each under a name that no other has: as it is, with its provider, with its index too."""
+    names = Counter(row["name"] for row in rows)
+    places = Counter((row["name"], row["provider"]) for row in rows)
+    for row in rows:
+        name, provider, index = row["name"], row.pop("provider"), row.pop("auth_index")
+        if names[name] > 1:
+            more = [provider] if not name.startswith(f"{provider} ") else []
+            more += [index[:6]] if places[name, provider] > 1 else []
+            row["name"] = f"{name} ({' '.join(more)})" if more else name
+    return rows

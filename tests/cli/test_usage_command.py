@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from cpa.cli.main import cli
 from cpa.cli.usage_table import bar, short, usage_table
+from cpa.config.client_keys import key_id
 from cpa.usage.insert import insert
 from cpa.usage.schema import open_database
 from tests.usage.conftest import event
@@ -66,6 +67,62 @@ def test_days_say_how_far_back(config: Path, days: str, attempts: int) -> None:
 def test_programs_get_json_by_whatever_they_ask(config: Path, by: str, name: str) -> None:
     (row,) = json.loads(run(config, "--json", "--by", by))
     assert (row["name"], row["requests"], row["attempts"], row["cost_usd"]) == (name, 2, 3, 1.5)
+
+
+@pytest.mark.parametrize("command", [["usage"], ["usage", "--by", "model"], ["prices", "list"], ["requests"]])
+def test_longer_ago_than_anything_is_everything(config: Path, command: list[str]) -> None:
+    arguments = [*command, "--config", str(config), "--days", "99999999999", "--json"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)
+
+
+def test_keys_go_by_the_names_the_configuration_gives_them(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "usage-database-path: usage.sqlite\napi-keys:\n- plain\n- {key: k-agent, name: agent}\n"
+        "- {key: k-one, name: twin}\n- {key: k-two, name: twin}\n- {key: k-nameless, concurrency: 2}\n"
+    )
+    keys = ("plain", "k-agent", "k-one", "k-two", "k-nameless", "gone")
+    connection = open_database(tmp_path / "usage.sqlite")
+    insert(connection, [event(request_id=key, at_ms=NOW, group=key_id(key)) for key in keys], NOW)
+    connection.close()
+    shown = {line.split()[0] for line in run(path, "--by", "key").splitlines()[1:7]}
+    assert shown == {"agent", *(key_id(key) for key in keys if key != "k-agent")}
+    rows = json.loads(run(path, "--by", "key", "--json"))
+    assert {row["name"] for row in rows} == {key_id(key) for key in keys}, "programs get ids, which do not change"
+
+
+def test_accounts_that_look_alike_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("usage-database-path: usage.sqlite\n")
+    accounts = [
+        ("me@example.org", "claude", "aaaaaaaaaaaa"),
+        ("me@example.org", "codex", "bbbbbbbbbbbb"),
+        ("sk-a...wxyz", "claude", "cccccccccccc"),
+        ("sk-a...wxyz", "claude", "dddddddddddd"),
+        ("router k...", "router", "eeeeeeeeeeee"),
+        ("router k...", "router", "ffffffffffff"),
+        ("you@example.org", "claude", "111111111111"),
+        ("you@example.org", "claude", "222222222222"),
+    ]
+    connection = open_database(tmp_path / "usage.sqlite")
+    made = [
+        event(request_id=index, at_ms=NOW, source=source, provider=provider, auth_index=index)
+        for source, provider, index in accounts
+    ]
+    insert(connection, made, NOW)
+    connection.close()
+    rows = {row["name"]: row["attempts"] for row in json.loads(run(path, "--by", "account", "--json"))}
+    assert rows == {
+        "me@example.org (claude)": 1,
+        "me@example.org (codex)": 1,
+        "sk-a...wxyz (claude cccccc)": 1,
+        "sk-a...wxyz (claude dddddd)": 1,
+        "router k... (eeeeee)": 1,
+        "router k... (ffffff)": 1,
+        "you@example.org": 2,
+    }
 
 
 def test_every_attempt_comes_out_as_csv_that_no_spreadsheet_runs(config: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
-from cpa import __version__
+from cpa import __version__, memory
 from cpa.accounts.account import Account, tokens_of
 from cpa.accounts.files import AuthDirectory
 from cpa.accounts.persistence import FILE_NAME, CooldownKeeper
@@ -222,6 +221,7 @@ class Daemon:
             asyncio.create_task(self.cooldowns.run(lambda: self.store.current.save_cooldown_status)),
             asyncio.create_task(self._listener.watch_certificate()),
             asyncio.create_task(self._notifier.watchdog(lambda: True)),
+            asyncio.create_task(memory.give_back(memory.allocator_trim())),
             asyncio.create_task(restore_counters(self.pool, self.usage, self.log, began)),
         ]
         await self.plugins.call_all(
@@ -229,7 +229,7 @@ class Daemon:
         )
         if self._keep_alive is not None:
             self._keep_alive.start()
-        _settle_memory()
+        memory.settle()
         addresses = ", ".join(self.addresses)
         self.log.info(f"API server started successfully on: {addresses}", version=__version__)
         self._notifier.ready(f"serving on {addresses}")
@@ -441,14 +441,6 @@ def _management_routes(management: Management) -> list[Route]:
 def _database(store: ConfigStore) -> Path:
     """The usage database; a relative path begins at the folder of the configuration file."""
     return store.path.absolute().parent / Path(store.current.usage_database_path).expanduser()
-
-
-def _settle_memory() -> None:
-    """What lives from here on is looked at by the garbage collector no more, the rest less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
-    gc.enable()
 
 
 def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:

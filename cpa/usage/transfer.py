@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import sqlite3
 import time
@@ -10,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from msgspec import Struct
+from msgspec import DecodeError, Raw, Struct, ValidationError, json
 
 from cpa.errors import CpaError
 from cpa.usage.event import LATEST_MS, Event, parse_timestamp
@@ -20,7 +21,14 @@ from cpa.usage.tokens import Tokens
 
 BATCH = 1000
 PIECE = 65536
+LONGEST_TEXT = 1024
+"""Characters of a name, an id, a model. What has more is no event."""
 _LARGEST = 10**15
+_NO_JSON = (DecodeError, orjson.JSONDecodeError, RecursionError)
+_MEMBERS = json.Decoder(dict[str, Raw])
+_ITEMS = json.Decoder(list[Raw])
+"""Both look for the ends of values and leave them as they are: to make values of all at once would keep the event loop
+waiting, whatever thread does it."""
 Run = Callable[[Callable[[sqlite3.Connection], int]], int]
 
 
@@ -44,20 +52,19 @@ def import_json(run: Run, content: bytes, providers: Collection[str] = ()) -> Im
     ``run`` does a piece of work in a transaction of its own; ``providers`` are names that are no keys of clients.
     Raises WrongImport, and what ``run`` raises.
     """
-    stripped, names = content.lstrip(), frozenset({*PROVIDERS, *providers})
+    stripped, names = content.removeprefix(codecs.BOM_UTF8).lstrip(), frozenset({*PROVIDERS, *providers})
     if _is_lines(stripped):
         return _import(run, _lines(stripped), names)
     try:
-        data: Any = orjson.loads(stripped)
-    except orjson.JSONDecodeError:
+        data = _MEMBERS.decode(stripped)
+        if orjson.loads(memoryview(data.get("version", b"0"))) not in (0, 1):
+            raise WrongImport("unsupported version")
+    except ValidationError:
+        raise WrongImport("invalid usage snapshot") from None
+    except _NO_JSON:
         raise WrongImport("invalid json") from None
-    if not isinstance(data, dict):
-        raise WrongImport("invalid usage snapshot")
-    if data.get("version", 0) not in (0, 1):
-        raise WrongImport("unsupported version")
-    snapshot = data.get("usage", data)
-    apis = snapshot.get("apis") if isinstance(snapshot, dict) else None
-    if not isinstance(apis, dict):
+    apis = _members(data.get("usage", stripped)).get("apis")
+    if apis is None or bytes(memoryview(apis)[:1]) != b"{":
         raise WrongImport("invalid usage snapshot")
     return _import(run, _details(apis), names)
 
@@ -66,29 +73,46 @@ def _is_lines(content: bytes) -> bool:
     """Whether the first line is an event by itself."""
     line, _, rest = content.partition(b"\n")
     try:
-        first = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        first = _MEMBERS.decode(line)
+    except ValidationError:
+        return False
+    except _NO_JSON:
         return rest.lstrip().startswith(b"{")
-    return isinstance(first, dict) and not {"usage", "apis"} & first.keys() and ("timestamp" in first or bool(rest))
+    return not {"usage", "apis"} & first.keys() and ("timestamp" in first or bool(rest))
 
 
-def _details(apis: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
-    for group, api in apis.items():
-        models = api.get("models") if isinstance(api, dict) else None
-        for model, entry in models.items() if isinstance(models, dict) else ():
-            details = entry.get("details") if isinstance(entry, dict) else None
-            for detail in details if isinstance(details, list) else ():
-                yield {**detail, "api_group_key": group, "model": model} if isinstance(detail, dict) else None
+def _members(value: bytes | Raw | None) -> dict[str, Raw]:
+    """Members of an object; none of anything else."""
+    try:
+        return {} if value is None else _MEMBERS.decode(value)
+    except _NO_JSON:
+        return {}
+
+
+def _details(apis: Raw) -> Iterator[dict[str, Any] | None]:
+    for group, api in _members(apis).items():
+        for model, entry in _members(_members(api).get("models")).items():
+            try:
+                details = _ITEMS.decode(_members(entry).get("details", b"[]"))
+            except _NO_JSON:
+                continue
+            for each in details:
+                detail = _object(each)
+                yield None if detail is None else {**detail, "api_group_key": group, "model": model}
+
+
+def _object(text: bytes | Raw) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(memoryview(text))
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _lines(content: bytes) -> Iterator[dict[str, Any] | None]:
     for line in io.BytesIO(content):
         if line.strip():
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                row = None
-            yield row if isinstance(row, dict) else None
+            yield _object(line)
 
 
 def _import(run: Run, rows: Iterator[dict[str, Any] | None], names: Set[str]) -> Imported:
@@ -111,11 +135,11 @@ def _take(connection: sqlite3.Connection, events: list[Event]) -> int:
 
 def _event(row: dict[str, Any], names: Set[str]) -> Event | None:
     try:
-        group, provider, endpoint = str(row["api_group_key"]), row.get("provider") or "", row.get("endpoint") or ""
-        source, auth_type = str(row.get("source") or ""), str(row.get("auth_type") or "")
+        group, provider, endpoint = _text(row["api_group_key"]), _text(row.get("provider")), _text(row.get("endpoint"))
+        source, auth_type = _text(row.get("source")), _text(row.get("auth_type"))
         if "attempt" not in row:  # which only our exports say; others name clients by their keys
-            group = client_of(group, names | {str(provider), str(endpoint)})
-            source = account_of(source, auth_type, str(provider))
+            group = client_of(group, names | {provider, endpoint})
+            source = account_of(source, auth_type, provider)
         count = {name: _count(value) for name, value in (row.get("tokens") or {}).items()}
         failed = bool(row.get("failed"))
         at_ms = parse_timestamp(str(row["timestamp"]))
@@ -123,15 +147,15 @@ def _event(row: dict[str, Any], names: Set[str]) -> Event | None:
             return None
         return Event(
             group=group,
-            model=str(row["model"]),
+            model=_text(row["model"]),
             at_ms=at_ms,
-            provider=str(provider),
-            endpoint=str(endpoint),
+            provider=provider,
+            endpoint=endpoint,
             auth_type=auth_type,
-            request_id=str(row.get("request_id") or ""),
-            requested_model=str(row.get("requested_model") or ""),
+            request_id=_text(row.get("request_id")),
+            requested_model=_text(row.get("requested_model")),
             source=source,
-            auth_index=str(row.get("auth_index") or ""),
+            auth_index=_text(row.get("auth_index")),
             failed=failed,
             latency_ms=_count(row.get("latency_ms")),
             tokens=Tokens(
@@ -148,23 +172,31 @@ def _event(row: dict[str, Any], names: Set[str]) -> Event | None:
             attempt=_count(row.get("attempt", 1)),
             final=bool(row.get("final", True)),
             status=_count(row.get("status_code")) or (500 if failed else 200),
-            error=str(row.get("error_code") or ""),
+            error=_text(row.get("error_code")),
             fail_body=str(row.get("fail_body") or ""),
             ttft_ms=_perhaps(row.get("ttft_ms")),
             stream=bool(row.get("stream")),
-            client_format=str(row.get("client_format") or ""),
-            upstream_format=str(row.get("upstream_format") or ""),
+            client_format=_text(row.get("client_format")),
+            upstream_format=_text(row.get("upstream_format")),
             estimated=bool(row.get("estimated")),
-            reasoning_effort=str(row.get("reasoning_effort") or ""),
-            service_tier=str(row.get("service_tier") or ""),
-            response_service_tier=str(row.get("response_service_tier") or ""),
-            user_agent=str(row.get("user_agent") or ""),
-            client_ip=str(row.get("client_ip") or ""),
+            reasoning_effort=_text(row.get("reasoning_effort")),
+            service_tier=_text(row.get("service_tier")),
+            response_service_tier=_text(row.get("response_service_tier")),
+            user_agent=_text(row.get("user_agent")),
+            client_ip=_text(row.get("client_ip")),
             cost_nanos=_perhaps(row.get("cost_nanos")),
-            key=str(row.get("event_key") or ""),
+            key=_text(row.get("event_key")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
+
+
+def _text(value: Any) -> str:
+    """A text of a size that one may have that is told apart by it; raises ValueError for a longer one."""
+    text = str(value or "")
+    if len(text) > LONGEST_TEXT:
+        raise ValueError("too long a text")
+    return text
 
 
 def _count(value: Any) -> int:

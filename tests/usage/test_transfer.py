@@ -16,7 +16,7 @@ from cpa.usage.filters import EventFilter
 from cpa.usage.insert import insert
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import open_database, transaction
-from cpa.usage.transfer import Imported, import_json
+from cpa.usage.transfer import Imported, WrongImport, import_json
 from tests.usage.conftest import NOON, event
 
 DAY = 86_400_000
@@ -163,3 +163,54 @@ def test_an_export_of_many_models_is_in_the_order_of_time_in_each(
     assert orjson.loads(only)["usage"]["total_requests"] == sum(
         each.failed and each.model == "m0" and each.at_ms <= NOON + 20 for each in made
     )
+
+
+def line(**fields: Any) -> dict[str, Any]:
+    return {"api_group_key": "k", "model": "m", "timestamp": "2026-01-31T12:00:00Z", "request_id": "r", **fields}
+
+
+def snapshot(*details: Any) -> dict[str, Any]:
+    return {"version": 1, "usage": {"apis": {"k": {"models": {"m": {"details": list(details)}}}}}}
+
+
+@pytest.mark.parametrize(
+    "content", [orjson.dumps(line(), option=orjson.OPT_APPEND_NEWLINE), orjson.dumps(snapshot(line()))]
+)
+def test_the_mark_that_some_editors_put_at_the_beginning_is_passed_over(
+    make: Callable[[str], sqlite3.Connection], content: bytes
+) -> None:
+    assert take(make("one"), b"\xef\xbb\xbf" + content) == Imported(added=1)
+
+
+@pytest.mark.parametrize("name", ["api_group_key", "model", "source", "request_id", "user_agent"])
+def test_a_text_of_any_length_is_no_name(make: Callable[[str], sqlite3.Connection], name: str) -> None:
+    content = orjson.dumps(line(**{name: "x" * 100_000})) + b"\n" + orjson.dumps(line(request_id="other"))
+    assert take(make("one"), content) == Imported(added=1, failed=1)
+
+
+def test_what_is_wrong_in_a_snapshot_spoils_nothing_else(make: Callable[[str], sqlite3.Connection]) -> None:
+    good, odd = snapshot(line(), 7, None, [], {}, line(request_id="s"))["usage"]["apis"]["k"], 5
+    models = {"m": good["models"]["m"], "n": odd, "o": {"details": odd}, "p": {"details": None}, "q": {}}
+    content = orjson.dumps({"usage": {"apis": {"k": {"models": models}, "l": odd, "m": {"models": odd}}}})
+    assert take(make("one"), content) == Imported(added=2, failed=4)
+    broken = content.replace(b'"request_id":"s"', b'"request_id":"\xff"')
+    assert take(make("other"), broken) == Imported(added=1, failed=5)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "invalid json"),
+        (b'{"usage":{"apis":{"k":{"models":{', "invalid json"),
+        (b'{"usage":{"apis":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_002, "invalid json"),
+        (b'{"version":"1","usage":{"apis":{}}}', "unsupported version"),
+        (b'{"version":{},"usage":{"apis":{}}}', "unsupported version"),
+        (b"[]", "invalid usage snapshot"),
+        (b'{"usage":[]}', "invalid usage snapshot"),
+        (b'{"usage":{"apis":[]}}', "invalid usage snapshot"),
+        (b'{"apis":7}', "invalid usage snapshot"),
+    ],
+)
+def test_what_is_no_export_is_said(make: Callable[[str], sqlite3.Connection], content: bytes, fault: str) -> None:
+    with pytest.raises(WrongImport, match=fault):
+        take(make("one"), content)

@@ -188,6 +188,7 @@ def routes(management: Management) -> list[Route]:
         Query("provider", "Provider"),
         Query("api_group_key", "Client key's id, or provider when there is no key"),
         Query("status_code", "HTTP status of the attempt", {"type": "integer"}),
+        Query("min_latency_ms", "Only what took so long or longer", {"type": "integer", "minimum": 1}),
         Query("request_id", "Attempts of one request"),
     )
     paged = (

@@ -41,6 +41,8 @@ class Filter(Struct, kw_only=True):
     request_id: str = ""
     failed: bool | None = None
     status: int | None = None
+    latency_ms: int = 0
+    """What took less is not wanted."""
     before: tuple[int, int | str] | None = None
     """Only what comes after this in a list, which its last line names: its time, and its ``SAME_TIME``."""
 
@@ -68,7 +70,8 @@ class Filter(Struct, kw_only=True):
     def of_attempt(self) -> tuple[str, list[Any]]:
         """A condition on attempts themselves, without time, place and status, and its values."""
         condition, values = self.of_request()
-        return " AND ".join([self.of_result(), *([condition] if condition else [])]), values
+        latency = [f"latency_ms >= {self.latency_ms:d}"] if self.latency_ms else []
+        return " AND ".join([self.of_result(), *latency, *([condition] if condition else [])]), values
 
     def of_status(self) -> str:
         """A condition on the status of attempts; what is not ``USUAL`` can be found by its index."""
@@ -159,10 +162,11 @@ def _wanted(query: Mapping[str, str], models: Sequence[str]) -> dict[str, Any]:
         "account": _first(query, "source"),
         "auth_index": _first(query, "auth_index", "authIndex"),
         "provider": _first(query, "provider"),
-        "client": _first(query, "api_group_key", "client"),
+        "client": _first(query, "api_group_key", "api_key_hash", "client"),
         "request_id": _first(query, "request_id"),
         "failed": None if not result else result == "failed",
         "status": int(status) if status else None,
+        "latency_ms": _positive(query, "min_latency_ms must be a positive integer", 0, "min_latency_ms"),
     }
 
 

@@ -33,7 +33,7 @@ class _Window(Struct):
 def events_page(connection: sqlite3.Connection, wanted: EventFilter) -> dict[str, Any]:
     """One page of events, the newest first, with what there is to filter by."""
     search = Search(connection, wanted)
-    if wanted.is_unusual or wanted.request_id:
+    if wanted.is_unusual or wanted.request_id or wanted.latency_ms:
         total, numbers = search.page(wanted.page_size, _skipped(wanted))
     else:
         total, numbers = _by_sums(connection, wanted, search)

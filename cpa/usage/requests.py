@@ -61,6 +61,7 @@ def _is_wanted(shown: dict[str, Any], status: int, wanted: RequestFilter) -> boo
         and wanted.client in ("", shown["client"])
         and wanted.failed in (None, status >= 400)
         and wanted.status in (None, status)
+        and shown["duration_ms"] >= wanted.latency_ms
     )
 
 

@@ -61,7 +61,7 @@ class Search:
         self._where, self._values = wanted.of_attempt()
         """A condition on ``usage_attempts`` without time and status, and its values."""
         self.sums = wanted.of_sums()
-        """A condition on sums without time: without a status or request, of nothing but what is wanted."""
+        """A condition on sums without time: without a status, latency or request, of nothing but that."""
         self.sum_values: list[Any] = []
         self.nowhere = False
         """Whether nothing at all can be there."""

@@ -49,7 +49,11 @@ FILTERS: dict[str, dict[str, Any]] = {
     "an unusual status of success": {"status": 206},
     "no status": {"status": 0},
     "a status of a model": {"status": 429, "models": ("m1",)},
+    "what took long": {"latency_ms": 9_000},
+    "what took long of a model, with a status": {"latency_ms": 5_000, "models": ("m1",), "status": 429},
+    "what took longer than anything": {"latency_ms": 10_000_000},
     "a request": {"request_id": "r0321"},
+    "a request that took too little": {"request_id": "r0321", "latency_ms": 10_000},
     "a request of another's model": {"request_id": "r0321", "models": ("rare",)},
     "a stretch": {"start_ms": NOON + 40 * QUARTER_MS + 7, "end_ms": NOON + 90 * QUARTER_MS + 7},
     "a frequent status within a stretch": {"status": 200, "start_ms": NOON + 9 * 3600_000 + 7, "end_ms": NOON + DAY_MS},
@@ -76,6 +80,7 @@ def made_up() -> list[Event]:
                 status=status,
                 failed=(status >= 400) != (number % 20 == 4),
                 final=number % 7 != 0,
+                latency_ms=number * 7919 % 10_000,
             )
         )
     chance.shuffle(made)
@@ -119,6 +124,7 @@ def right(wanted: Filter, *, requests: bool) -> list[str]:
             and wanted.request_id in ("", one.request_id)
             and wanted.failed in (None, one.failed)
             and wanted.status in (None, one.status)
+            and one.latency_ms >= wanted.latency_ms
             and (one.final or not requests)
         )
 

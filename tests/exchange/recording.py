@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cpa.config import ConfigStore
 from cpa.daemon import Daemon
 from cpa.usage.filters import EventFilter
 from cpa.usage.queries import events_page
+from cpa.usage.store import NotReady
 from tests.usage.vendor_streams import claude, gemini, openai, responses
 
 TEXT = "Hi"
@@ -100,13 +101,17 @@ class Bench:
         return [orjson.loads(item) for item in self.daemon.usage_queue.pop(100)]
 
     async def rows(self, number: int) -> list[dict[str, Any]]:
-        """All records, the first attempt first, once there are ``number``; waits a little for more, too."""
-        async with asyncio.timeout(10):
+        """All records, the first attempt first, once there are ``number``.
+
+        On a busy machine the first one may find a database that is still being made.
+        """
+        async with asyncio.timeout(30):
             while True:
-                empty: list[dict[str, Any]] = []
-                rows = await asyncio.to_thread(
-                    self.daemon.usage.ask, lambda c: events_page(c, EventFilter())["events"][::-1], empty
-                )
+                rows: list[dict[str, Any]] = []
+                with suppress(NotReady):
+                    rows = await asyncio.to_thread(
+                        self.daemon.usage.ask, lambda c: events_page(c, EventFilter())["events"][::-1], rows
+                    )
                 if len(rows) >= number:
                     return rows
                 await asyncio.sleep(0.01)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Iterator
 
 import aiohappyeyeballs
 
+from cpa.upstream import tls
 from cpa.upstream.address import Origin
 from cpa.upstream.connection import Connection
 from cpa.upstream.faults import WireFault, connecting_failed
@@ -27,7 +27,6 @@ class ConnectionPool:
     def __init__(self) -> None:
         self._idle: dict[Origin, list[Connection]] = {}
         self._origins: dict[Connection, Origin] = {}
-        self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self._resolver = Resolver()
@@ -91,19 +90,13 @@ class ConnectionPool:
             _, connection = await loop.create_connection(
                 lambda: Connection(origin.host, self._forget),
                 sock=sock,
-                ssl=self._context() if origin.secure else None,
+                ssl=tls.CONTEXT if origin.secure else None,
                 server_hostname=origin.host if origin.secure else None,
             )
         except BaseException:
             sock.close()
             raise
         return connection
-
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return self._tls
 
     def _forget(self, connection: Connection) -> None:
         """An idle connection was closed by the other side."""

@@ -16,6 +16,7 @@ import pytest
 import uvloop
 
 from cpa.errors import UpstreamError
+from cpa.upstream import tls
 from cpa.upstream.address import split_url
 from cpa.upstream.client import UpstreamClient, read_whole
 from cpa.upstream.connection import HEADERS_LIMIT, NEVER, Connection, Limits
@@ -174,7 +175,7 @@ def test_a_body_that_ends_with_its_tls_connection_must_say_so(
     run: Run, notified: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pem, key = certificate(tmp_path, "localhost")
-    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    monkeypatch.setattr(tls, "CONTEXT", ssl.create_default_context(cafile=pem))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pem, key)
     listening = socket.create_server(("127.0.0.1", 0))

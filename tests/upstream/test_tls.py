@@ -7,12 +7,14 @@ import datetime
 import ssl
 from pathlib import Path
 
+import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cpa.errors import UpstreamError
+from cpa.upstream import tls
 from cpa.upstream.client import UpstreamClient, read_whole
 from cpa.upstream.timeouts import Timeouts
 
@@ -74,8 +76,23 @@ async def ask(port: int) -> bytes:
 
 async def test_a_trusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pem, key = certificate(tmp_path, "localhost")
-    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    monkeypatch.setattr(tls, "CONTEXT", ssl.create_default_context(cafile=pem))
     assert await ask(await serve(pem, key)) == b"ok ok"
+
+
+async def test_the_certificates_of_the_machine_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By aiohttp, before there is an event loop that would wait for it."""
+    port = await serve(*certificate(tmp_path, "localhost"))
+    read: list[ssl.SSLContext] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda self, *_: read.append(self))
+    for _ in range(2):
+        with pytest.raises(UpstreamError):
+            await ask(port)
+    assert not read
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await session.get(f"https://localhost:{port}/")
+    assert not read
 
 
 async def test_a_certificate_nobody_vouches_for(tmp_path: Path) -> None:
@@ -88,7 +105,7 @@ async def test_a_certificate_nobody_vouches_for(tmp_path: Path) -> None:
 
 async def test_a_certificate_for_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pem, key = certificate(tmp_path, "other.test")
-    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    monkeypatch.setattr(tls, "CONTEXT", ssl.create_default_context(cafile=pem))
     with pytest.raises(UpstreamError) as caught:
         await ask(await serve(pem, key))
     assert caught.value.error.code == "tls_error"

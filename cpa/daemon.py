@@ -22,7 +22,6 @@ from cpa.config.diff import changed_paths, restart_required
 from cpa.errors import CpaError
 from cpa.exchange.announcer import Announcer
 from cpa.exchange.auth_files import AuthFiles
-from cpa.exchange.call import Call
 from cpa.exchange.collectors import Collectors
 from cpa.exchange.counters import restore_counters
 from cpa.exchange.exchange import Exchange
@@ -33,9 +32,9 @@ from cpa.exchange.login_sessions import LoginSessions
 from cpa.exchange.price_fetch import PriceListReader
 from cpa.exchange.price_sync import PriceSync
 from cpa.exchange.quota_query import QuotaQueries
-from cpa.exchange.record import AttemptRecord
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
+from cpa.exchange.usage_trail import UsageTrail
 from cpa.formats.registry import builtin_formats
 from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, take_structlog
 from cpa.logs.masking import mask_header, secret_parameters
@@ -58,8 +57,7 @@ from cpa.server.listener import Listener
 from cpa.server.services import Services
 from cpa.systemd import Notifier
 from cpa.upstream.client import UpstreamClient
-from cpa.usage.event import Event, executor_of
-from cpa.usage.insert import Made
+from cpa.usage.event import executor_of
 from cpa.usage.price_list_cache import ListCache
 from cpa.usage.prices import CurrentPrices
 from cpa.usage.store import UsageStore
@@ -145,6 +143,7 @@ class Daemon:
         self.usage = UsageStore(
             _database(store), self.log, lambda: store.current.usage_event_retention_days, self.prices
         )
+        self._trail = UsageTrail(self.formats, self.usage.record, self.secrets.mask_text)
         self.metrics = Metrics(self._metric_sources, self._cost)
         self._services: Services | None = None
         self.histories = Histories(self.usage, self.secrets, lambda: store.current, get_logger("cpa.histories"))
@@ -286,7 +285,7 @@ class Daemon:
         self.metrics.configure(enabled=config.metrics.enable)
         meter = self.metrics.meter
         if self._exchange is not None:
-            self._exchange.usage_sink = self._record if config.usage_statistics_enabled else None
+            self._exchange.trail = self._trail if config.usage_statistics_enabled else None
             self._exchange.observers.meter = meter
         if self._services is not None:
             self._services.count_answer = meter.answered if meter is not None else None
@@ -325,14 +324,6 @@ class Daemon:
             auth_index=record.account_index,
             executor_type=executor_of(record.provider, record.upstream_format),
         )
-
-    def _record(self, made: Made, call: Call, record: AttemptRecord | None) -> None:
-        """Take an attempt into the durable record and the queue of collectors."""
-        if made.fail_body:
-            made.fail_body = self.secrets.mask_text(made.fail_body)
-        if self.usage_queue.enabled:
-            self._collectors.take(made if isinstance(made, Event) else made.event(), call, record)
-        self.usage.record(made)
 
     def _note_unpriced(self, model: str) -> None:
         self.log.warning(
@@ -390,6 +381,7 @@ class Daemon:
             enabled=config.usage_statistics_enabled and self.gate.enabled(config),
             retention=config.redis_usage_queue_retention_seconds,
         )
+        self._trail.collect = self._collectors.take if self.usage_queue.enabled else None
         if not self.gate.enabled(config):
             self.usage_queue.close()
         self.log_files.configure(

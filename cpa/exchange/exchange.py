@@ -35,7 +35,7 @@ from cpa.exchange.renewal import Renewals
 from cpa.exchange.resolve import Resolution, resolve_model
 from cpa.exchange.shape import Shaped, Shaper
 from cpa.exchange.unavailable import no_account
-from cpa.exchange.usage_trail import Sink, UsageTrail
+from cpa.exchange.usage_trail import UsageTrail
 from cpa.formats.codec import JsonObject
 from cpa.formats.registry import FormatRegistry
 from cpa.plugins.manager import Plugins
@@ -89,8 +89,8 @@ class Exchange:
         self._renewals = renewals
         self._limits = limits
         self._log = log
-        self.usage_sink: Sink | None = None
-        """Takes the events of the durable record; None records nothing."""
+        self.trail: UsageTrail | None = None
+        """Keeps the durable record; None when nothing is recorded."""
         self.observers = Observers(plugins)
         self._router = Router(pool, catalog, plugins.hook("cpa_choose_account"))
         self._routes = ModelRoutes(pool.clock)
@@ -113,8 +113,8 @@ class Exchange:
 
     async def _logged(self, call: Call, config: Config, answering: Answering) -> Answer:
         log = ExchangeLog(self._log, call, self.observers)
-        if self.usage_sink is not None and call.operation != "count":
-            log.trail = UsageTrail(call, self.usage_sink, self._formats)
+        if call.operation != "count":
+            log.trail = self.trail
         try:
             answer = await answering(call, config, log)
         except ApiError as failure:
@@ -234,6 +234,8 @@ class Exchange:
             raise broken(fault, provider, self._log, call.request_id) from fault
         if call.operation == "count" and not provider.supports("count", account):
             return await self._count_locally(log, shaped)
+        if log.last is not None and log.trail is not None:
+            log.trail.followed(call, log.last)
         log.attempts += 1
         record = AttemptRecord(
             call,
@@ -243,7 +245,6 @@ class Exchange:
             log.attempts,
             log.watch,
             log.ticket,
-            log.trail,
             call.recorder.attempt(shaped, log.attempts) if call.recorder is not None else None,
         )
         log.last = record

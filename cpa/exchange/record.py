@@ -18,7 +18,7 @@ from cpa.usage.event import executor_of
 
 
 class AttemptRecord:
-    """Measures one attempt and gives its usage record exactly once."""
+    """Measures one attempt."""
 
     def __init__(
         self,
@@ -29,17 +29,14 @@ class AttemptRecord:
         number: int,
         watch: Watch | None = None,
         ticket: Ticket | None = None,
-        trail: UsageTrail | None = None,
         note: AttemptNote | None = None,
     ) -> None:
         self._call = call
         self._ticket = ticket
-        self._trail = trail
         self._watch = watch
         self.note = note
         """Set when a history is kept."""
         self._begun = time.monotonic()
-        self._done = False
         self.account = account
         self.model = model
         self.upstream_format = upstream_format
@@ -53,6 +50,9 @@ class AttemptRecord:
         """Of a failure: whether another account may do better."""
         self.status = 0
         self.error: str | None = None
+        self.failure: ErrorInfo | None = None
+        self.duration: float | None = None
+        """Seconds; None while it is under way."""
 
     def first_token(self) -> None:
         """Content of the answer has arrived."""
@@ -61,21 +61,19 @@ class AttemptRecord:
 
     def close(self, status: int, error: ErrorInfo | None = None) -> None:
         """The attempt is over; later calls change nothing."""
-        if self._done:
+        if self.duration is not None:
             return
-        self._done = True
+        self.duration = duration = time.monotonic() - self._begun
         self.status = status
+        self.failure = error
         self.error = (error.code or error.type or "error") if error is not None else None
         if self._ticket is not None and self.usage is not None:
             place = self._place()
             self._ticket.spend(self.usage, model=self.model, requested=self._call.model, **place)
             if (tool := self.usage.image_tool) is not None:
                 self._ticket.spend(tool.usage, model=tool.model, **place)
-        duration = time.monotonic() - self._begun
         if self.note is not None:
             self.note.close(status, error, self.time_to_first_token, self.usage)
-        if self._trail is not None:
-            self._trail.attempt(self, duration, error)
         if self._watch is not None:
             self._watch.attempt(self, duration)
 
@@ -131,7 +129,7 @@ class ExchangeLog:
         if self.ticket is not None:
             self.ticket.leave()
         if self.trail is not None:
-            self.trail.close(status, error, duration)
+            self.trail.close(self._call, self.last, status, error, duration)
         if self.watch is not None:
             code = (error.code or error.type or "error") if error is not None else None
             self.watch.close(status, code, answered=self.answered or status < 400)

@@ -1,22 +1,21 @@
-"""The durable record of one exchange: an event per attempt, the last of them marked as what the client saw."""
+"""The durable record of exchanges: an event per attempt, the last of them marked as what the client saw."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from cpa.accounts.account import account_index
+from cpa.accounts.account import Account, account_index
 from cpa.conversation.usage import ToolUsage, tier
 from cpa.errors import ApiError, ErrorInfo
 from cpa.exchange.call import Call
 from cpa.formats.registry import FormatRegistry
-from cpa.usage.attempted import Attempted
-from cpa.usage.event import LONGEST_BODY, Event, kind_of
+from cpa.usage.attempted import Attempted, Ending
+from cpa.usage.event import LONGEST_BODY, Event, Kind, kind_of
 from cpa.usage.insert import Made
 from cpa.usage.queue_item import LONGEST_TEXT
 from cpa.usage.tokens import Tokens, reported, tokens_of
@@ -24,8 +23,8 @@ from cpa.usage.tokens import Tokens, reported, tokens_of
 if TYPE_CHECKING:
     from cpa.exchange.record import AttemptRecord
 
-Sink = Callable[[Made, Call, "AttemptRecord | None"], None]
-"""Takes an attempt or another event, the request it belongs to, and the attempt if an account could be asked."""
+Collect = Callable[[Event, Call, "AttemptRecord | None"], None]
+"""Is told of an event, the request it belongs to, and the attempt if an account could be asked."""
 NOBODY = "unknown"
 _GEMINI = ("/v1beta/models/", "/v1/models/")
 CLIENT_GONE = 499
@@ -33,6 +32,9 @@ TOOL_FORMAT = "openai-response"
 LONGEST_AGENT = 200
 LONGEST_NAME = 256
 """Characters of a model's name, as a client wrote it."""
+LONGEST_PATH = 512
+MOST_REMEMBERED = 1000
+_Texts = tuple[Any, ...]
 
 
 @lru_cache(maxsize=256)
@@ -69,101 +71,140 @@ def effort_of(call: Call, formats: FormatRegistry) -> str:
             return "auto"
 
 
-class UsageTrail(Struct):
-    """Gives what is known of each attempt to the sink once it is known whether another one follows."""
+class UsageTrail:
+    """Records the attempts of every exchange, each once it is known whether another one follows."""
 
-    call: Call
-    sink: Sink
-    formats: FormatRegistry
-    pending: Attempted | None = None
-    """The latest attempt."""
-    record: AttemptRecord | None = None
-    """What measured it."""
+    def __init__(self, formats: FormatRegistry, record: Callable[[Made], None], mask: Callable[[str], str]) -> None:
+        """``record`` takes what was made; ``mask`` takes the secrets out of a text."""
+        self._formats = formats
+        self._record = record
+        self._mask = mask
+        self._kinds: dict[_Texts, tuple[Account, Kind]] = {}
+        """What was found for an account and texts before: it is much the same for every request."""
+        self.collect: Collect | None = None
+        """Is told of them too."""
 
-    def attempt(self, record: AttemptRecord, duration: float, error: ErrorInfo | None) -> None:
-        """An attempt is over."""
-        if self.pending is not None:
-            self._flush()
-        call, account, status, usage = self.call, record.account, record.status, record.usage
-        client, provider, asked = call.client, account.provider, call.reasoning
+    def followed(self, call: Call, record: AttemptRecord) -> None:
+        """An attempt is over, and another one follows."""
+        self._note(call, record, self._ending(record, final=False))
+
+    def close(
+        self, call: Call, record: AttemptRecord | None, status: int, error: ErrorInfo | None, duration: float
+    ) -> None:
+        """The exchange is over, after ``duration`` seconds; ``record`` is its latest attempt."""
+        if record is None or record.duration is None:
+            self._take(self._unattempted(call, status, error, duration), call, None)
+        elif record.number == 1 and record.status == 200 and record.failure is None and status < 400:
+            self._note(call, record, None)
+        else:
+            ending = self._ending(record, final=True)
+            if status >= 400 and not ending.failed:
+                ending.failed, ending.status = True, status
+            self._note(call, record, ending)
+
+    def _note(self, call: Call, record: AttemptRecord, ended: Ending | None) -> None:
+        account, usage, client, asked = record.account, record.usage, call.client, call.reasoning
         # the usual answers are given here: between other things a call costs a third of a microsecond
         nothing_served = usage is not None and usage.service_tier is None and record.upstream_format != "gemini"
-        self.record = record
-        kind = kind_of(
-            client.id if client is not None else provider or NOBODY,
-            provider,
-            endpoint_of(call.path),
-            account.kind,
+        texts = (
+            account.id,
             record.model,
-            call.model[:LONGEST_NAME],
-            account.label or account.id,
-            account.index or account_index(f"id:{account.id}"),
-            call.format,
             record.upstream_format,
-            "" if asked is not None and asked.mode == "unset" else effort_of(call, self.formats),
+            call.model,
+            call.path,
+            call.format,
+            call.address,
+            call.headers.get("User-Agent", ""),
+            call.stream,
+            None if client is None else client.id,
+            "" if asked is not None and asked.mode == "unset" else effort_of(call, self._formats),
             "" if _TIERS.isdisjoint(call.body) else asked_tier(call),
             "" if nothing_served else served_tier(record),
-            1 if call.stream else 0,
-            call.headers.get("User-Agent", "")[:LONGEST_AGENT],
-            call.address,
         )
-        self.pending = Attempted(
+        known = self._kinds.get(texts)
+        kind = known[1] if known is not None and known[0] is account else self._kind(account, texts)
+        made = Attempted(
             kind,
             call.request_id,
             record.started_at,
-            duration,
+            record.duration or 0.0,
             record.time_to_first_token,
+            None if usage is None else reported(usage),
+            ended,
+        )
+        self._record(made)
+        if self.collect is not None:
+            self.collect(made.event(), call, record)
+        if usage is not None and usage.image_tool is not None:
+            self._take(_of_tool(made.event(), usage.image_tool), call, record)
+
+    def _kind(self, account: Account, texts: _Texts) -> Kind:
+        _, served_model, upstream, model, path, client_format, address, agent, stream, client, *asked_and_served = texts
+        kind = kind_of(
+            client if client is not None else account.provider or NOBODY,
+            account.provider,
+            endpoint_of(path),
+            account.kind,
+            served_model,
+            model[:LONGEST_NAME],
+            account.label or account.id,
+            account.index or account_index(f"id:{account.id}"),
+            client_format,
+            upstream,
+            *asked_and_served,
+            1 if stream else 0,
+            agent[:LONGEST_AGENT],
+            address,
+        )
+        if len(self._kinds) >= MOST_REMEMBERED:
+            self._kinds.clear()
+        if len(model) <= LONGEST_NAME and len(agent) <= LONGEST_AGENT and len(path) <= LONGEST_PATH:
+            self._kinds[texts] = (account, kind)
+        return kind
+
+    def _take(self, event: Event, call: Call, record: AttemptRecord | None) -> None:
+        self._record(event)
+        if self.collect is not None:
+            self.collect(event, call, record)
+
+    def _ending(self, record: AttemptRecord, *, final: bool) -> Ending:
+        status, error = record.status, record.failure
+        return Ending(
             record.number,
             status,
-            None if usage is None else reported(usage),
             record.error or ("client_gone" if status == CLIENT_GONE else ""),
-            "" if error is None and status != CLIENT_GONE else _body(status, error),
+            self._body(status, error),
             status >= 400 or status == 0 or error is not None,
+            final,
         )
 
-    def close(self, status: int, error: ErrorInfo | None, duration: float) -> None:
-        """The exchange is over, after ``duration`` seconds."""
-        pending = self.pending
-        if pending is not None:
-            pending.final = True
-            if status >= 400 and not pending.failed:
-                pending.failed, pending.status = True, status
-            self._flush()
-            return
-        call = self.call
-        self.sink(
-            Event(
-                group=call.client.id if call.client is not None else NOBODY,
-                endpoint=endpoint_of(call.path),
-                request_id=call.request_id,
-                model=call.model[:LONGEST_NAME],
-                requested_model=call.model[:LONGEST_NAME],
-                at_ms=int((time.time() - duration) * 1000),
-                failed=status >= 400,
-                latency_ms=int(duration * 1000),
-                tokens=Tokens(),
-                attempt=0,
-                status=status,
-                error=(error.code or error.type or "error") if error is not None else "",
-                fail_body=_body(status, error),
-                stream=call.stream,
-                client_format=call.format,
-                reasoning_effort=effort_of(call, self.formats),
-                client_ip=call.address,
-                user_agent=call.headers.get("User-Agent", "")[:LONGEST_AGENT],
-            ),
-            call,
-            None,
+    def _unattempted(self, call: Call, status: int, error: ErrorInfo | None, duration: float) -> Event:
+        """A request for which no account could be asked."""
+        return Event(
+            group=call.client.id if call.client is not None else NOBODY,
+            endpoint=endpoint_of(call.path),
+            request_id=call.request_id,
+            model=call.model[:LONGEST_NAME],
+            requested_model=call.model[:LONGEST_NAME],
+            at_ms=int((time.time() - duration) * 1000),
+            failed=status >= 400,
+            latency_ms=int(duration * 1000),
+            tokens=Tokens(),
+            attempt=0,
+            status=status,
+            error=(error.code or error.type or "error") if error is not None else "",
+            fail_body=self._body(status, error),
+            stream=call.stream,
+            client_format=call.format,
+            reasoning_effort=effort_of(call, self._formats),
+            client_ip=call.address,
+            user_agent=call.headers.get("User-Agent", "")[:LONGEST_AGENT],
         )
 
-    def _flush(self) -> None:
-        made, record = self.pending, self.record
-        if made is None or record is None:
-            return
-        self.pending = self.record = None
-        self.sink(made, self.call, record)
-        if record.usage is not None and record.usage.image_tool is not None:
-            self.sink(_of_tool(made.event(), record.usage.image_tool), self.call, record)
+    def _body(self, status: int, error: ErrorInfo | None) -> str:
+        if error is not None:
+            return self._mask(error.message[: 2 * LONGEST_BODY])[:LONGEST_BODY]
+        return "client disconnected" if status == CLIENT_GONE else ""
 
 
 def _of_tool(event: Event, tool: ToolUsage) -> Event:
@@ -208,9 +249,3 @@ def served_tier(record: AttemptRecord) -> str:
     if record.upstream_format == "gemini" and record.headers is not None:
         return tier(record.headers.get("x-gemini-service-tier")) or ""
     return ""
-
-
-def _body(status: int, error: ErrorInfo | None) -> str:
-    if error is not None:
-        return error.message[:LONGEST_BODY]
-    return "client disconnected" if status == CLIENT_GONE else ""

@@ -6,8 +6,24 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from cpa.usage.event import Event, Kind, Priced, Row
+from cpa.usage.event import Costing, Event, Kind, Row
 from cpa.usage.tokens import NO_TOKENS, Counts, Reported, Tokens, counts_of
+
+
+class Ending(Struct, gc=False):
+    """How an attempt ended."""
+
+    number: int = 1
+    """1 for the first attempt of a request."""
+    status: int = 200
+    error: str = ""
+    """A code; empty when there was no error."""
+    fail_body: str = ""
+    failed: bool = False
+    final: bool = True
+
+
+USUAL_ENDING = Ending()
 
 
 class Attempted(Struct, gc=False):
@@ -25,16 +41,10 @@ class Attempted(Struct, gc=False):
     """Seconds."""
     first_token: float | None
     """Seconds."""
-    number: int
-    """1 for the first attempt of a request."""
-    status: int
     told: Reported | None
     """None when the upstream told no tokens."""
-    error: str
-    """A code; empty when there was no error."""
-    fail_body: str
-    failed: bool
-    final: bool = False
+    ended: Ending | None = None
+    """None: it was the first attempt, and answered."""
     key: ClassVar[str] = ""
     """As :attr:`Event.key`: it does not come from elsewhere."""
 
@@ -45,21 +55,31 @@ class Attempted(Struct, gc=False):
 
     def counts(self) -> Counts:
         """Its tokens."""
-        return NO_TOKENS if self.told is None else counts_of(self.told, self.kind.place.upstream_format)
+        return NO_TOKENS if self.told is None else counts_of(self.told, self.kind.upstream_format)
 
-    def row(self, place: int, origin: int, priced: Priced | None) -> Row:
-        """As :meth:`Event.row`."""
-        counts, first = self.counts(), self.first_token
-        cost = None if priced is None else priced(self.kind, counts, False)
+    def row(self, place: int, origin: int, costing: Costing | None = None) -> Row:
+        """Values of :data:`cpa.usage.tables.RECORDED`, without those at the end that are usual."""
+        told, first, ended = self.told, self.first_token, self.ended
+        counts = NO_TOKENS if told is None else counts_of(told, self.kind.upstream_format)
+        input, output, reasoning, cached, read, written, total, uncached, written_1h, _, _ = counts
+        cost = None if costing is None else costing(counts)
+        row = (
+            int(self.started_at * 1000), self.request_id, place, origin, int(self.duration * 1000),
+            None if first is None else int(first * 1000), input, output, reasoning, cached, read, written, total,
+            uncached, cost,
+        )  # fmt: skip
+        if ended is None and not written_1h:
+            return row if cost is not None else row[:-1]
+        ended = ended or USUAL_ENDING
         return (
-            int(self.started_at * 1000), self.request_id, place, origin, 1 if self.failed else 0,
-            1 if self.final else 0, self.number, self.status, int(self.duration * 1000),
-            None if first is None else int(first * 1000), *counts[:9], cost, 0, self.error, self.fail_body,
+            *row, written_1h, 1 if ended.failed else 0, 1 if ended.final else 0, ended.number, ended.status, 0,
+            ended.error, ended.fail_body,
         )  # fmt: skip
 
     def event(self) -> Event:
         """As what it is shown."""
-        place, origin, first = self.kind.place, self.kind.origin, self.first_token
+        place, origin, first, ending = self.kind.place, self.kind.origin, self.first_token, self.ended
+        ending = ending or USUAL_ENDING
         return Event(
             group=place.api_group_key,
             provider=place.provider,
@@ -71,14 +91,14 @@ class Attempted(Struct, gc=False):
             at_ms=self.at_ms,
             source=place.source,
             auth_index=place.auth_index,
-            failed=self.failed,
+            failed=ending.failed,
             latency_ms=int(self.duration * 1000),
             tokens=Tokens(*self.counts()),
-            attempt=self.number,
-            final=self.final,
-            status=self.status,
-            error=self.error,
-            fail_body=self.fail_body,
+            attempt=ending.number,
+            final=ending.final,
+            status=ending.status,
+            error=ending.error,
+            fail_body=ending.fail_body,
             ttft_ms=None if first is None else int(first * 1000),
             stream=bool(origin.stream),
             client_format=place.client_format,

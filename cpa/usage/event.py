@@ -35,16 +35,20 @@ class Kind(Struct, eq=False, frozen=True):
 
     place: Place
     origin: Origin
+    upstream_format: str
 
 
 @lru_cache(maxsize=2048)
 def kind_of(*texts: Any) -> Kind:
     """``texts``: values of :class:`Place`, then of :class:`Origin`. They are remembered, and ought to be short."""
-    return Kind(Place(*texts[:_PLACES]), Origin(*texts[_PLACES:]))
+    place = Place(*texts[:_PLACES])
+    return Kind(place, Origin(*texts[_PLACES:]), place.upstream_format)
 
 
-Priced = Callable[[Kind, Counts, bool], int | None]
-"""Gives the nano-dollars of an attempt, or (True) of what a tool of the answer used; None when they are not known."""
+Costing = Callable[[Counts], int | None]
+"""Gives the nano-dollars of tokens; None when they are not known."""
+Priced = Callable[[Kind, bool], Costing | None]
+"""Gives what attempts cost, or (True) what a tool of their answers used does; None when there is no price."""
 
 
 class Event(Struct, kw_only=True, gc=False):
@@ -108,19 +112,17 @@ class Event(Struct, kw_only=True, gc=False):
 
     def price(self, priced: Priced) -> None:
         """Find its cost, unless it has one."""
-        if self.cost_nanos is None:
-            self.cost_nanos = priced(self.kind, astuple(self.tokens), not self.attempt)
+        if self.cost_nanos is None and (costing := priced(self.kind, not self.attempt)) is not None:
+            self.cost_nanos = costing(astuple(self.tokens))
 
-    def row(self, place: int, origin: int, priced: Priced | None) -> Row:
-        """Values of :data:`cpa.usage.tables.RECORDED`; a cost that is not known yet is found with ``priced``."""
+    def row(self, place: int, origin: int, costing: Costing | None = None) -> Row:
+        """Values of :data:`cpa.usage.tables.RECORDED`. ``costing`` is not asked: :meth:`price` finds its cost."""
         tokens = self.tokens
-        if priced is not None:
-            self.price(priced)
         return (
-            self.at_ms, self.request_id, place, origin, 1 if self.failed else 0, 1 if self.final else 0, self.attempt,
-            self.status, self.latency_ms, self.ttft_ms, tokens.input, tokens.output, tokens.reasoning, tokens.cached,
-            tokens.cache_read, tokens.cache_creation, tokens.total, tokens.uncached, tokens.cache_creation_1h,
-            self.cost_nanos,            1 if self.estimated else 0, self.error, self.fail_body[:LONGEST_BODY],
+            self.at_ms, self.request_id, place, origin, self.latency_ms, self.ttft_ms, tokens.input, tokens.output,
+            tokens.reasoning, tokens.cached, tokens.cache_read, tokens.cache_creation, tokens.total, tokens.uncached,
+            self.cost_nanos, tokens.cache_creation_1h, 1 if self.failed else 0, 1 if self.final else 0, self.attempt,
+            self.status, 1 if self.estimated else 0, self.error, self.fail_body[:LONGEST_BODY],
         )  # fmt: skip
 
     def event_key(self) -> str:

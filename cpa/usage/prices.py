@@ -21,7 +21,7 @@ from msgspec.structs import astuple
 from cpa.config import Config
 from cpa.config.price_sections import PriceFactor
 from cpa.conversation.usage import Usage
-from cpa.usage.event import Event, Kind, executor_of
+from cpa.usage.event import Costing, Event, Kind, executor_of
 from cpa.usage.own_prices import own_prices, price_in
 from cpa.usage.price import ONE, Price
 from cpa.usage.price_rows import BUILT_IN, PriceRow
@@ -61,6 +61,24 @@ class Found(Struct, frozen=True):
     row: PriceRow
 
 
+class Rate(Struct, frozen=True):
+    """What attempts cost that have the same texts."""
+
+    price: Price
+    factor: Decimal
+    reasoning_apart: bool
+    """Whether reasoning is counted beside the output."""
+
+    def cost(self, counts: Counts) -> int | None:
+        """Nano-dollars; None when the tokens are not known."""
+        _, output, reasoning, _, read, written, total, fresh, written_1h, unclassified, _ = counts
+        if not total or unclassified == total:
+            return None
+        if self.reasoning_apart:
+            output += reasoning
+        return self.price.sum(fresh, read, written - written_1h, written_1h, output, self.factor)
+
+
 class PriceTable:
     """Prices by model, and the factors on them."""
 
@@ -70,7 +88,6 @@ class PriceTable:
         self._factors = tuple(factors)
         self._looked_at = tuple(sorted({name for factor in self._factors for name in factor.patterns}))
         self._found: dict[tuple[str, ...], Price | None] = {}
-        self._rates: dict[Kind, tuple[Price | None, Decimal]] = {}
         self._multiplied: dict[tuple[str, ...], Decimal] = {}
         self.as_of = as_of
         """Date of the list prices that ship with cpa."""
@@ -115,31 +132,20 @@ class PriceTable:
 
     def cost_of(self, event: Event) -> int | None:
         """Nano-dollars of a recorded attempt; None as :meth:`cost` says."""
-        return self.cost_in(event.kind, astuple(event.tokens), not event.attempt)
+        costing = self.costing(event.kind, not event.attempt)
+        return None if costing is None else costing(astuple(event.tokens))
 
-    def cost_in(self, kind: Kind, counts: Counts, of_tool: bool = False) -> int | None:
-        """Nano-dollars of an attempt of a kind, or of what a tool of the answer used; None as :meth:`cost` says."""
-        _, output, reasoning, _, read, written, total, fresh, written_1h, unclassified, _ = counts
-        if not total or unclassified == total:
-            return None
-        rate = None if of_tool else self._rates.get(kind)
-        if rate is None:
-            rate = self._rate(kind, of_tool)
-        price, factor = rate
-        if price is None:
-            return None
-        if kind.place.upstream_format in SEPARATE_REASONING:
-            output += reasoning
-        return price.sum(fresh, read, written - written_1h, written_1h, output, factor)
-
-    def _rate(self, kind: Kind, of_tool: bool) -> tuple[Price | None, Decimal]:
+    def costing(self, kind: Kind, of_tool: bool = False) -> Costing | None:
+        """What gives the nano-dollars of attempts of a kind, or of what a tool of their answers used, as :meth:`cost`
+        says; None when the model has no price.
+        """
         place = kind.place
         # what a tool of the answer used is no attempt, and costs nothing like the model that was asked for
         price = self.find(place.model, "" if of_tool else place.requested_model)
-        rate = (price, self._factor(_place(place)) if price is not None and self._factors else ONE)
-        if not of_tool:
-            _remember(self._rates, kind, rate)
-        return rate
+        if price is None:
+            return None
+        factor = self._factor(_place(place)) if self._factors else ONE
+        return Rate(price, factor, place.upstream_format in SEPARATE_REASONING).cost
 
     def _factor(self, place: Mapping[str, str]) -> Decimal:
         known = tuple([place.get(name, "") for name in self._looked_at])

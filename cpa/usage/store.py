@@ -18,17 +18,17 @@ from msgspec import Struct
 from cpa.errors import CpaError
 from cpa.usage import unwritten
 from cpa.usage.compaction import compact_sums
-from cpa.usage.event import Kind
+from cpa.usage.event import Costing, Kind
 from cpa.usage.health import Health
 from cpa.usage.insert import IMPOSSIBLE, Made
 from cpa.usage.prices import PriceTable
 from cpa.usage.quarantine import is_damage, is_disk_fault, put_aside
 from cpa.usage.retention import prune_events
 from cpa.usage.schema import VERSION, DatabaseTooNew, open_database, open_for_reading, transaction
-from cpa.usage.tokens import Counts
+from cpa.usage.statements import MOST_ROWS
 from cpa.usage.writing import EventWriter
 
-BATCH = 500
+BATCH = 2048
 BATCH_SECONDS = 0.25
 RETRY_SECONDS = 0.25
 """Wait after the first failure; doubled after each further one."""
@@ -94,9 +94,7 @@ class UsageStore:
         self._log = log
         self._retention_days = retention_days
         self._prices = prices
-        self._waiting: deque[Made] = deque()
-        self._in_hand: list[Made] = []
-        """What the thread has taken from those that wait, and not written yet."""
+        self._waiting: list[Made] = []
         self._jobs: deque[_Job] = deque()
         self._asleep = self._busy = self._hurry = self._closing = self._closed = False
         self._wake = Flag()
@@ -124,7 +122,7 @@ class UsageStore:
 
     def record(self, made: Made) -> None:
         """Take an attempt, or an event. Never blocks, never raises."""
-        if len(self._waiting) + len(self._in_hand) >= MOST_WAITING or self._closed:
+        if len(self._waiting) >= MOST_WAITING or self._closed:
             self._health.dropped += 1
             return
         self._waiting.append(made)
@@ -187,9 +185,7 @@ class UsageStore:
         self._hurry = True
         self._wake.set()
         with self._idle:
-            return self._idle.wait_for(
-                lambda: not (self._waiting or self._in_hand or self._jobs or self._busy), timeout
-            )
+            return self._idle.wait_for(lambda: not (self._waiting or self._jobs or self._busy), timeout)
 
     def status(self) -> StoreStatus:
         """How it fares right now."""
@@ -199,7 +195,7 @@ class UsageStore:
             healthy=not health.reason,
             reason=health.reason,
             failing_since=health.failing_since,
-            waiting=self._waiting_now(),
+            waiting=len(self._waiting),
             written=self._written,
             failures=health.failures,
             dropped=health.dropped,
@@ -215,10 +211,11 @@ class UsageStore:
             self._thread.join(CLOSE_SECONDS + 5)
         self._closed = True
         self._refuse_jobs()
-        if self._waiting_now():
-            events = self._writer.named([*self._in_hand, *self._waiting])
+        if self._waiting:
+            events = self._writer.named(self._waiting)
             for event in events:
-                event.price(self._priced)
+                with suppress(Exception):
+                    event.price(self._priced)
             unwritten.leave(self.path, events, self._log)
 
     def _begin(self) -> None:
@@ -245,10 +242,10 @@ class UsageStore:
                 self._idle.notify_all()
             if self._closing:
                 close_at = close_at or time.monotonic() + CLOSE_SECONDS
-                if not self._waiting_now() or time.monotonic() > close_at:
+                if not self._waiting or time.monotonic() > close_at:
                     break
             if self._health.reason:
-                self._health.warn(self._waiting_now())
+                self._health.warn(len(self._waiting))
                 self._rest()
             else:
                 self._health.warn(0)
@@ -258,16 +255,17 @@ class UsageStore:
 
     def _write(self) -> None:
         """Everything there is to do now."""
-        self._hurry = False
-        if self._health.reason and not self._waiting_now():
+        hurry, self._hurry = self._hurry, False
+        if self._health.reason and not self._waiting:
             self._jobs.append((_nothing, Future()))
         if self._suspicion is not None:
             self._examine(self._suspicion)
             self._suspicion = None
         self._do_jobs()
-        while (self._in_hand or self._waiting) and self._write_batch():
+        while self._waiting and self._write_batch(everything=hurry or self._closing):
             self._do_jobs()
-            if not (len(self._waiting) >= BATCH or self._singly or self._hurry or self._closing):
+            hurry |= self._hurry
+            if not (len(self._waiting) >= BATCH or self._singly or hurry or self._closing):
                 break
         if not self._health.reason and time.monotonic() >= self._upkeep_at and not self._closing:
             self._upkeep_at = time.monotonic() + (0.05 if self._do_upkeep() else UPKEEP_SECONDS)
@@ -303,56 +301,59 @@ class UsageStore:
                     self._failed(fault)
                 done.set_exception(fault)
             else:
-                self._health.well(self._waiting_now())
+                self._health.well(len(self._waiting))
                 done.set_result(result)
             self._busy = False
 
-    def _write_batch(self) -> bool:
-        """Write some events; False when it could not be done now."""
-        self._take()
-        made = self._in_hand[:1] if self._singly else self._in_hand
+    def _write_batch(self, *, everything: bool) -> bool:
+        """Write some events; False when it could not be done now.
+
+        Unless ``everything`` is to be written, of many so many are as fill whole statements: the rest comes next time.
+        """
+        waiting = min(len(self._waiting), BATCH)
+        if waiting > MOST_ROWS and not everything:
+            waiting -= waiting % MOST_ROWS
+        made = self._waiting[: 1 if self._singly else waiting]
         try:
             written = self._written_of(self._connected(), made)
         except (OSError, DatabaseTooNew, sqlite3.Error) as fault:
             self._failed(fault)
             return False
         self._singly = max(0, self._singly - written)
-        del self._in_hand[:written]
-        self._health.well(self._waiting_now())
+        del self._waiting[:written]
+        self._health.well(len(self._waiting))
         return True
-
-    def _take(self) -> None:
-        """Take into hand what one transaction is to write."""
-        self._busy = True
-        for _ in range(min(BATCH - len(self._in_hand), len(self._waiting))):
-            self._in_hand.append(self._waiting.popleft())
-        self._busy = False
 
     def _written_of(self, connection: sqlite3.Connection, made: list[Made]) -> int:
         """How many of the events are done with. Raises when the disk fails."""
         try:
-            written = self._writer.write(connection, made, int(time.time() * 1000), self._priced)
+            written = self._writer.write(connection, made, _now_ms(), self._priced)
         except Exception as fault:
-            if isinstance(fault, OSError | DatabaseTooNew | sqlite3.Error) and not isinstance(fault, IMPOSSIBLE):
+            if _is_of_disk(fault):
                 raise
             if len(made) > 1:
                 self._singly = len(made)
                 return 0
-            self._log.error("usage with impossible numbers is not recorded", reason=str(fault))
-            self._rejected += 1
-            return 1
+            return self._unpriced(connection, made, fault)
         self._written += written
         return written
 
-    def _priced(self, kind: Kind, counts: Counts, of_tool: bool) -> int | None:
+    def _unpriced(self, connection: sqlite3.Connection, made: list[Made], fault: Exception) -> int:
+        """Write an event without its cost; not at all when that was not what is wrong with it."""
         try:
-            return self._prices().cost_in(kind, counts, of_tool)
-        except Exception:
-            self._log.exception("attempts are recorded without their cost", model=kind.place.model)
-            return None
+            self._written += self._writer.write(connection, made, _now_ms())
+        except Exception as still:
+            if _is_of_disk(still):
+                raise
+            self._log.error("usage with impossible numbers is not recorded", reason=str(still))
+            self._rejected += 1
+        else:
+            model = made[0].kind.place.model
+            self._log.error("an attempt is recorded without its cost", model=model, exc_info=fault)
+        return 1
 
-    def _waiting_now(self) -> int:
-        return len(self._in_hand) + len(self._waiting)
+    def _priced(self, kind: Kind, of_tool: bool) -> Costing | None:
+        return self._prices().costing(kind, of_tool)
 
     def _connected(self) -> sqlite3.Connection:
         """The connection, to the file that is there now: one that was deleted or replaced is written to no more."""
@@ -416,7 +417,7 @@ class UsageStore:
                 return
         except OSError as another:
             fault = another
-        self._health.failed(fault, self._waiting_now())
+        self._health.failed(fault, len(self._waiting))
 
     def _do_upkeep(self) -> bool:
         """Let everything tidy up a little; whether there is more to do."""
@@ -426,7 +427,7 @@ class UsageStore:
                 connection = self._connected()
                 self._writer.changed()
                 with transaction(connection):
-                    more |= tidy(connection, int(time.time() * 1000))
+                    more |= tidy(connection, _now_ms())
             except (sqlite3.Error, OSError, DatabaseTooNew) as fault:
                 self._failed(fault)
                 return False
@@ -439,6 +440,14 @@ class UsageStore:
 
 def _nothing(connection: sqlite3.Connection) -> None:
     """The job that finds out whether the database can be opened and written."""
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _is_of_disk(fault: Exception) -> bool:
+    return isinstance(fault, OSError | DatabaseTooNew | sqlite3.Error) and not isinstance(fault, IMPOSSIBLE)
 
 
 def _inode(path: Path) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
@@ -22,8 +24,12 @@ TOKEN_COLUMNS = (
 
 Counts = tuple[int, int, int, int, int, int, int, int, int, int, bool]
 """Values of :class:`Tokens`."""
-Reported = tuple[int, ...]
+Reported = tuple[int | None, ...]
 """What an upstream told: input, read from a cache, written to one, that for an hour, output, reasoning, total."""
+reported: Callable[[Usage], Reported] = attrgetter(
+    "input_total", "cache_read", "cache_write", "cache_write_1h", "output_total", "reasoning", "total"
+)
+"""What is recorded of what an upstream told."""
 
 
 class Tokens(Struct, gc=False):
@@ -71,21 +77,19 @@ def tokens_of(usage: Usage | None, upstream_format: str) -> Tokens:
     return Tokens() if usage is None else Tokens(*counts_of(reported(usage), upstream_format))
 
 
-def reported(usage: Usage) -> Reported:
-    """What is recorded of what an upstream told; zeros for what it did not."""
-    return (
-        usage.input_total or 0, usage.cache_read or 0, usage.cache_write or 0, usage.cache_write_1h or 0,
-        usage.output_total or 0, usage.reasoning or 0, usage.total or 0,
-    )  # fmt: skip
-
-
 def counts_of(told: Reported, upstream_format: str) -> Counts:
     """:func:`tokens_of` as a tuple.
 
-    Parts are never more than their whole: cached input that is more than the input was not counted in it, unless the
-    total says that it was. A total that is more than its parts is believed, and the rest belongs to none of them.
+    What was not told is zero. Parts are never more than their whole: cached input that is more than the input was not
+    counted in it, unless the total says that it was. A total that is more than its parts is believed, and the rest
+    belongs to none of them.
     """
     whole, read, written, written_1h, output, reasoning, sum_told = told
+    whole, output, sum_told = whole or 0, output or 0, sum_told or 0
+    total = whole + output
+    if not (read or written or reasoning) and (sum_told == total or not sum_told) and total <= MOST_TOKENS:
+        return whole, output, 0, 0, 0, 0, total, whole, 0, 0, True
+    read, written, written_1h, reasoning = read or 0, written or 0, written_1h or 0, reasoning or 0
     exceeding = read + written > whole
     if exceeding and sum_told and sum_told == whole + output:
         read = min(read, whole)

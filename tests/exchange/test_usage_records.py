@@ -215,10 +215,11 @@ def test_a_request_that_fails_after_a_good_attempt_is_a_failed_row() -> None:
     call = Call(format="openai", model="m", body={}, path="/v1/chat/completions")
     account = Account(id="a", provider="claude")
     told: list[tuple[Event, AttemptRecord | None]] = []
-    trail = UsageTrail(call, lambda made, _, record: told.append((finished(made), record)), builtin_formats())
-    record = AttemptRecord(call, account, "up", "claude", 1, trail=trail)
+    trail = UsageTrail(builtin_formats(), lambda _: None, str)
+    trail.collect = lambda event, _, record: told.append((event, record))
+    record = AttemptRecord(call, account, "up", "claude", 1)
     record.close(200)
-    trail.close(502, ErrorInfo(502, "a hook failed"), 0.1)
+    trail.close(call, record, 502, ErrorInfo(502, "a hook failed"), 0.1)
     ((event, source),) = told
     assert (event.failed, event.status, event.final) == (True, 502, True)
     assert source is record
@@ -227,12 +228,12 @@ def test_a_request_that_fails_after_a_good_attempt_is_a_failed_row() -> None:
 def test_an_attempt_that_ends_twice_is_one_row() -> None:
     call = Call(format="openai", model="m", body={}, path="/v1/chat/completions")
     told: list[Event] = []
-    trail = UsageTrail(call, lambda made, *_: told.append(finished(made)), builtin_formats())
-    record = AttemptRecord(call, Account(id="a", provider="claude"), "up", "claude", 1, trail=trail)
+    trail = UsageTrail(builtin_formats(), lambda made: told.append(finished(made)), str)
+    record = AttemptRecord(call, Account(id="a", provider="claude"), "up", "claude", 1)
     record.usage = Usage(input_total=1, image_tool=ToolUsage("gpt-image-2", Usage(input_total=4)))
     for status in (200, 499, 500):
         record.close(status)
-    trail.close(200, None, 0.1)
+    trail.close(call, record, 200, None, 0.1)
     assert [(event.status, event.attempt, event.final) for event in told[:2]] == [(200, 1, True), (200, 0, False)]
     assert len(told) == 2
 

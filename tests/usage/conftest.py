@@ -51,13 +51,7 @@ def attempted(**fields: Any) -> Attempted:
         "started_at": NOON / 1000,
         "duration": 0.84,
         "first_token": None,
-        "number": 1,
-        "status": 200,
-        "told": (20, 0, 0, 0, 10, 0, 30),
-        "error": "",
-        "fail_body": "",
-        "failed": False,
-        "final": True,
+        "told": (20, None, None, None, 10, None, 30),
     }
     return Attempted(**{**given, **fields})
 

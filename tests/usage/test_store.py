@@ -102,7 +102,7 @@ def test_what_is_recorded_gets_its_cost_though_pricing_may_fail(make_store: Make
     table, store = PriceTable({"m": PriceRow(Price(2_000_000, 0), "")}), make_store(prices=lambda: table)
     store.record(attempted(kind=kind(model="m"), told=(7, 0, 0, 0, 1, 0, 8)))
     assert store.flush()
-    table.cost_in = _broken  # type: ignore[assignment, method-assign]
+    table.costing = _broken  # type: ignore[assignment, method-assign]
     store.record(attempted(kind=kind(model="m"), told=(7, 0, 0, 0, 1, 0, 8)))
     assert store.flush()
     with store.reading() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from cpa.usage import places as placing
+from cpa.usage.attempted import Ending
 from cpa.usage.event import Event
 from cpa.usage.filters import EventFilter
 from cpa.usage.insert import add, insert
@@ -109,7 +111,16 @@ def test_events_left_in_a_file_are_taken_in_once(
 @pytest.mark.parametrize("upstream", ["openai", "openai-response", "claude", "gemini"])
 @pytest.mark.parametrize(
     "told",
-    [None, (20, 0, 0, 0, 10, 0, 30), (20, 5, 6, 2, 10, 4, 0), (5, 20, 0, 0, 10, 40, 15), (0, 0, 0, 0, 0, 0, 9)],
+    [
+        None,
+        (20, 0, 0, 0, 10, 0, 30),
+        (20, None, None, None, 10, None, None),
+        (20, 5, 6, 2, 10, 4, 0),
+        (5, 20, 0, 0, 10, 40, 15),
+        (0, 0, 0, 0, 0, 0, 9),
+        (20, None, None, None, 10, None, 31),
+        (None,) * 7,
+    ],
 )
 def test_an_attempt_is_written_as_the_event_it_is(
     connection: sqlite3.Connection, upstream: str, told: tuple[int, ...] | None
@@ -118,16 +129,45 @@ def test_an_attempt_is_written_as_the_event_it_is(
     texts = {"upstream_format": upstream, "stream": True, "user_agent": "agent", "client_ip": "::1"}
     for first, failed in ((0.25, False), (None, True)):
         made = attempted(
-            kind=kind(**texts), told=told, first_token=first, failed=failed, status=500 if failed else 200,
-            error="odd" if failed else "", fail_body="words" if failed else "",
+            kind=kind(**texts), told=told, first_token=first,
+            ended=Ending(2, 500, "odd", "words", failed=True, final=False) if failed else None,
         )  # fmt: skip
         with transaction(connection):
-            add(connection, [made, made.event()], NOON, priced=table.cost_in)
+            add(connection, [made, made.event()], NOON, priced=table.costing)
         columns = "SELECT * FROM usage_attempts ORDER BY id DESC LIMIT 2"
         (_, *one), (_, *other) = rows(connection, columns)
         assert one == other
         (shown, again) = rows(connection, "SELECT * FROM usage_events ORDER BY id DESC LIMIT 2")
         assert shown[2:] == again[2:]
+
+
+def test_attempts_that_are_written_together_are_those_that_are_written_one_by_one(
+    connection: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """Whatever stands beside them: most rows leave out what is usual, and some cannot."""
+    table = PriceTable({"gpt-5": PriceRow(Price(1_000_000, 7_000_000, cache_write_1h=9), "")})
+    endings = [None] * 9 + [Ending(2), Ending(1, 500, "odd", "words", failed=True), Ending(1, 429, final=False)]
+    tokens = [None, (20, 0, 0, 0, 10, 0, 30), (20, 5, 6, 2, 10, 4, 0), (900, 0, 0, 0, 1, 0, 901)]
+    chance = random.Random(7)
+    made = [
+        attempted(
+            request_id=f"r{number}", kind=kind(model=chance.choice(["gpt-5", "other"])), told=chance.choice(tokens),
+            started_at=NOON / 1000 + chance.choice([0, 0, 0, 899, 900, 86_400]), ended=chance.choice(endings),
+            first_token=chance.choice([None, 0.5]), duration=chance.choice([0.0, 0.25]),
+        )
+        for number in range(700)
+    ]  # fmt: skip
+    usual = [each for each in made if each.ended is None and each.told == tokens[1]]
+    other = open_database(tmp_path / "other.sqlite")
+    for batch in (made, usual):
+        with transaction(connection):
+            add(connection, batch, NOON, priced=table.costing)
+        for each in batch:
+            with transaction(other):
+                add(other, [each.event()], NOON, priced=table.costing)
+    for name in ("usage_attempts", "usage_sums", "usage_day_sums", "usage_quarters"):
+        assert rows(connection, f"SELECT * FROM {name}") == rows(other, f"SELECT * FROM {name}")
+    other.close()
 
 
 class Quiet:

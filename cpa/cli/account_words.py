@@ -160,6 +160,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter in "\n" else "\ufffd" for letter in text)
 
 
+def one_line(text: str) -> str:
+    """The same of what must stay on its line."""
+    return printable(text).replace("\n", "\ufffd")
+
+
 def masked(text: str) -> str:
     """The text with its e-mail addresses made unreadable: ``a***@e***.com``."""
     return _ADDRESS.sub(r"\1***@\2***\3", text)

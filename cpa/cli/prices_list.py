@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from cpa.cli import price_words as words
-from cpa.cli.account_words import DOUBTFUL, DULL, Words
+from cpa.cli.account_words import DOUBTFUL, DULL, Words, one_line
 from cpa.cli.failures import told
 from cpa.cli.options import config_option, days_ago_ms, json_option
 from cpa.cli.price_source import NoSuchPrice, Prices, complete_model
@@ -105,7 +105,7 @@ def _cells(row: dict[str, Any]) -> Iterable[Words]:
 
     price = row["price"]
     unpriced = words.share(row["unpriced_tokens"], row["tokens"])
-    yield Words(row["model"])
+    yield Words(one_line(row["model"]))
     if price is None:
         yield from (Words("-", DOUBTFUL), Words("-", DOUBTFUL), Words(""), Words(""), Words("no price", DOUBTFUL))
     else:

@@ -9,7 +9,7 @@ import click
 from msgspec import Struct
 from rich.cells import cell_len
 
-from cpa.cli.account_words import printable
+from cpa.cli.account_words import one_line, printable
 from cpa.cli.requests_list import SHORT_ID, clock, count, cut, model_name, seconds, short_id, style
 
 WIDE = 140
@@ -74,15 +74,15 @@ def _columns(widths: Iterable[int]) -> int:
 def _parts(event: dict[str, Any], *, narrow: bool) -> list[Part]:
     """What is known of a request, in the order in which it is told."""
     request_id = printable(event["request_id"])
-    model = event["model"] if narrow and event.get("error") and event.get("model") else model_name(event)
+    model = one_line(event["model"]) if narrow and event.get("error") and event.get("model") else model_name(event)
     tokens = f"{count(event.get('input_tokens')) or 0} in {count(event.get('output_tokens')) or 0} out"
-    account = printable(event.get("account") or "")
+    account = one_line(event.get("account") or "")
     parts = [
         Part(clock(event["at_ms"])),
         Part(short_id(request_id).ljust(SHORT_ID) if narrow else request_id),
         Part(f"{event['status']:>3}", colour=style(event["status"])),
         Part(f"{seconds(event['duration_ms']):>8}"),
-        Part(printable(model), rank=1, least=20),
+        Part(model, rank=1, least=20),
         Part(printable(" ".join(event.get("error", "").split())), rank=2, least=18),
         Part(f"via {account}" if account else "", rank=3, least=18),
         Part(f"{event['attempts']} tries" if event["attempts"] > 1 else "", rank=4),

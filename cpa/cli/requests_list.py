@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from cpa.cli.account_words import DULL, Words
+from cpa.cli.account_words import DULL, Words, one_line
 from cpa.cli.screen import print_rows
 
 HEADINGS = ("TIME", "ID", "STATUS", "MODEL", "ACCOUNT", "TRIES", "FIRST", "TOOK", "IN", "OUT", "COST", "")
@@ -87,7 +87,7 @@ def cells(row: dict[str, Any]) -> tuple[str | Words, ...]:
         row["request_id"],
         Words(str(row["status"]), style(row["status"])),
         model_name(row),
-        row.get("account") or "",
+        one_line(row.get("account") or ""),
         str(row["attempts"]) if row["attempts"] != 1 else "",
         seconds(row.get("ttft_ms")),
         seconds(row["duration_ms"]),
@@ -106,7 +106,7 @@ def style(status: int) -> str:
 def model_name(row: dict[str, Any]) -> str:
     """The model asked for, and the one that served it where that is another."""
     asked, served = row.get("model") or row.get("path") or row.get("endpoint") or "", row.get("upstream_model") or ""
-    return f"{asked} > {served}" if served and served != asked else asked
+    return one_line(f"{asked} > {served}" if served and served != asked else asked)
 
 
 def clock(ms: int) -> str:

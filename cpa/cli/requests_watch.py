@@ -12,7 +12,7 @@ import click
 import orjson
 from rich.cells import cell_len, set_cell_size
 
-from cpa.cli.account_words import printable
+from cpa.cli.account_words import one_line
 from cpa.cli.control import follow_daemon
 from cpa.cli.requests_line import request_line
 
@@ -106,7 +106,7 @@ class _Screen:
 def under_way(running: Sequence[dict[str, Any]], now_ms: float, width: int) -> str:
     """The requests that go on, the oldest first, as far as they have room in ``width`` columns; the others counted."""
     told = [
-        printable(f"{event.get('model') or event['path']} {max(0, now_ms - event['at_ms']) / 1000:.0f}s")
+        one_line(f"{event.get('model') or event['path']} {max(0, now_ms - event['at_ms']) / 1000:.0f}s")
         for event in running
     ]
     for shown in range(len(told), 0, -1):

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
+from rich.cells import cell_len, set_cell_size
 
+from cpa.cli.account_words import one_line
 from cpa.cli.price_words import share
 
 LONGEST_BAR = 40
@@ -41,7 +43,7 @@ def usage_table(rows: Sequence[Row], by: str, width: int) -> Table:
         shown = [column for column in columns if column[0] not in left_out]
         cells = [_cells(row, shown, write) for row in [*rows, total]]
         heads = (by.upper(), *(head for head, _ in shown), "COST")
-        widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+        widths = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
         room = width - sum(widths) - len(_GAP) * len(widths)
         name = widths[0] + min(0, room + len(_GAP))
         if room >= SHORTEST_BAR or (write is short and name >= min(widths[0], SHORTEST_NAME)):
@@ -58,12 +60,13 @@ def usage_table(rows: Sequence[Row], by: str, width: int) -> Table:
 
 
 def _cells(row: Row, columns: Sequence[tuple[str, str]], write: Callable[[int], str]) -> tuple[str, ...]:
-    return (row["name"] or "(none)", *(write(row[name]) for _, name in columns), cost(row))
+    return (one_line(row["name"]) or "(none)", *(write(row[name]) for _, name in columns), cost(row))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    name = cells[0] if len(cells[0]) <= widths[0] else f"{cells[0][: widths[0] - 1]}…"
-    return _GAP.join([name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))])
+    name, room = cells[0], widths[0]
+    shown = set_cell_size(name, room) if cell_len(name) <= room else f"{set_cell_size(name, room - 1)}…"
+    return _GAP.join([shown, *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))])
 
 
 def cost(row: Row) -> str:

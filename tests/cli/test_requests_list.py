@@ -108,3 +108,9 @@ def test_a_hundred_and_twenty_tell_of_some_errors_too() -> None:
 def test_nothing_is_shortened_where_there_is_room() -> None:
     cells = shown({**ROW, "model": "gpt-5.4", "account": "a@b.c"}, 80, ROW)
     assert (cells["MODEL"], cells["ACCOUNT"]) == ("gpt-5.4", "a@b.c")
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_made_up_model_is_one_line(columns: int) -> None:
+    cells = shown({**ROW, "model": "made\nup\x1b[31m", "account": "a\nb"}, columns)
+    assert not {"\n", "\x1b"} & set("".join(cells.values()))

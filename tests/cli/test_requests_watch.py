@@ -42,6 +42,14 @@ def test_it_stays_on_one_line_and_nothing_is_cut_unseen(width: int, event: dict[
         assert part in whole or any(told.startswith(part.removesuffix("…")) for told in whole)
 
 
+@pytest.mark.parametrize("width", [None, 80, 200])
+@pytest.mark.parametrize("error", ["", "no account offers it"])
+def test_a_made_up_model_is_one_line(width: int | None, error: str) -> None:
+    event = {**EVENT, "model": "made\nup\x1b[31m", "error": error}
+    assert not {"\n", "\x1b"} & set(line(event, width))
+    assert "\n" not in under_way([event], EVENT["at_ms"], width or 400)
+
+
 def test_eighty_columns_show_what_matters_most() -> None:
     assert line(EVENT, 80).split("  ", 1)[1] == "b1a72767abc7  200     2.4 s  claude-sonnet-4-5  via me@example.com"
     failed = line(FAILED, 80)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.cells import cell_len
 
 from cpa.cli.main import cli
 from cpa.cli.usage_table import bar, short, usage_table
@@ -222,6 +223,16 @@ def row(name: str, **sums: int) -> dict[str, Any]:
         "unpriced_tokens": 0,
     }
     return {"name": name, **given, **sums}
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_names_move_nothing_and_steer_no_terminal(width: int) -> None:
+    rows = [row("made\nup\x1b[31m\x1b]0;title\x07"), row("模型" * 20), row("short")]
+    table = usage_table(rows, "model", width)
+    assert {cell_len(line.rstrip()) <= width for line in table.lines} == {True}
+    assert not {"\n", "\x1b", "\x07"} & set("".join(table.lines))
+    columns = [cell_len(line[: line.index("43,951" if "43,951" in line else "44.0k")]) for line in table.lines]
+    assert len(set(columns)) == 1, "numbers stand below one another"
 
 
 @pytest.mark.parametrize("retried", [0, 5])

@@ -231,7 +231,9 @@ def routes(management: Management) -> list[Route]:
         Query("client", "Id of a client key"),
         Query("result", "``success`` or ``failed``", {"type": "string", "enum": ["success", "failed"]}),
         Query("status", "HTTP status", {"type": "integer"}),
-        Query("min_latency_ms", "Only what took so long or longer", {"type": "integer", "minimum": 1}),
+        Query(
+            "min_latency_ms", "Only those whose last attempt took so long or longer", {"type": "integer", "minimum": 1}
+        ),
         Query("request_id", "An id, or its beginning"),
         Query("limit", "At most 1000", {"type": "integer", "minimum": 1}),
         Query("cursor", "The ``next_cursor`` of an earlier answer"),

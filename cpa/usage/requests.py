@@ -15,7 +15,10 @@ from cpa.usage.histories import History, HistoryReader, find_history, history_js
 from cpa.usage.search import Search
 
 _EVENTS = """
-SELECT e.*, i.history_id FROM usage_events e LEFT JOIN request_history_ids i ON i.request_id = e.request_id
+SELECT e.*, i.history_id, CASE WHEN e.attempt > 1 THEN (
+    SELECT f.ts_ms FROM usage_attempts f INDEXED BY idx_usage_attempts_request_id
+    WHERE f.request_id = e.request_id AND f.id < e.id AND f.attempt = 1 ORDER BY f.id DESC LIMIT 1) END AS first_ms
+FROM usage_events e LEFT JOIN request_history_ids i ON i.request_id = e.request_id
 WHERE e.id IN (SELECT value FROM json_each(?)) ORDER BY e.ts_ms DESC, e.request_id DESC"""
 _LONE = """
 SELECT i.history_id FROM request_history_ids i
@@ -76,11 +79,15 @@ def describe_request(connection: sqlite3.Connection, request_id: str) -> dict[st
 
 def attempts_of(connection: sqlite3.Connection, request_id: str) -> list[dict[str, Any]]:
     """What the durable record says of each attempt of a request, in their order; what tools took after its attempt."""
-    query = "SELECT e.*, NULL AS history_id FROM usage_events e WHERE e.request_id = ? ORDER BY ts_ms, id"
+    query = """
+        SELECT e.*, NULL AS history_id, NULL AS first_ms FROM usage_events e
+        WHERE e.request_id = ? ORDER BY ts_ms, id"""
     return [_of_event(row) for row in connection.execute(query, (request_id,))]
 
 
 def _of_event(row: sqlite3.Row) -> dict[str, Any]:
+    """A line of a request's last attempt; it took as long as all of them together, with the waiting between."""
+    before = 0 if row["first_ms"] is None else max(row["ts_ms"] - row["first_ms"], 0)
     return {
         "request_id": row["request_id"],
         "started_ms": row["ts_ms"],
@@ -95,7 +102,7 @@ def _of_event(row: sqlite3.Row) -> dict[str, Any]:
         "client": row["api_group_key"],
         "stream": bool(row["stream"]),
         "attempts": row["attempt"],
-        "duration_ms": row["latency_ms"],
+        "duration_ms": before + row["latency_ms"],
         "ttft_ms": row["ttft_ms"],
         "input_tokens": row["input_tokens"],
         "output_tokens": row["output_tokens"],

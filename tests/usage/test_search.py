@@ -201,6 +201,22 @@ def test_exports_are_what_the_filter_says(connection: sqlite3.Connection, fields
     assert [orjson.loads(line)["request_id"] for line in lines] == expected
 
 
+def test_a_request_took_as_long_as_all_its_attempts(tmp_path: Path) -> None:
+    opened = open_database(tmp_path / "u.sqlite")
+    tried = {"request_id": "tried", "latency_ms": 9_000, "failed": True, "status": 500, "final": False}
+    made = [
+        event(request_id="tried", at_ms=NOON - 60_000, latency_ms=7_000),
+        event(**tried, at_ms=NOON, attempt=1),
+        event(**tried, at_ms=NOON + 10_000, attempt=2),
+        event(request_id="tried", at_ms=NOON + 20_000, attempt=3, latency_ms=500),
+        event(request_id="half", at_ms=NOON + 30_000, attempt=2, latency_ms=300),
+    ]
+    insert(opened, made, NOON)
+    rows = [(row["request_id"], row["duration_ms"]) for row in list_requests(opened, RequestFilter())]
+    assert rows == [("half", 300), ("tried", 20_500), ("tried", 7_000)]
+    opened.close()
+
+
 def test_histories_of_requests_that_left_no_attempts_stand_between_the_others(connection: sqlite3.Connection) -> None:
     alone = {f"h{number:02}": NOON + number * 7 * 3600_000 + number for number in range(12)}
     both = {one.request_id: one.at_ms for one in MADE if one.final and one.at_ms >= OLDEST and one.model == "m1"}

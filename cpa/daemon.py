@@ -37,7 +37,7 @@ from cpa.exchange.roster import Roster
 from cpa.exchange.usage_trail import UsageTrail
 from cpa.formats.registry import builtin_formats
 from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, take_structlog
-from cpa.logs.masking import mask_header, secret_parameters
+from cpa.logs.masking import header_secrets, secret_parameters
 from cpa.management.access import Gate
 from cpa.management.control import ControlSocket
 from cpa.management.hashing import hash_key_in_file, is_plain
@@ -206,7 +206,7 @@ class Daemon:
         self._listener = Listener(self._serving(exchange), config, self.log, folder, self._resp.protocol)
         self._follow_recording(config)
         live = self.histories.live = exchange.observers.live
-        live.mask = self.secrets.mask_text
+        exchange.mask = live.mask = self.secrets.mask_text
         await self._listener.start()
         if self._control is not None:
             await self._control.start()
@@ -439,7 +439,7 @@ def _secret_values(config: Config, pool: AccountPool) -> Iterator[str]:
     for account in pool:
         if account.kind != "oauth":
             yield account.secret
-        yield from (value for name, value in account.headers.items() if mask_header(name, value) != value)
+        yield from header_secrets(account.headers)
         yield _password(account.proxy_url)
         yield from secret_parameters(account.base_url)
     yield _password(config.proxy_url)

@@ -108,7 +108,7 @@ class Attempt:
                 raise await read_error(self._provider, self._shaped, response)
             headers: dict[str, str] = {}
             if self._passthrough_headers:
-                headers = headers_without_secret(passed_headers(response.headers), self._record.account)
+                headers = dict(headers_without_secret(passed_headers(response.headers), self._record.account))
             if self._call.operation == "count":
                 return await self._count(response, headers)
             if not self._call.stream:

@@ -18,6 +18,7 @@ from cpa.accounts.pool import AccountPool
 from cpa.config import Config
 from cpa.config.client_keys import key_id
 from cpa.exchange.call import Call
+from cpa.exchange.exposure import headers_without_secret
 from cpa.exchange.headers import telling_headers
 from cpa.exchange.recorder import CLIENT_GONE
 from cpa.usage.event import Event, timestamp
@@ -77,7 +78,7 @@ class Collectors:
             user_agent=call.headers.get("User-Agent", "")[:LONGEST_TEXT],
             generate=call.body.get("generate") is not False,
             token_digest=_digest(record.account.secret) if login and record is not None else "",
-            response_headers=telling_headers(record.headers) if record is not None and record.headers else {},
+            response_headers=_told(record) if record is not None and record.headers else {},
         )
 
     # -- failures ----------------------------------------------------------------------------------------------
@@ -135,6 +136,11 @@ class Collectors:
                 "backoff_level": level,
             }
         return rest
+
+
+def _told(record: AttemptRecord) -> dict[str, list[str]]:
+    """Telling headers of an answer."""
+    return telling_headers(headers_without_secret(record.headers or {}, record.account))
 
 
 @lru_cache(maxsize=64)

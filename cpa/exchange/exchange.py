@@ -89,6 +89,8 @@ class Exchange:
         self._renewals = renewals
         self._limits = limits
         self._log = log
+        self.mask: Callable[[str], str] = lambda text: text
+        """Takes secrets out of a text."""
         self.trail: UsageTrail | None = None
         """Keeps the durable record; None when nothing is recorded."""
         self.observers = Observers(plugins)
@@ -118,6 +120,8 @@ class Exchange:
         try:
             answer = await answering(call, config, log)
         except ApiError as failure:
+            if failure.error.code == "model_not_found":  # whose name may be a key, by mistake
+                failure.error = replace(failure.error, message=self.mask(failure.error.message))
             log.close(failure.error.status, error=failure.error)
             raise
         except asyncio.CancelledError:

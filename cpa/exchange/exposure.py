@@ -5,14 +5,14 @@ Vendors repeat the key they refuse ("Incorrect API key provided: sk-..."): the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
 from msgspec.structs import replace
 
 from cpa.accounts.account import Account, mask, tokens_of
 from cpa.errors import ErrorInfo
-from cpa.logs.masking import mask_header, secret_parameters
+from cpa.logs.masking import header_secrets, secret_parameters
 from cpa.logs.redaction import variants
 
 SHORTEST_SECRET = 4
@@ -38,16 +38,23 @@ def bytes_without_secret(content: bytes, account: Account) -> bytes:
     return content
 
 
-def headers_without_secret(headers: dict[str, str], account: Account) -> dict[str, str]:
-    """Headers for the client; one that repeats a secret of the account is left out."""
-    forms = _shown(account)
-    return {name: value for name, value in headers.items() if not any(form in value for form in forms)}
+def headers_without_secret(headers: Mapping[str, str], account: Account) -> Mapping[str, str]:
+    """Headers for others; one that repeats a secret of the account is left out."""
+    together = "\n".join(headers.values())
+    repeated = [form for secret in _secrets(account) for form in _forms(secret) if form in together]
+    if not repeated:
+        return headers
+    return {name: value for name, value in headers.items() if not any(form in value for form in repeated)}
 
 
 def _shown(account: Account) -> dict[str, str]:
-    """Every form of the account's secrets, and what is shown instead."""
-    secrets = [secret for secret in _secrets(account) if len(secret) >= SHORTEST_SECRET]
-    return {form: mask(secret) for secret in secrets for form in variants(secret) if len(form) >= SHORTEST_SECRET}
+    """Every form of the account's secrets, longer ones first, and what is shown instead."""
+    shown = {form: mask(secret) for secret in _secrets(account) for form in _forms(secret)}
+    return dict(sorted(shown.items(), key=lambda pair: -len(pair[0])))
+
+
+def _forms(secret: str) -> Iterable[str]:
+    return variants(secret) if len(secret) >= SHORTEST_SECRET else ()
 
 
 def _masked(text: str, shown: dict[str, str]) -> str:
@@ -59,5 +66,5 @@ def _masked(text: str, shown: dict[str, str]) -> str:
 def _secrets(account: Account) -> Iterator[str]:
     """What a request of the account tells its upstream, and the client must not hear."""
     yield from tokens_of(account)
-    yield from (value for name, value in account.headers.items() if mask_header(name, value) != value)
+    yield from header_secrets(account.headers)
     yield from secret_parameters(account.base_url)

@@ -179,13 +179,14 @@ class UsageTrail:
         )
 
     def _unattempted(self, call: Call, status: int, error: ErrorInfo | None, duration: float) -> Event:
-        """A request for which no account could be asked."""
+        """A request for which no account could be asked; what was taken for a model may be a key."""
+        model = self._mask(call.model[: 2 * LONGEST_NAME])[:LONGEST_NAME]
         return Event(
             group=call.client.id if call.client is not None else NOBODY,
             endpoint=endpoint_of(call.path),
             request_id=call.request_id,
-            model=call.model[:LONGEST_NAME],
-            requested_model=call.model[:LONGEST_NAME],
+            model=model,
+            requested_model=model,
             at_ms=int((time.time() - duration) * 1000),
             failed=status >= 400,
             latency_ms=int(duration * 1000),

@@ -53,6 +53,11 @@ LONGEST_SECRET = 4096
 """Bytes."""
 MEMORY = 64 * 1024 * 1024
 """Bytes that an expression may take; with a few secrets it takes a thirtieth of them."""
+SHORTEST_MARK = 12
+"""Characters of a secret that hardly any text has by chance."""
+_LETTERS = re.compile("[A-Za-z0-9]+")
+_ESCAPED_LETTERS = ("\\u006", "\\u007", "\\u004", "\\u005")
+"""How those of ASCII begin when they are escaped in JSON, for which nobody has a reason."""
 _LAST_WORD = re.compile(rb"[\w.~+/=%-]*\Z")
 _FIRST_WORD = re.compile(rb"[\w.~+/=%-]*")
 
@@ -98,6 +103,31 @@ def _header_kind(name: str) -> str:
     if "authorization" in lower:
         return "scheme"
     return "secret" if lower.endswith(_HEADER_ENDS) or any(word in lower for word in _HEADER_WORDS) else ""
+
+
+def header_secrets(headers: Mapping[str, str]) -> Iterator[str]:
+    """What is secret in headers that an account is configured to send: what is sent besides a key mostly opens a door.
+
+    Secret by the name of its header, or long, one word and no address, date, number or type of a document.
+    """
+    for name, value in headers.items():
+        if _header_kind(name):
+            yield value
+            if rest := value.partition(" ")[2].strip():
+                yield rest
+        elif not _SAYS_NOTHING.fullmatch(name):
+            yield from (word for word in value.split() if len(word) >= SHORTEST_UNNAMED and not _PLAIN.match(word))
+
+
+SHORTEST_UNNAMED = 16
+"""Characters of a word that may be a secret although its header is not named like one."""
+_SAYS_NOTHING = re.compile(
+    r"accept(-.*)?|content-.*|cache-control|user-agent|(http-)?referer|origin(ator)?|host|x-title|x-app|x-stainless-.*"
+    r"|(anthropic|openai)-(version|beta|organization|project)|anthropic-dangerous-.*|x-goog-(user-project|api-client)",
+    re.IGNORECASE,
+)
+"""Headers of the vendors and of HTTP, whose values are no secrets however long."""
+_PLAIN = re.compile(r"[a-z]+://|[\d.:,+/TZ-]+\Z|[a-z]+/[a-z0-9.+-]+;?\Z", re.IGNORECASE)
 
 
 def mask_query(url: str) -> str:
@@ -199,9 +229,23 @@ def _sought(secrets: Secrets) -> _Sought:
         _compile("|".join([*escaped, *_NAMED, *_SHAPES])),
         _compile("|".join([*escaped, *_SHAPES])),
         _compile(_WORD),
-        Marks(form.encode("utf-8", "surrogateescape") for form in {*MARKS, *forms}),
+        Marks(mark.encode("utf-8", "surrogateescape") for mark in {*MARKS, *map(_mark_of, forms)}),
         frozenset(word.encode("utf-8", "surrogateescape") for word in words),
     )
+
+
+def _mark_of(form: str) -> str:
+    """What stands in several forms of a secret: its longest row of letters and digits, or a letter that is escaped.
+
+    One with a mark in it stays as it is: it needs no mark of its own.
+    """
+    folded = form.lower()
+    if any(mark.lower() in folded for mark in MARKS):
+        return form
+    longest = max(_LETTERS.findall(form), key=len, default="")
+    if len(longest) >= SHORTEST_MARK:
+        return longest
+    return next((letter for letter in _ESCAPED_LETTERS if letter in form), form)
 
 
 def _without_words(content: bytes, sought: _Sought) -> bytes:

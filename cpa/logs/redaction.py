@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,24 +60,67 @@ _FOREIGN = frozenset(("error", "exception", "reason"))
 """Fields with texts of others, who may write a secret in any form."""
 
 
-def variants(secret: str) -> set[str]:
-    """How a secret may be written: as it is, percent-encoded, escaped in JSON, inside of Base64."""
-    found = {secret, quote(secret, safe=""), quote_plus(secret), secret.replace("/", "\\/"), *_escaped(secret)}
+@lru_cache(maxsize=512)
+def variants(secret: str) -> frozenset[str]:
+    """How a secret may be written: as it is, percent-encoded, escaped in JSON or HTML, inside of Base64."""
+    found = {secret, secret.replace("/", "\\/"), *_percent_encoded(secret), *_escaped(secret), *_in_html(secret)}
     if len(secret) >= 8:
         content = secret.encode("utf-8", "surrogateescape")
         for before in range(3):
             encoded = base64.b64encode(b"\0" * before + content).decode()
             begin, end = (0, 2, 3)[before], len(content) + before
-            found.add(encoded[begin + (before > 0) : end * 8 // 6])
-    return found
+            inside = encoded[begin + (before > 0) : end * 8 // 6]
+            found |= {inside, inside.replace("+", "-").replace("/", "_")}
+    return frozenset(found)
+
+
+def _percent_encoded(secret: str) -> Iterator[str]:
+    """With digits in capitals, as most do, and in small letters."""
+    for encoded in (quote(secret, safe=""), quote_plus(secret)):
+        yield encoded
+        yield _ENCODED.sub(lambda found: found[0].lower(), encoded)
+
+
+_ENCODED = re.compile(r"%[0-9A-F]{2}")
+
+
+def _in_html(secret: str) -> Iterator[str]:
+    """As Python, Go, and PHP or JavaScript write it."""
+    safe = html.escape(secret, quote=False)
+    for double, single in (("&quot;", "&#x27;"), ("&#34;", "&#39;"), ("&quot;", "&#39;"), ("&quot;", "&apos;")):
+        yield safe.replace('"', double).replace("'", single)
+    yield safe
 
 
 def _escaped(secret: str) -> Iterator[str]:
-    """How a secret is written in JSON, and in JSON that is a text in JSON."""
+    """How a secret is written in JSON, and in JSON that is a text in JSON.
+
+    What means something in HTML is escaped as well by Go, what is no letter by others, and some escape everything.
+    """
     for ensure_ascii in (True, False):
         once = json.dumps(secret, ensure_ascii=ensure_ascii)[1:-1]
         yield once
         yield json.dumps(once, ensure_ascii=ensure_ascii)[1:-1]
+        yield _by_number(_OF_HTML, once)
+    for characters in (_IN_TEXTS, _NO_WORD, _ANY):
+        for digits in "xX":
+            yield _by_number(characters, secret, digits)
+
+
+_OF_HTML = re.compile("[<>&]")
+_IN_TEXTS = re.compile("[<>&\"'+]")
+_NO_WORD = re.compile(r"\W", re.ASCII)
+_ANY = re.compile(".", re.DOTALL)
+
+
+def _by_number(characters: re.Pattern[str], text: str, digits: str = "x") -> str:
+    """The text with some characters written as ``\\u0026``."""
+
+    def escaped(found: re.Match[str]) -> str:
+        units = found[0].encode("utf-16-be", "surrogatepass")
+        return "".join(f"\\u{int.from_bytes(units[at : at + 2]):04{digits}}" for at in range(0, len(units), 2))
+
+    return characters.sub(escaped, text)
 
 
 class Secrets:

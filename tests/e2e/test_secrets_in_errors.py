@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,11 +20,29 @@ from running import KEY, RunningDaemon, Upstream, free_port
 ACCOUNT_KEY = 'account"key\\with/all+of=it'
 HEADER = "secret-of-the-gateway"
 PARAMETER = "secret-in-the-address"
-FORMS = [
-    form
-    for secret in (ACCOUNT_KEY, HEADER, PARAMETER)
-    for form in (secret, quote(secret, safe=""), orjson.dumps(secret)[1:-1].decode())
-]
+DOOR = "Qm9-what&opens'the<door>-4711"
+"""In a header whose name does not say that it is secret."""
+
+
+def written(secret: str) -> list[str]:
+    """How others write a secret: escaped in one way or another."""
+    encoded, in_html = quote(secret, safe=""), html.escape(secret)
+    found = [secret, encoded, re.sub("%..", lambda sign: sign[0].lower(), encoded), orjson.dumps(secret)[1:-1].decode()]
+    found += [in_html, in_html.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")]
+    for escaped in ("<>&", "<>&'\"+", secret):
+        found.append("".join(f"\\u{ord(letter):04x}" if letter in escaped else letter for letter in secret))
+    return found
+
+
+def encoded(secret: str) -> list[str]:
+    """A text with the secret in it in Base64, wherever it begins."""
+    texts = [b"\xff" * before + secret.encode() for before in range(3)]
+    return [each(text).decode() for text in texts for each in (base64.b64encode, base64.urlsafe_b64encode)]
+
+
+SECRETS = (ACCOUNT_KEY, HEADER, PARAMETER, DOOR)
+FORMS = [form for secret in SECRETS for form in written(secret)]
+FORMS += [form.rstrip("=")[5:-2] for secret in SECRETS for form in encoded(secret)]
 CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 DELTA = {"index": 0, "delta": {"role": "assistant", "content": "Hello"}, "finish_reason": None}
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -35,13 +56,16 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 async def repeat(request: web.Request) -> web.StreamResponse:
     """Before or in the middle of its answer, an error that tells every header and the address."""
     await request.read()
+    sent = [request.headers["Authorization"].removeprefix("Bearer "), request.headers["X-Door"]]
+    forms = [form for each in sent for form in written(each) + encoded(each)]
     error = {
-        "message": f"you sent {dict(request.headers)} to {request.rel_url}",
+        "message": f"you sent {dict(request.headers)} to {request.rel_url}, {forms}",
         "code": request.headers["X-Gateway-Key"],
     }
     if "early" in request.path:
         return web.json_response({"error": error}, status=400)
     told = {"X-Seen": str(list(request.headers.values())), "X-Asked": str(request.rel_url), "X-Model": "m"}
+    told |= {"X-Form": encoded(DOOR)[-1], "X-Request-Id": f"for {DOOR}"}
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", **told})
     await answer.prepare(request)
     for event in ({**CHUNK, "choices": [DELTA]}, {"error": error}):
@@ -59,7 +83,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
         {
             "name": name,
             "base-url": f"{upstream.url}/{name}/v1?key={PARAMETER}",
-            "headers": {"X-Gateway-Key": HEADER},
+            "headers": {"X-Gateway-Key": HEADER, "X-Door": DOOR},
             "api-key-entries": [{"api-key": ACCOUNT_KEY}],
             "models": [{"name": "m", "alias": name}],
         }

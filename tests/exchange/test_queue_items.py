@@ -200,6 +200,18 @@ def test_headers_that_are_not(name: str) -> None:
     assert telling_headers({name: "1"}) == {}
 
 
+async def test_a_header_that_repeats_the_accounts_token_is_not_told(tmp_path: Path) -> None:
+    async def repeats(request: web.Request, name: str) -> web.StreamResponse:
+        told = {"X-Request-Id": f"for {request.headers['Authorization']}", "Retry-After": "7"}
+        return await stream_of(request, STREAMS[name], **told)
+
+    login = {"type": "claude", "access_token": "sk-ant-oat-1", "email": "a@b.c", "expired": "2099-01-01T00:00:00Z"}
+    async with recording(tmp_path, claude=login) as bench:
+        bench.answer = repeats
+        item = await asked(bench, "claude", {"model": "claude-sonnet-4-5-20250929"})
+        assert item["response_headers"] == {"Retry-After": ["7"]}
+
+
 def test_endless_headers_are_cut() -> None:
     told = telling_headers({f"x-ratelimit-{n}": "9" * 10_000 for n in range(500)})
     assert len(told) == MOST_TELLING

@@ -278,6 +278,17 @@ async def test_a_name_that_is_no_models_takes_little_room(bench: Bench) -> None:
     assert row["model"] == row["requested_model"] == "x" * 256
 
 
+async def test_a_key_that_was_taken_for_a_model_is_told_and_noted_masked(bench: Bench) -> None:
+    bench.daemon.secrets.replace(["key-of-somebody"])
+    for name in ASKED:
+        async with bench.ask(name, "key-of-somebody") as answer:
+            assert answer.status == 404
+            assert "unknown model '***'" in await answer.text()
+    for row in await bench.rows(len(ASKED)):
+        assert (row["model"], row["requested_model"]) == ("***", "***")
+        assert "key-of-somebody" not in str(row)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_stream_that_fails_before_its_text_keeps_what_its_start_told(bench: Bench, stream: bool) -> None:
     """For a client that wants it whole, too, from an upstream that only streams."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from cpa.logs.history import Clipped, pieces_of
-from cpa.logs.masking import MOST_LITERALS, Masker, cut_ends, mask_header, mask_query, mask_value
+from cpa.logs.masking import MOST_LITERALS, Masker, cut_ends, header_secrets, mask_header, mask_query, mask_value
 from cpa.logs.redaction import Secrets
 
 KEY = "known+secret/key-0123456789"
@@ -234,6 +234,27 @@ def test_what_is_left_out_is_counted_exactly(masker: Masker) -> None:
     assert len(head) + len(tail) + int(shown.partition(b"[TRUNCATED: ")[2].split()[0]) == len(content)
     assert content.startswith(head)
     assert content.endswith(tail)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("X-Door", "Qm9-what-opens-the-door", ["Qm9-what-opens-the-door"]),
+        ("X-Door", "Token 0123456789abcdef", ["0123456789abcdef"]),
+        ("Authorization", "Bearer abcdef", ["Bearer abcdef", "abcdef"]),
+        ("X-Api-Key", "short", ["short"]),
+        ("X-Door", "fifteen-letters", []),
+        ("anthropic-version", "2023-06-01", []),
+        ("anthropic-beta", "fine-grained-tool-streaming-2025-05-14", []),
+        ("User-Agent", "claude-cli/1.2.3-of-somebody", []),
+        ("OpenAI-Organization", "org-0123456789abcdef", []),
+        ("X-Callback", "https://example.com/a/long/address", []),
+        ("X-Since", "2026-01-01T00:00:00.000Z", []),
+        ("X-Kind", "application/vnd.example+json", []),
+    ],
+)
+def test_what_is_secret_among_the_headers_of_an_account(name: str, value: str, secret: list[str]) -> None:
+    assert list(header_secrets({name: value})) == secret
 
 
 @pytest.mark.parametrize("number", [1, 100])

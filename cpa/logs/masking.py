@@ -56,6 +56,7 @@ MEMORY = 64 * 1024 * 1024
 SHORTEST_MARK = 12
 """Characters of a secret that hardly any text has by chance."""
 _LETTERS = re.compile("[A-Za-z0-9]+")
+_ESCAPES = re.compile(r"\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}")
 _ESCAPED_LETTERS = ("\\u006", "\\u007", "\\u004", "\\u005")
 """How those of ASCII begin when they are escaped in JSON, for which nobody has a reason."""
 _LAST_WORD = re.compile(rb"[\w.~+/=%-]*\Z")
@@ -242,7 +243,7 @@ def _mark_of(form: str) -> str:
     folded = form.lower()
     if any(mark.lower() in folded for mark in MARKS):
         return form
-    longest = max(_LETTERS.findall(form), key=len, default="")
+    longest = max(_LETTERS.findall(_ESCAPES.sub(" ", form)), key=len, default="")
     if len(longest) >= SHORTEST_MARK:
         return longest
     return next((letter for letter in _ESCAPED_LETTERS if letter in form), form)

@@ -109,7 +109,7 @@ def _escaped(secret: str) -> Iterator[str]:
 
 _OF_HTML = re.compile("[<>&]")
 _IN_TEXTS = re.compile("[<>&\"'+]")
-_NO_WORD = re.compile(r"\W", re.ASCII)
+_NO_WORD = re.compile(r"[^\w.~-]", re.ASCII)
 _ANY = re.compile(".", re.DOTALL)
 
 

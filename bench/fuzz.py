@@ -20,7 +20,7 @@ from cpa.errors import ConfigError
 from cpa.formats.sse import EventTooLarge, SseParser
 from cpa.management.resp import ProtocolError, read_command
 from cpa.upstream.address import Origin
-from cpa.upstream.client import request_bytes
+from cpa.upstream.client import request_pieces
 from cpa_payload_rules import paths
 
 SLOW = 0.05
@@ -83,7 +83,7 @@ def _headers(data: bytes, chance: random.Random) -> None:
     text = data.decode("utf-8", "surrogateescape" if chance.random() < 0.5 else "replace")
     middle = chance.randint(0, len(text))
     try:
-        sent = request_bytes("POST", _ORIGIN, "/v1", {text[:middle] or "X": text[middle:]}, b"{}")
+        sent = b"".join(request_pieces("POST", _ORIGIN, "/v1", {text[:middle] or "X": text[middle:]}, b"{}"))
     except ValueError:
         return
     head, _, body = sent.partition(b"\r\n\r\n")

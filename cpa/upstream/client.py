@@ -19,6 +19,8 @@ from cpa.upstream.proxies import choose_proxy
 from cpa.upstream.timeouts import Timeouts
 
 LARGEST_BODY = 512 * 1024 * 1024
+LONG_BODY = 64 * 1024
+"""Bytes of a request's body from which on it is sent as it is, not as a copy behind its head."""
 _UNASKED = "disconnected"
 """The fault of a kept connection that was closed before it carried the request: not a byte of an answer came."""
 
@@ -120,12 +122,14 @@ class UpstreamClient:
         if proxy:
             return await self._proxied.send(method, url, proxy, headers, body, timeouts)
         try:
-            request = request_bytes(method, origin, target, headers, body)
+            request = request_pieces(method, origin, target, headers, body)
             return DirectResponse(await self._exchange(method, origin, request, timeouts), origin, self._pool)
         except (WireFault, TimeoutError, ValueError) as fault:
             raise network_fault(fault, origin.host) from fault
 
-    async def _exchange(self, method: str, origin: Origin, request: bytes, timeouts: Timeouts) -> Connection:
+    async def _exchange(
+        self, method: str, origin: Origin, request: tuple[bytes, ...], timeouts: Timeouts
+    ) -> Connection:
         """A connection that has carried the request and has the answer's head."""
         now = asyncio.get_running_loop().time()
         first_byte, idle, total = timeouts.first_byte, timeouts.idle, timeouts.total
@@ -190,12 +194,16 @@ async def read_whole(response: UpstreamResponse, limit: int = LARGEST_BODY) -> b
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def request_bytes(method: str, origin: Origin, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+def request_pieces(
+    method: str, origin: Origin, target: str, headers: Mapping[str, str], body: bytes | None
+) -> tuple[bytes, ...]:
     """A request as it goes on the wire. Raises ValueError for a header that would break out of its line."""
     head = _head(method, origin, target, tuple(headers.items()))
     if body is None:
-        return head + (b"\r\n" if method in _BODILESS else b"Content-Length: 0\r\n\r\n")
-    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+        return (head + (b"\r\n" if method in _BODILESS else b"Content-Length: 0\r\n\r\n"),)
+    if len(body) >= LONG_BODY:
+        return b"%bContent-Length: %d\r\n\r\n" % (head, len(body)), body
+    return (b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body),)
 
 
 @lru_cache(maxsize=256)
@@ -231,5 +239,5 @@ __all__ = [
     "UpstreamResponse",
     "pieces",
     "read_whole",
-    "request_bytes",
+    "request_pieces",
 ]

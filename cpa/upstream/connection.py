@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import httptools
@@ -90,8 +90,8 @@ class Connection(asyncio.Protocol):
         """Whether the answer was received to its end, and all of it has been read."""
         return self._complete and not self._pieces
 
-    async def send(self, request: bytes, limits: Limits, *, headless: bool) -> None:
-        """Send the bytes of a request and wait for the head of its answer.
+    async def send(self, request: Iterable[bytes], limits: Limits, *, headless: bool) -> None:
+        """Send a request, which may come in pieces, and wait for the head of its answer.
 
         ``headless`` says that the answer has no body whatever its headers say (to HEAD). Raises WireFault or
         TimeoutError; then the connection is closed.
@@ -103,7 +103,8 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._reading = True
         self._watch(min(limits.first_byte_at, limits.total_at))
-        self._transport.write(request)
+        for piece in request:
+            self._transport.write(piece)
         try:
             while not self._has_head:
                 await self._wait()

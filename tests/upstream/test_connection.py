@@ -12,7 +12,7 @@ import pytest
 
 from cpa.errors import UpstreamError
 from cpa.upstream.address import Origin, split_url
-from cpa.upstream.client import UpstreamClient, UpstreamResponse, read_whole, request_bytes
+from cpa.upstream.client import LONG_BODY, UpstreamClient, UpstreamResponse, read_whole, request_pieces
 from cpa.upstream.decoding import PIECE, decoders, unpack
 from cpa.upstream.timeouts import Timeouts
 
@@ -211,16 +211,28 @@ async def test_an_upstream_that_is_faster_than_its_reader_is_held_back(client: U
     assert seen == size
 
 
+def _written(method: str, origin: Origin, target: str, headers: dict[str, str], body: bytes | None) -> bytes:
+    return b"".join(request_pieces(method, origin, target, headers, body))
+
+
 def test_what_a_request_looks_like() -> None:
     origin, target = split_url("https://api.test/v1/x?y=1")
-    assert request_bytes("POST", origin, target, {"X-A": "é", "connection": "upgrade"}, b"{}") == (
+    assert _written("POST", origin, target, {"X-A": "é", "connection": "upgrade"}, b"{}") == (
         b"POST /v1/x?y=1 HTTP/1.1\r\nX-A: \xc3\xa9\r\nHost: api.test\r\nAccept: */*\r\n"
         b"Accept-Encoding: gzip, deflate, br, zstd\r\nContent-Length: 2\r\n\r\n{}"
     )
-    assert b"Content-Length" not in request_bytes("GET", origin, target, {}, None)
-    assert b"host: other\r\n" in request_bytes("GET", origin, target, {"host": "other"}, None)
+    assert b"Content-Length" not in _written("GET", origin, target, {}, None)
+    assert b"host: other\r\n" in _written("GET", origin, target, {"host": "other"}, None)
     assert split_url("http://[::1]:8080")[0].authority == "[::1]:8080"
     assert split_url("http://a:80/")[0] == Origin("http", "a", 80)
+
+
+def test_a_long_body_is_not_copied() -> None:
+    origin, target = split_url("https://api.test/")
+    body = b"x" * LONG_BODY
+    head, sent = request_pieces("POST", origin, target, {}, body)
+    assert head.endswith(b"Content-Length: %d\r\n\r\n" % len(body))
+    assert sent is body
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: 1", "a\nX: 1", "a\rX", "a\0"])
@@ -228,7 +240,7 @@ def test_no_header_breaks_out_of_its_line(value: str) -> None:
     origin, target = split_url("https://api.test/")
     for headers in ({"X-A": value}, {value: "x"}):
         with pytest.raises(ValueError, match="line break"):
-            request_bytes("GET", origin, target, headers, None)
+            _written("GET", origin, target, headers, None)
 
 
 @pytest.mark.parametrize(

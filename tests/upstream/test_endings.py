@@ -96,7 +96,7 @@ def test_a_server_that_does_not_wait_for_the_request(run: Run, greeting: bytes) 
         _, connection = await loop.create_connection(lambda: Connection("host", lambda _: None), *address)
         await asyncio.sleep(0.1)
         with pytest.raises(WireFault) as caught:
-            await connection.send(b"GET / HTTP/1.1\r\n\r\n", Limits(NEVER, NEVER, NEVER), headless=False)
+            await connection.send([b"GET / HTTP/1.1\r\n\r\n"], Limits(NEVER, NEVER, NEVER), headless=False)
         assert caught.value.code == ("bad_response" if greeting else "disconnected")
 
     run(test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from threading import Condition, Event, Lock, Thread
 from typing import Any
@@ -70,7 +71,7 @@ class Histories:
         """Held while what waits is changed."""
         self._short: list[Recorder] = []
         """Soon a group."""
-        self._passed: list[Group | Recorder] = []
+        self._passed: deque[Group | Recorder] = deque()
         """The other histories that wait: groups, long ones and those of failed requests."""
         self._batches: list[Batch] = []
         """Made, but not stored yet."""
@@ -110,6 +111,8 @@ class Histories:
             self._drop(recorder)
             return
         held = recorder.held
+        if held > LONG_BYTES:
+            recorder.lighten()
         with self._lock:
             self._waiting += 1
             self._waiting_bytes += held
@@ -206,14 +209,15 @@ class Histories:
                 return
 
     def _make_batches(self) -> None:
-        """Of all that waits now."""
+        """Of all that waits now; what is done with takes no memory any more."""
         with self._lock:
             self._make_group()
-            passed, self._passed = self._passed, []
-            held, left = self._waiting_bytes, self._waiting - _count(self._batches)
+            passed, self._passed = self._passed, deque()
+            held = self._waiting_bytes - sum(each.held for each in passed if isinstance(each, Recorder))
+            left = self._waiting - _count(self._batches)
         groups: list[Group] = []
-        for each in passed:
-            group = self._group([each]) if isinstance(each, Recorder) else each
+        while passed:
+            group = self._group_of(passed.popleft())
             if group is None:
                 continue
             if groups and (group.forced or groups[0].forced or sum(each.size for each in groups) >= BATCH_BYTES):
@@ -224,6 +228,16 @@ class Histories:
         with self._lock:
             self._waiting -= left
             self._waiting_bytes -= held
+
+    def _group_of(self, passed: Group | Recorder) -> Group | None:
+        """None when it could not be noted."""
+        if isinstance(passed, Group):
+            return passed
+        held = passed.held
+        group = self._group([passed])
+        with self._lock:
+            self._waiting_bytes -= held
+        return group
 
     def _make_batch(self, groups: list[Group]) -> int:
         """How many histories are in it."""

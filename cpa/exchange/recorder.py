@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.exchange.capture import SECTION_BYTES, Capture, Held
@@ -147,9 +149,19 @@ class Recorder:
 
     @property
     def held(self) -> int:
-        """About how many bytes it keeps."""
-        size = len(self.body or self.came) + _size(self.sent)
+        """About how many bytes it keeps, once it is lightened."""
+        size = len(self.body or self.came) * (1 if self.edited is None else 2) + _size(self.sent)
         return size + sum(len(note.shaped.content) + _size(note.received) for note in self.attempts)
+
+    def lighten(self) -> None:
+        """The exchange is over, and this one has to wait: keep only what will be noted.
+
+        Bodies are, as bytes. What was read in them takes up to five times as much.
+        """
+        if self.call is not None and self.body is not None:
+            self.call = replace(self.call, body={})
+        for note in self.attempts:
+            note.shaped = replace(note.shaped, request=replace(note.shaped.request, body={}, conversation=None))
 
     def release(self) -> None:
         """Nothing of it is needed any more."""

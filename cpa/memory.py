@@ -6,9 +6,11 @@ import asyncio
 import ctypes
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+M_ARENA_MAX = -8
+"""Of ``mallopt(3)``."""
 LOOK_SECONDS = 30.0
 WORTH = 32 * 1024 * 1024
 """Bytes above the least that the process ever took, from which on it is asked what of them it needs."""
@@ -20,6 +22,15 @@ def settle() -> None:
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
     gc.enable()
+
+
+def share_one_arena(environ: Mapping[str, str] = os.environ) -> None:
+    """Let all threads take memory from one place, unless ``environ`` says from how many. Call it before there are any.
+
+    glibc has a place for each thread, and what a thread has ever taken it gives back from none but the first.
+    """
+    if "MALLOC_ARENA_MAX" not in environ and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        mallopt(M_ARENA_MAX, 1)
 
 
 def resident() -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
+import subprocess
 import sys
 
 import pytest
@@ -54,6 +57,40 @@ async def test_the_least_is_the_least_that_ever_was() -> None:
 
 async def test_nothing_is_done_where_the_allocator_cannot_be_asked() -> None:
     await asyncio.wait_for(give_back(None), 10)
+
+
+TWO_THREADS = """
+import ctypes, sys, threading
+from cpa.memory import share_one_arena
+
+share_one_arena({})
+held, taken = threading.Barrier(3), []
+
+def take():
+    taken.extend(b"x" * size for size in range(1000, 2000))
+    held.wait()
+    held.wait()
+
+for _ in range(2):
+    threading.Thread(target=take).start()
+held.wait()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+stream = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, stream)
+libc.fflush(stream)
+held.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="asks glibc")
+@pytest.mark.parametrize(("environ", "arenas"), [({}, 1), ({"MALLOC_ARENA_MAX": "3"}, 3)])
+def test_threads_share_one_arena_unless_somebody_chose(environ: dict[str, str], arenas: int) -> None:
+    script = TWO_THREADS.replace("({})", f"({environ})")
+    told = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **environ}, capture_output=True, check=True
+    ).stdout
+    assert told.count(b"<heap nr=") == arenas
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -13,6 +13,8 @@ from cpa.conversation.numbers import finite
 from cpa.plugins import QuotaWindow
 
 DAY = 86400.0
+_LEFT_OUT = "gemini-2.0-flash"
+"""Buckets of these models are not shown, as panels for CLIProxyAPI do not either."""
 
 
 def from_buckets(answer: Mapping[str, Any], now: float) -> list[QuotaWindow]:
@@ -39,7 +41,7 @@ def _share(window: QuotaWindow) -> float:
 
 def _window(bucket: Mapping[str, Any], now: float) -> QuotaWindow | None:
     model, remaining = bucket.get("modelId"), bucket.get("remainingFraction")
-    if not isinstance(model, str) or not model:
+    if not isinstance(model, str) or not model or model.startswith(_LEFT_OUT):
         return None
     left = finite(remaining)
     return QuotaWindow(

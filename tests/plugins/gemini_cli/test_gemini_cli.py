@@ -84,6 +84,7 @@ def test_buckets_are_windows_by_model_the_fullest_counts() -> None:
             {"modelId": "gemini-2.5-pro_vertex", "remainingFraction": "0.4", "resetTime": "bad"},
             {"modelId": "gemini-2.5-flash"},
             {"modelId": "gemini-2.5-pro"},
+            {"modelId": "gemini-2.0-flash-lite", "remainingFraction": 0.1},
             "?",
         ]
     }

@@ -27,13 +27,15 @@ from cpa.exchange.counters import restore_counters
 from cpa.exchange.exchange import Exchange
 from cpa.exchange.histories import Histories
 from cpa.exchange.limits import ClientLimits
-from cpa.exchange.limits_file import LimitsFile
 from cpa.exchange.login_sessions import LoginSessions
 from cpa.exchange.price_fetch import PriceListReader
 from cpa.exchange.price_sync import PriceSync
+from cpa.exchange.quota_memory import FILE_NAME as QUOTA_FILE
+from cpa.exchange.quota_memory import QuotaMemory
 from cpa.exchange.quota_query import QuotaQueries
 from cpa.exchange.renewal import Renewals
 from cpa.exchange.roster import Roster
+from cpa.exchange.state_file import StateFile
 from cpa.exchange.usage_trail import UsageTrail
 from cpa.formats.registry import builtin_formats
 from cpa.logs import LogFiles, Secrets, get_logger, log_folder, set_level, take_structlog
@@ -135,7 +137,20 @@ class Daemon:
         )
         self.price_sync = PriceSync(reader, self.prices, self._synced_prices)
         self.limits = ClientLimits(self.prices, unpriced=self._note_unpriced)
-        self._limits_file = LimitsFile(_database(store).with_name("client-limits.json"), self.limits, self.log)
+        self._limits_file = StateFile(
+            _database(store).with_name("client-limits.json"),
+            self.limits,
+            self.log,
+            what="what client keys have used",
+            seconds=1.0,
+        )
+        self._quota_file = StateFile(
+            _database(store).with_name(QUOTA_FILE),
+            QuotaMemory(self.pool),
+            self.log,
+            what="what is known of quota",
+            seconds=60.0,
+        )
         self.gate = Gate(environ, local_password)
         self.usage_queue = UsageQueue(self.pool.clock)
         self._collectors = Collectors(self.usage_queue, self.pool, lambda: store.current)
@@ -186,6 +201,7 @@ class Daemon:
         self._take(config)
         await self.auth_watcher.prepare()
         await self.auth_files.load()
+        await self._quota_file.load()
         if config.save_cooldown_status:
             self.cooldowns.restore()
         await self._limits_file.load()
@@ -215,6 +231,7 @@ class Daemon:
             asyncio.create_task(self.auth_watcher.run()),
             asyncio.create_task(self.announcer.run()),
             asyncio.create_task(self._limits_file.run()),
+            asyncio.create_task(self._quota_file.run()),
             asyncio.create_task(self.renewals.run()),
             asyncio.create_task(self.quota_queries.run(lambda: self.store.current.routing.strategy == "quota-aware")),
             asyncio.create_task(self.cooldowns.run(lambda: self.store.current.save_cooldown_status)),
@@ -254,6 +271,7 @@ class Daemon:
         hashing = [self._hashing] if self._hashing is not None else []
         await asyncio.gather(*self._tasks, *hashing, return_exceptions=True)
         await self._limits_file.save()
+        await self._quota_file.save()
         await self.cooldowns.save(wanted=self.store.current.save_cooldown_status)
         await self.renewals.stop()
         await asyncio.to_thread(self.histories.close)

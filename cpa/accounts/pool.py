@@ -66,6 +66,8 @@ class AccountPool:
         self._waiters: list[asyncio.Future[None]] = []
         self._running: dict[str, int] = {}
         self._quota: dict[str, list[QuotaWindow]] = {}
+        self.quota_noted = False
+        """Whether quota windows were seen since somebody last set this to False."""
         self._standing: dict[str, Standing] = {}
 
     def __len__(self) -> int:
@@ -288,6 +290,7 @@ class AccountPool:
         if not seen:
             return
         self._quota[account_id] = merged(self._quota.get(account_id, ()), seen, now)
+        self.quota_noted = True
         before = self._standing.get(account_id, NOT_KNOWN)
         fresh = self._standing[account_id] = standing(self._quota[account_id], self.quota_reserve, now)
         told = [window for window in seen if window.used_ratio is not None and not window.paid]

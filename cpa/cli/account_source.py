@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -133,11 +134,18 @@ class StoredAccounts:
 
     @property
     def inspection(self) -> Inspection:
-        """What the configuration yields. Raises ConfigError."""
+        """What the configuration yields, with what the daemon knew of quota when it ended. Raises ConfigError."""
         if self._inspected is None:
-            from cpa.cli.inspection import inspect_config
+            import orjson
 
-            self._inspected = inspect_config(self._config_path)
+            from cpa.cli.database import database_of
+            from cpa.cli.inspection import inspect_config
+            from cpa.exchange.quota_memory import FILE_NAME, QuotaMemory
+
+            found = self._inspected = inspect_config(self._config_path)
+            path = database_of(found.config, self._config_path).with_name(FILE_NAME)
+            with suppress(OSError, orjson.JSONDecodeError):
+                QuotaMemory(found.pool).restore(orjson.loads(path.read_bytes()))
         return self._inspected
 
     def entries(self) -> list[dict[str, Any]]:
@@ -200,7 +208,11 @@ class StoredAccounts:
         return shown_explanation(explanation, found.pool)
 
     def quota(self) -> list[dict[str, Any]]:
-        return list(self._asked.values())
+        from cpa.management.account_list import shown_quota
+
+        pool = self.inspection.pool
+        known = {account.id: shown_quota(account, pool, None) for account in pool if pool.quota(account.id)}
+        return list({**known, **self._asked}.values())
 
     def ask_quota(self, entries: list[dict[str, Any]]) -> None:
         import asyncio

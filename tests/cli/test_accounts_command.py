@@ -240,6 +240,27 @@ async def test_quota_is_shown_with_source_and_age(stopped: World, start: Start) 
     assert (window["remaining_ratio"], window["source"], window["window_seconds"]) == (0.75, "headers", 604800)
 
 
+async def test_quota_is_known_when_the_daemon_has_ended(stopped: World) -> None:
+    import structlog
+
+    from cpa.accounts.quota import QuotaWindow
+    from cpa.cli.inspection import inspect_config
+    from cpa.exchange.quota_memory import QuotaMemory
+    from cpa.exchange.state_file import StateFile
+
+    pool = inspect_config(stopped.config).pool
+    now = pool.wall()
+    pool.note_quota(
+        "anna.json",
+        [QuotaWindow(name="five_hour", used_ratio=0.5, resets_at=now + 600, source="query", seen_at=now - 3600)],
+    )
+    path = stopped.folder / "data" / "quota.json"
+    await StateFile(path, QuotaMemory(pool), structlog.get_logger(), what="quota", seconds=1.0).save()
+    (line,) = [line for line in (await stopped.run("quota")).stdout.splitlines() if "5h" in line]
+    assert " 50%" in line
+    assert "asked 1 h ago" in line
+
+
 async def test_quota_shows_the_plan_and_what_is_paid_for_beside_it(stopped: World, start: Start) -> None:
     from cpa.accounts.quota import QuotaWindow
 

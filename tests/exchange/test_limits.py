@@ -16,7 +16,7 @@ from cpa.conversation.usage import Usage
 from cpa.errors import ApiError, ConfigError, ErrorInfo
 from cpa.exchange.call import Call
 from cpa.exchange.limits import ClientLimits, Ticket
-from cpa.exchange.limits_file import LimitsFile
+from cpa.exchange.state_file import StateFile
 from cpa.plugins.values import ClientIdentity
 from cpa.usage.price import Price
 from cpa.usage.price_rows import PriceRow
@@ -24,6 +24,10 @@ from cpa.usage.prices import PriceTable
 
 PRICES = PriceTable({"paid": PriceRow(Price(10**9, 10**9)), "free": PriceRow(Price(0, 0))})
 NOON = datetime(2026, 11, 24, 12, 0, 0).timestamp()
+
+
+def file(path: Path, limits: ClientLimits) -> StateFile:
+    return StateFile(path, limits, structlog.get_logger(), what="what client keys have used", seconds=1.0)
 
 
 class Clock:
@@ -180,13 +184,13 @@ def test_an_empty_budget_does_not_keep_from_what_is_free() -> None:
 
 
 async def test_what_was_counted_survives_a_restart(tmp_path: Path) -> None:
-    path, log = tmp_path / "data" / "limits.json", structlog.get_logger()
+    path = tmp_path / "data" / "limits.json"
     before = Door(budget_per_day=1, requests_per_minute=1)
     before.use(2_000_000)
-    await LimitsFile(path, before.limits, log).save()
+    await file(path, before.limits).save()
     assert path.stat().st_mode & 0o777 == 0o600
     after = Door(budget_per_day=1, requests_per_minute=1)
-    await LimitsFile(path, after.limits, log).load()
+    await file(path, after.limits).load()
     assert after.refused().code == "rate_limit_exceeded"
     after.clock.now += 61
     assert after.refused().code == "budget_exceeded"
@@ -197,7 +201,7 @@ async def test_a_broken_file_is_no_reason_to_fail(tmp_path: Path, content: bytes
     path = tmp_path / "limits.json"
     path.write_bytes(content)
     door = Door(requests_per_minute=1)
-    await LimitsFile(path, door.limits, structlog.get_logger()).load()
+    await file(path, door.limits).load()
     assert door.enter()
 
 
@@ -205,8 +209,7 @@ async def test_a_disk_that_fails_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     door = Door(requests_per_minute=1)
     door.use(1)
-    file = LimitsFile(tmp_path / "file" / "limits.json", door.limits, structlog.get_logger())
-    await file.save()
+    await file(tmp_path / "file" / "limits.json", door.limits).save()
     assert door.limits.changed
 
 
@@ -256,6 +259,6 @@ def test_entries_that_would_limit_nothing_or_two_things_are_refused(keys: str) -
 async def test_a_broken_file_is_kept_under_another_name(tmp_path: Path) -> None:
     path = tmp_path / "client-limits.json"
     path.write_bytes(b'{"key-1": {"requ')
-    await LimitsFile(path, Door().limits, structlog.get_logger()).load()
+    await file(path, Door().limits).load()
     assert path.with_suffix(".broken").read_bytes() == b'{"key-1": {"requ'
     assert not path.exists()

@@ -30,6 +30,7 @@ _SSE_OVERHEAD = len(b"data: \n\n")
 _TELLING = (b'"finishReason"', b'"error"', b'"blockReason"', b'"usageMetadata"')
 """Members that make a frame one to be looked into."""
 _LATER_CANDIDATE = re.compile(rb'"index"\s*+:\s*+(?!0[\s,}])')
+_COUNTS = re.compile(rb'"usageMetadata"\s*+:\s*+\{\s*+"')
 LESSONS = 4
 """How many frames of a stream are looked at to know what the others look like."""
 _LEADS = (b'"text":', b'"text": ')
@@ -103,6 +104,12 @@ class GeminiNativeRelay:
     def usage(self, value: Usage | None) -> None:
         self._usage, self._usage_data = value, b""
 
+    def _note_usage(self, data: bytes) -> None:
+        """Keep a frame with counts, unread. One in which there may be none in truth does not displace another."""
+        if self._usage_data and (_COUNTS.search(data) is None or b'"functionCall"' in data):
+            self._usage = self.usage
+        self._usage_data = data
+
     def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
         """Frames that look like one seen before, but for their text: they hold nothing else that it did not."""
         stencil = self._stencil
@@ -117,7 +124,7 @@ class GeminiNativeRelay:
         if not data or self._ended or self.error is not None:
             return b""
         if b'"usageMetadata"' in data:
-            self._usage_data = data
+            self._note_usage(data)
         if (
             not self.meaningful
             or b'"finishReason"' in data
@@ -179,7 +186,7 @@ class GeminiNativeRelay:
             return False
         response = response_of(value)
         if "usage_metadata" in response:
-            self._usage_data = data
+            self._note_usage(data)
         model = response.get("modelVersion")
         if self.served_model is None and isinstance(model, str):
             self.served_model = model

@@ -182,6 +182,7 @@ def main() -> None:
             begun = time.monotonic()
             fill(path, given.rows, given.histories, now_ms)
             print(f"filled with {given.rows:,} rows in {time.monotonic() - begun:.0f} s")
+        open_database(path).close()  # which an earlier version may have filled
         measure(path, given.seconds, given.rate, now_ms)
 
 

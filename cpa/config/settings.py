@@ -10,7 +10,7 @@ from msgspec import Meta, field
 
 from cpa.config.price_sections import PriceEntry, PriceFactor, PriceSources
 from cpa.config.provider_sections import Compatibility, ErrorRule, KeyEntry, TimeoutsSection
-from cpa.config.section import After, Before, Section
+from cpa.config.section import After, Before, Section, fields_of
 from cpa.config.sections import (
     Amp,
     ClientKey,
@@ -78,11 +78,14 @@ Keys = tuple[KeyEntry, ...]
 
 
 def _real_keys(value: Any) -> Any:
-    """Blank and repeated keys are dropped."""
+    """Blank and repeated keys are dropped; a limit under a wrong name, which would not hold, is refused."""
     if not isinstance(value, list | tuple):
         return value
     kept: list[Any] = []
     for key in value:
+        wrong = [str(name) for name in key if name not in fields_of(ClientKey)] if isinstance(key, dict) else []
+        if wrong:
+            raise ValueError(f"a client key has no {wrong[0]}; it may have {', '.join(fields_of(ClientKey))}")
         key = key.strip() if isinstance(key, str) else key
         if key not in ("", None) and key not in kept:
             kept.append(key)

@@ -249,7 +249,13 @@ def test_a_forgiven_key_begins_anew_and_keeps_what_is_running() -> None:
 
 @pytest.mark.parametrize(
     "keys",
-    ["[{name: nobody}]", "[{key: '  ', concurrency: 1}]", "[{key: k, concurrency: 1}, {key: k, expires: 2030-01-01}]"],
+    [
+        "[{name: nobody}]",
+        "[{key: '  ', concurrency: 1}]",
+        "[{key: k, concurrency: 1}, {key: k, expires: 2030-01-01}]",
+        "[{key: k, request-per-minute: 5}]",
+        "[plain, {key: k, name: n, requests_per_minute: 5}]",
+    ],
 )
 def test_entries_that_would_limit_nothing_or_two_things_are_refused(keys: str) -> None:
     with pytest.raises(ConfigError, match="api-keys"):

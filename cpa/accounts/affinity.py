@@ -9,7 +9,8 @@ from collections.abc import Callable
 class Affinity:
     """The accounts that sessions are bound to: a preference, never a pin. ``clock`` gives monotonic seconds."""
 
-    LIMIT = 100_000
+    LIMIT = 20_000
+    """Bindings; ten megabytes."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._bound: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -17,10 +18,16 @@ _HEADERS = (
     ("X-Client-Request-Id", "clientreq"),
 )
 _HASHED_BYTES = 100
+LONGEST = 128
+"""Characters of an id; of a longer one, as clients may write them, its hash is taken."""
 
 
 def session_ids(headers: Mapping[str, str], body: Mapping[str, Any]) -> tuple[str, ...]:
     """Ids of the session, the best first; a second one names the session as its first turn saw it. Maybe empty."""
+    return tuple([found if len(found) <= LONGEST else _hashed(found) for found in _session_ids(headers, body)])
+
+
+def _session_ids(headers: Mapping[str, str], body: Mapping[str, Any]) -> tuple[str, ...]:
     metadata = body.get("metadata")
     user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
     if isinstance(user_id, str) and (claude := _claude_session(user_id)):
@@ -45,6 +52,10 @@ def _claude_session(user_id: str) -> str | None:
             return None
         return session if isinstance(session, str) and session else None
     return None
+
+
+def _hashed(session: str) -> str:
+    return blake2b(session.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _message_hashes(system: str, user: str, assistant: str) -> tuple[str, ...]:

@@ -11,6 +11,9 @@ from cpa.conversation.effort import parse_suffix, split_suffix
 from cpa.conversation.request import Reasoning
 from cpa.errors import ApiError, ErrorInfo
 
+LONGEST_NAME = 1024
+"""Characters of a model's name with its suffix: clients write what they like, and names are remembered in places."""
+
 
 class Resolution(Struct, frozen=True):
     """What a requested model name means."""
@@ -32,6 +35,8 @@ def resolve_model(catalog: Catalog, requested: str) -> Resolution:
 
     Raises ApiError 404 ``model_not_found`` when nobody offers it.
     """
+    if len(requested) > LONGEST_NAME:
+        raise ApiError(unknown_model(f"{requested[:LONGEST_NAME]}..."))
     requested = _replace_auto(catalog, requested)
     base, suffix = split_suffix(requested)
     if offers := catalog.offers(base):

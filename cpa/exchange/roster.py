@@ -93,6 +93,7 @@ class Roster:
     def apply_config(self, config: Config) -> None:
         """Put a configuration in force. Accounts of many auth files follow with ``settle``."""
         self._config = config
+        self._shaper.renew()
         self._pool.cooling = not config.disable_cooling
         self._pool.concurrency = config.routing.account_concurrency
         self._pool.probe_interval = seconds_of(config.routing.probe_interval) or 0.0

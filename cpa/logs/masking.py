@@ -82,7 +82,7 @@ def header_lines(headers: Mapping[str, str]) -> str:
     return lines % tuple(values)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=64)
 def _lines_of(names: tuple[str, ...]) -> tuple[str, tuple[int, ...]]:
     """Their lines with a place for each value, and which of them are secret: the same for most requests of a tool."""
     lines = "".join([f"{name.replace('%', '%%')}: %s\n" for name in names])
@@ -98,7 +98,7 @@ def mask_header(name: str, value: str) -> str:
     return mask_value(value) if kind else value
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _header_kind(name: str) -> str:
     lower = name.lower()
     if "authorization" in lower:

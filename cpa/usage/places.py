@@ -8,7 +8,8 @@ from typing import Any
 from cpa.usage.event import DAY_MS, Kind
 from cpa.usage.tables import CHOSEN, ORIGIN, PLACE, Origin, Place
 
-MOST_REMEMBERED = 10_000
+MOST_REMEMBERED = 4096
+"""Kinds: twice as many as :func:`kind_of` remembers, others are never met again."""
 MOST_PLACES = 10_000
 """With so many places in the database, what others choose freely makes no further one for sums."""
 _NOT_CHOSEN = dict.fromkeys(CHOSEN, "")

@@ -49,3 +49,12 @@ def test_what_has_expired_does_not_pile_up() -> None:
     assert len(affinity) <= 11
     affinity.clear()
     assert len(affinity) == 0
+
+
+def test_of_very_many_sessions_the_last_are_remembered() -> None:
+    affinity = Affinity(Clock())
+    for number in range(Affinity.LIMIT + 500):
+        affinity.bind(f"s{number}", "m", "a", 10)
+    assert len(affinity) == Affinity.LIMIT
+    assert affinity.get("s499", "m") is None
+    assert affinity.get("s500", "m") == "a"

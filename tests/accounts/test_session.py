@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from cpa.accounts.session import session_ids
+from cpa.accounts.session import LONGEST, session_ids
 
 UUID = "11111111-1111-4111-8111-111111111111"
 
@@ -73,3 +73,11 @@ def test_the_second_turn_remembers_the_first() -> None:
 def test_nothing_to_go_by() -> None:
     assert session_ids({}, {}) == ()
     assert session_ids({}, {"messages": [None, 3, {"role": "user"}]}) == ()
+
+
+@pytest.mark.parametrize("body", [{"conversation_id": "x" * 10**6}, {"metadata": {"user_id": "\ud83d" * 10**6}}])
+def test_a_long_id_is_kept_as_its_hash(body: dict[str, object]) -> None:
+    (found,) = session_ids(CIMultiDict(), body)
+    assert len(found) <= LONGEST
+    assert session_ids(CIMultiDict(), dict(body)) == (found,)
+    assert session_ids(CIMultiDict(), {"conversation_id": "x" * 10**6 + "y"}) != (found,)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import orjson
 import pytest
@@ -359,3 +361,24 @@ def test_an_exclusion_moves_its_own_channel_only(house: House) -> None:
     assert house.catalog.version("big") is before
     house.roster.apply_config(Config.from_plain({"oauth-excluded-models": {"files": ["big"]}}))
     assert "big" not in names(house)
+
+
+class WatchedModel(Model, weakref=True):
+    """One of which it can be told whether it is still there."""
+
+
+def test_models_of_earlier_configurations_are_forgotten(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ref[WatchedModel]] = []
+
+    def models(account: Account, builtin: Any) -> list[Model]:
+        model = WatchedModel(id="big")
+        made.append(ref(model))
+        return [model]
+
+    monkeypatch.setattr(house.provider, "models", models)
+    for _ in range(20):
+        house.roster.apply_config(Config.from_plain({"claude-api-key": [{"api-key": "k"}]}))
+    gc.collect()
+    assert len(made) == 20
+    alive = [number for number, model in enumerate(made) if model() is not None]
+    assert alive == [0, 18, 19]  # the first is offered still, being the same as the others

@@ -30,7 +30,9 @@ _SSE_OVERHEAD = len(b"data: \n\n")
 _TELLING = (b'"finishReason"', b'"error"', b'"blockReason"', b'"usageMetadata"')
 """Members that make a frame one to be looked into."""
 _LATER_CANDIDATE = re.compile(rb'"index"\s*+:\s*+(?!0[\s,}])')
-_COUNTS = re.compile(rb'"usageMetadata"\s*+:\s*+\{\s*+"')
+_USAGE = b'"usageMetadata"'
+_COUNTS = (b':{"', b': {"')
+"""What follows the name where there are counts."""
 LESSONS = 4
 """How many frames of a stream are looked at to know what the others look like."""
 _LEADS = (b'"text":', b'"text": ')
@@ -104,10 +106,9 @@ class GeminiNativeRelay:
     def usage(self, value: Usage | None) -> None:
         self._usage, self._usage_data = value, b""
 
-    def _note_usage(self, data: bytes) -> None:
-        """Keep a frame with counts, unread. One in which there may be none in truth does not displace another."""
-        if self._usage_data and (_COUNTS.search(data) is None or b'"functionCall"' in data):
-            self._usage = self.usage
+    def _note_doubtful(self, data: bytes) -> None:
+        """Keep a frame unread in which there may be no counts in truth: then those before it count, which are read."""
+        self._usage = self.usage
         self._usage_data = data
 
     def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
@@ -123,8 +124,12 @@ class GeminiNativeRelay:
         data = frame.data
         if not data or self._ended or self.error is not None:
             return b""
-        if b'"usageMetadata"' in data:
-            self._note_usage(data)
+        at = data.find(_USAGE)
+        if at >= 0:
+            if data.startswith(_COUNTS, at + len(_USAGE)) and b'"functionCall"' not in data:
+                self._usage_data = data
+            else:
+                self._note_doubtful(data)
         if (
             not self.meaningful
             or b'"finishReason"' in data
@@ -186,7 +191,7 @@ class GeminiNativeRelay:
             return False
         response = response_of(value)
         if "usage_metadata" in response:
-            self._note_usage(data)
+            self._note_doubtful(data)
         model = response.get("modelVersion")
         if self.served_model is None and isinstance(model, str):
             self.served_model = model

@@ -178,7 +178,11 @@ _CONTENT = frozenset(
 
 
 TRIES = 16
-"""Deltas in a row of which nothing can be learned before no more are looked at."""
+"""Deltas in a row of which nothing is learned, or what is of no use, before some are not looked at."""
+SHORTEST_RUN = 4
+"""Deltas that must pass so that it was of use to learn what they look like."""
+PAUSE = 64
+"""Frames that are not looked at then; four times as many each time after that."""
 FIRST_VIEW = 1024
 """Bytes in which a run is looked for first: twice as many each time that it fills them, so that looking for short runs
 in a long chunk costs no more than they are long."""
@@ -202,7 +206,12 @@ class TranslatingRelay:
         self._run: Run | None = None
         self._key = 0
         """The block whose deltas are in the run."""
+        self._passed = 0
+        """Deltas that have passed since it was learned what they look like."""
         self._tries = TRIES
+        self._pause = 0
+        """Frames that are not looked at."""
+        self._next_pause = PAUSE
         self._usage: Usage | None = None
         self._unreported: Callable[[], Usage | None] | None = getattr(decoder, "unreported_usage", None)
         self.error: ErrorInfo | None = None
@@ -248,6 +257,7 @@ class TranslatingRelay:
         if out is None:
             return b"", 0
         decoder.skipped(self._key, texts)
+        self._passed += len(texts)
         return out, used
 
     def _parse(self, chunk: bytes) -> bytes:
@@ -271,6 +281,9 @@ class TranslatingRelay:
 
     def _learn(self, frame: SseFrame, events: list[ev.Event]) -> None:
         """Look whether frames like the latest one can pass in runs; ``events`` is what it was."""
+        if self._pause:
+            self._pause -= 1
+            return
         self._run = None
         event = events[0] if len(events) == 1 else None
         if self._runs is None or not isinstance(event, ev.TextDelta | ev.ArgumentsDelta) or self.error is not None:
@@ -280,9 +293,14 @@ class TranslatingRelay:
         if lead is not None and encoder.repeat(event.key, []) is not None:
             self._key = event.key
             self._run = learn_run(frame.raw, lead, event.text, decoder.varying)
-        self._tries = TRIES if self._run is not None else self._tries - 1
+        if self._passed >= SHORTEST_RUN:
+            self._tries, self._next_pause = TRIES, PAUSE
+        else:
+            self._tries -= 1
+        self._passed = 0
         if not self._tries:
-            self._runs = None
+            self._run, self._tries, self._pause = None, TRIES, self._next_pause
+            self._next_pause *= 4
 
     def translate(self, events: list[ev.Event]) -> bytes:
         """Encode events, noting what the exchange must know. A failure before any content is not written."""

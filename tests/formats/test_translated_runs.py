@@ -222,3 +222,24 @@ def test_looking_for_short_runs_costs_no_more_in_a_long_chunk(length: int, monke
     passed = relay.feed(chunk)
     assert passed.count(b'"word"') == chunk.count(b'"word"')
     assert looked_at < 16 * len(chunk)
+
+
+def test_where_runs_are_short_few_frames_are_looked_at_until_they_are_long_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learned: list[bytes] = []
+
+    def learn(raw: bytes, *what: Any) -> Run | None:
+        learned.append(raw)
+        return learn_run(raw, *what)
+
+    monkeypatch.setattr("cpa.exchange.relay.learn_run", learn)
+    relay = relay_of("claude", "openai")
+    for _ in range(1000):
+        relay.feed(b"".join(chat_frame(b"a", more) for more in (b"", b"", b',"x":1', b',"x":1')))
+    assert len(learned) < 100
+    assert relay.error is None
+    relay.feed(b"".join([chat_frame(b"b")] * 20_000))
+    known = len(learned)
+    relay.feed(b"".join([chat_frame(b"b")] * 1000))
+    assert len(learned) == known

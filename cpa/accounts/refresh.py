@@ -21,6 +21,8 @@ LONGEST_BLOCK = 300.0
 """Seconds for which a failed refresh is not tried again on demand either."""
 STILL_DUE = 30.0
 """Seconds at least between two refreshes that succeed."""
+FEW = 64
+"""So many plans that were replaced may wait for their time."""
 LARGEST_JITTER = 300.0
 """Seconds by which a refresh may come early, so that logins of one hour are not all refreshed in one second."""
 
@@ -169,6 +171,13 @@ class RefreshSchedule:
         self._states[name].due = due
         if due is not None:
             heapq.heappush(self._heap, (due, name))
+        if len(self._heap) > 2 * len(self._states) + FEW:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Drop plans that were replaced: of a login that ends in a year they would wait as long."""
+        planned = {(due, name) for due, name in self._heap if name in self._states and self._states[name].due == due}
+        self._heap = sorted(planned)
 
     def _current(self, due: float, name: str) -> bool:
         state = self._states.get(name)

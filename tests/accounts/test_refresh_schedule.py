@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
+from weakref import ref
 
 import pytest
 
-from cpa.accounts.refresh import RefreshSchedule, access_token_of, has_expired, refresh_due, refresh_token_of
+from cpa.accounts.refresh import FEW, RefreshSchedule, access_token_of, has_expired, refresh_due, refresh_token_of
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
@@ -130,3 +132,24 @@ def test_a_forgotten_login_is_never_due() -> None:
     schedule.plan("a", NOW, NOW)
     schedule.forget("a")
     assert schedule.take(NOW + HOUR) is None
+
+
+class Moment(float):
+    """One of which it can be told whether it is still known."""
+
+
+def test_plans_that_were_replaced_do_not_pile_up() -> None:
+    schedule = RefreshSchedule(no_jitter)
+    schedule.plan("once", NOW - 2000, NOW)
+    known = []
+    for number in range(10 * FEW):
+        moment = Moment(NOW - 1000 + number)
+        known.append(ref(moment))
+        schedule.plan("often", moment, NOW)
+    del moment
+    gc.collect()
+    assert sum(moment() is not None for moment in known) <= FEW + 5
+    assert schedule.take(NOW) == "once"
+    assert schedule.next_moment() == NOW - 1000 + 10 * FEW - 1
+    assert schedule.take(NOW) == "often"
+    assert schedule.next_moment() is None

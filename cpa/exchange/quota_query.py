@@ -94,6 +94,8 @@ class QuotaQueries:
         """While ``wanted`` keep the windows of all logins known, until cancelled."""
         while True:
             self._pool.heed_clock()
+            for account_id in [known for known in self._locks if self._pool.get(known) is None]:
+                self._forget(account_id)
             if wanted():
                 logins = [account.id for account in self._pool if account.kind == "oauth" and not account.disabled]
                 await asyncio.gather(*(self.ask(account_id) for account_id in logins if self._is_due(account_id)))

@@ -127,3 +127,13 @@ async def test_accounts_are_asked_about_only_while_it_is_wanted(world: World) ->
     for task in (idle, wanted):
         task.cancel()
     await asyncio.gather(idle, wanted, return_exceptions=True)
+
+
+async def test_an_account_that_is_gone_is_forgotten(world: World) -> None:
+    await world.queries.ask("u.json")
+    assert world.queries.last("u.json") is not None
+    world.renewing.pool.remove("u.json")
+    running = asyncio.create_task(world.queries.run(lambda: False))
+    await asyncio.sleep(0)
+    running.cancel()
+    assert world.queries.last("u.json") is None

@@ -284,12 +284,11 @@ async def test_a_provider_that_breaks_is_an_account_that_failed(start: Start, pl
             return [BrokenProvider(place)]
 
     running = await start(Mine(), "usage-statistics-enabled: true\n")
-    events: list[Any] = []
-    running.daemon.usage.record = events.append  # type: ignore[method-assign]
     for stream in (False, True):
         status, text = await running.ask(stream=stream)
         assert status == 200, text
     assert running.daemon._exchange is not None
     assert running.daemon._exchange.observers.running == 0
-    finals = [event for event in events if event.final]
-    assert [event.status for event in finals] == [200, 200]
+    query = "SELECT status_code FROM usage_events WHERE final = 1"
+    finals = await asyncio.to_thread(running.daemon.usage.ask, lambda c: c.execute(query).fetchall(), [])
+    assert [row["status_code"] for row in finals] == [200, 200]

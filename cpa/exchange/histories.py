@@ -31,8 +31,9 @@ MOST_WAITING_FAILED = 64
 """Histories of failed requests that may wait beyond the others."""
 MOST_IN_A_CROWD = 4096
 """Histories that may wait while the disk works, for the processor."""
-MANY_WAITING = 128
-"""So many are stored at once, without waiting for more."""
+MANY_WAITING = 1024
+MANY_BYTES = 8 * 1024 * 1024
+"""So many, or so many bytes of them, are stored without waiting for more."""
 SHORT_BYTES = 16 * 1024
 GROUP = 8
 """So many histories of at most so many bytes are put together on the event loop; a longer one at once."""
@@ -116,7 +117,7 @@ class Histories:
         with self._lock:
             self._waiting += 1
             self._waiting_bytes += held
-            if held > LONG_BYTES or not (recorder.whole and self._masker.ready):
+            if held > LONG_BYTES or not recorder.whole:
                 self._passed.append(recorder)
             else:
                 self._short.append(recorder)
@@ -125,10 +126,10 @@ class Histories:
         if self._thread is None:
             self._thread = Thread(target=self._work, name="cpa-histories", daemon=True)
             self._thread.start()
-        if self._waiting == MANY_WAITING:
-            self._hurry.set()
         if self._waiting == 1:
             self._wake.set()
+        elif self._waiting == MANY_WAITING or self._waiting_bytes > MANY_BYTES:
+            self._hurry.set()
 
     def _make_group(self) -> None:
         """Of the short histories that wait. A few at a time, soon after they passed, they are noted in half the time
@@ -151,10 +152,7 @@ class Histories:
             finally:
                 recorder.release()
         try:
-            group = grouped(noted) if noted else None
-            if group is not None and self._masker.ready:
-                group.seal(self._masker)
-            return group
+            return grouped(noted) if noted else None
         except Exception:
             self._dropped += len(noted)
             self._log.exception("request histories cannot be written", request_id=[each.request_id for each in noted])

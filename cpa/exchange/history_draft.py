@@ -29,7 +29,7 @@ class Noted(Struct):
 
 
 class Group(Struct):
-    """Some histories as they are stored, secrets masked by their names only until it is sealed."""
+    """Some histories as they are stored, but for secrets that are told by their shapes and values."""
 
     requests: list[tuple[str, int]]
     """Of each the id, and when it began (Unix milliseconds)."""
@@ -40,15 +40,6 @@ class Group(Struct):
     """What else has to be looked through for secrets."""
     size: int = 0
     """Bytes, not packed."""
-    sealed: bool | None = None
-    """Whether it is without secrets; None before they were looked for."""
-
-    def seal(self, masker: Masker) -> bool:
-        """Whether no secret was found. Looking for them in several short histories at once is cheaper."""
-        if self.sealed is None:
-            self.sealed = masker.clean(self.heads, self.bodies + self.beside)
-            self.beside = b""
-        return self.sealed
 
 
 def grouped(histories: list[Noted]) -> Group:
@@ -78,7 +69,7 @@ def _group(
 
 def batch_of(groups: list[Group], masker: Masker) -> Batch:
     """What is stored of them together, without secrets. Takes a while: call it in a thread."""
-    groups = [group if group.seal(masker) else _masked(group, masker) for group in groups]
+    groups = _without_secrets(groups, masker)
     requests = [request for group in groups for request in group.requests]
     return Batch(
         requests,
@@ -86,6 +77,17 @@ def batch_of(groups: list[Group], masker: Masker) -> Batch:
         pack(framed([group.heads for group in groups], len(requests))),
         pack(b"".join([group.bodies for group in groups])),
     )
+
+
+def _without_secrets(groups: list[Group], masker: Masker) -> list[Group]:
+    """Mostly there are none, which is soonest found out of all together: each search gives other threads a turn."""
+    heads = b"".join([group.heads for group in groups])
+    bodies = b"".join([text for group in groups for text in (group.bodies, group.beside)])
+    if masker.clean(heads, bodies):
+        return groups
+    return [
+        group if masker.clean(group.heads, group.bodies + group.beside) else _masked(group, masker) for group in groups
+    ]
 
 
 def _masked(group: Group, masker: Masker) -> Group:

@@ -151,7 +151,9 @@ class Recorder:
     def held(self) -> int:
         """About how many bytes it keeps, once it is lightened."""
         size = len(self.body or self.came) * (1 if self.edited is None else 2) + _size(self.sent)
-        return size + sum(len(note.shaped.content) + _size(note.received) for note in self.attempts)
+        for note in self.attempts:
+            size += len(note.shaped.content) + _size(note.received)
+        return size
 
     def lighten(self) -> None:
         """The exchange is over, and this one has to wait: keep only what will be noted.
@@ -165,9 +167,11 @@ class Recorder:
 
     def release(self) -> None:
         """Nothing of it is needed any more."""
-        for capture in (self.sent, *(note.received for note in self.attempts)):
-            if isinstance(capture, Capture):
-                capture.release()
+        if isinstance(self.sent, Capture):
+            self.sent.release()
+        for note in self.attempts:
+            if note.received is not None:
+                note.received.release()
         self.call = None  # which knows its recorder: the two would wait for the garbage collector
 
 

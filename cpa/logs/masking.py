@@ -89,6 +89,7 @@ def _lines_of(names: tuple[str, ...]) -> tuple[str, tuple[int, ...]]:
     return lines, tuple(number for number, name in enumerate(names) if _header_kind(name))
 
 
+@lru_cache(maxsize=256)
 def mask_header(name: str, value: str) -> str:
     """The value of a header, masked when it is a secret by the name of the header."""
     kind = _header_kind(name)
@@ -199,17 +200,11 @@ class Masker:
         known = sought.known
         return not known or not any(word in known for word in sought.words.findall(lines + bodies))
 
-    @property
-    def ready(self) -> bool:
-        """Whether it can begin at once, without getting ready for the secrets of now, which takes a while."""
-        sought, tokens = self._sought, self._secrets.tokens
-        return sought is not None and sought.values is self._secrets.values and sought.version == tokens.version
-
     def _current(self) -> _Sought:
         """Follow the secrets that are in use now."""
-        sought = self._sought
-        if sought is None or not self.ready:
-            sought = self._sought = _sought(self._secrets)
+        sought, secrets = self._sought, self._secrets
+        if sought is None or sought.values is not secrets.values or sought.version != secrets.tokens.version:
+            sought = self._sought = _sought(secrets)
         return sought
 
 

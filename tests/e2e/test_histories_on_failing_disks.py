@@ -106,7 +106,9 @@ def test_what_is_too_much_to_wait_is_lost_counted_and_told(daemon: RunningDaemon
     ask(daemon, 0)
     wait_for(daemon, lambda found: found["written"] == 1)
     disk.fail(1, FOR_EVER, 28)
-    for number in range(1, BURST):
+    ask(daemon, 1)
+    wait_for(daemon, lambda found: bool(found["reason"]))
+    for number in range(2, BURST):
         ask(daemon, number)
     failing = wait_for(daemon, lambda found: found["waiting"] + found["dropped"] == BURST - 1)
     assert failing["waiting"] <= 256 + 1

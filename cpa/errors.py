@@ -38,6 +38,12 @@ def bad_event() -> ErrorInfo:
     return ErrorInfo(502, "the upstream sent an event that is not JSON", type="server_error", code="bad_event")
 
 
+def no_answer() -> ErrorInfo:
+    """The upstream sent JSON that is no whole answer: something else, or a part of one."""
+    message = "what the upstream sent is not a whole answer"
+    return ErrorInfo(502, message, type="server_error", code="bad_upstream_response")
+
+
 def ended_within_event() -> ErrorInfo:
     """An upstream's stream broke off in the middle of an event: part of the answer is lost, whatever came before."""
     message = "the upstream's stream ended within an event"

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from cpa.conversation import events as ev
-from cpa.errors import ErrorInfo, bad_event
+from cpa.errors import ErrorInfo, bad_event, no_answer
 from cpa.formats.claude.errors import error_event
 from cpa.formats.claude.fields import Object, a_list, an_object, text_of
 from cpa.formats.claude.finish import decode_finish
@@ -288,6 +288,8 @@ def decode_reply(body: Object, context: ReplyContext) -> list[ev.Event]:
     """Events of a whole answer."""
     if body.get("type") == "error" or ("error" in body and "content" not in body):
         return [ev.Failure(error_event(body))]
+    if not isinstance(body.get("content"), list):
+        return [ev.Failure(no_answer())]
     decoder = ClaudeStreamDecoder(context)
     events = decoder.event({"type": "message_start", "message": body})
     for index, block in enumerate(a_list(body.get("content"))):

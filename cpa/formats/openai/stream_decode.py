@@ -516,4 +516,6 @@ def decode_reply(body: Object, context: ReplyContext) -> list[ev.Event]:
         return [ev.Failure(error)]
     decoder = ChatStreamDecoder(context)
     events = decoder.chunk(body)
+    if body.get("object") == "chat.completion.chunk":
+        return events + decoder.close()
     return events + decoder.feed(SseFrame(b"[DONE]"))

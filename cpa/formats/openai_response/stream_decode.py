@@ -14,7 +14,7 @@ import orjson
 
 from cpa.conversation import events as ev
 from cpa.conversation.numbers import natural
-from cpa.errors import ErrorInfo, bad_event
+from cpa.errors import ErrorInfo, bad_event, no_answer
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai_response.errors import cut_off, reply_failure, stream_error
 from cpa.formats.openai_response.fields import Object, object_of, objects, text
@@ -93,6 +93,8 @@ class ResponseStreamDecoder:
         error = reply_failure(response)
         if error is not None:
             self._fail(error, out, response)
+        elif not isinstance(response.get("output"), list) or response.get("status") in _UNFINISHED:
+            self._fail(no_answer(), out, response)
         else:
             self._finish({"response": response}, out, incomplete=response.get("status") == "incomplete")
         return out
@@ -271,6 +273,7 @@ def decode_reply(body: Object, context: ReplyContext) -> list[ev.Event]:
     return ResponseStreamDecoder(context).whole(body)
 
 
+_UNFINISHED = ("in_progress", "queued", "cancelled")
 _Handler = Callable[[ResponseStreamDecoder, Object, list[ev.Event]], None]
 
 HANDLERS: dict[str, _Handler] = {

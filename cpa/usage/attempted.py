@@ -65,15 +65,16 @@ class Attempted(Struct, gc=False):
         cost = None if costing is None else costing(counts)
         row = (
             int(self.started_at * 1000), self.request_id, place, origin, int(self.duration * 1000),
-            None if first is None else int(first * 1000), input, output, reasoning, cached, read, written, total,
-            uncached, cost,
+            None if first is None else int(first * 1000), input, output, total, uncached,
         )  # fmt: skip
         if ended is None and not written_1h:
-            return row if cost is not None else row[:-1]
+            if reasoning or cached:
+                return (*row, cost, reasoning, cached, read, written)
+            return row if cost is None else (*row, cost)
         ended = ended or USUAL_ENDING
         return (
-            *row, written_1h, 1 if ended.failed else 0, 1 if ended.final else 0, ended.number, ended.status, 0,
-            ended.error, ended.fail_body,
+            *row, cost, reasoning, cached, read, written, written_1h, 1 if ended.failed else 0,
+            1 if ended.final else 0, ended.number, ended.status, 0, ended.error, ended.fail_body,
         )  # fmt: skip
 
     def event(self) -> Event:

@@ -120,9 +120,9 @@ class Event(Struct, kw_only=True, gc=False):
         tokens = self.tokens
         return (
             self.at_ms, self.request_id, place, origin, self.latency_ms, self.ttft_ms, tokens.input, tokens.output,
-            tokens.reasoning, tokens.cached, tokens.cache_read, tokens.cache_creation, tokens.total, tokens.uncached,
-            self.cost_nanos, tokens.cache_creation_1h, 1 if self.failed else 0, 1 if self.final else 0, self.attempt,
-            self.status, 1 if self.estimated else 0, self.error, self.fail_body[:LONGEST_BODY],
+            tokens.total, tokens.uncached, self.cost_nanos, tokens.reasoning, tokens.cached, tokens.cache_read,
+            tokens.cache_creation, tokens.cache_creation_1h, 1 if self.failed else 0, 1 if self.final else 0,
+            self.attempt, self.status, 1 if self.estimated else 0, self.error, self.fail_body[:LONGEST_BODY],
         )  # fmt: skip
 
     def event_key(self) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import chain
 
 from cpa.usage.event import Row
-from cpa.usage.tables import LEFT_OUT, RECORDED, UNPRICED
+from cpa.usage.tables import LEFT_OUT, RECORDED, SHORTEST
 
 MOST_ROWS = 256
 """Of one statement."""
@@ -36,7 +36,7 @@ def write_attempts(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     for size in _SIZES:
         while left >= size:
             some = of_one_width(rows[at : at + size])
-            last = _execute(connection, _ATTEMPTS, some, _CONSTANTS[len(some[0]) - UNPRICED :])
+            last = _execute(connection, _ATTEMPTS, some, _CONSTANTS[len(some[0]) - SHORTEST :])
             at, left = at + size, left - size
     return last
 
@@ -49,14 +49,16 @@ def write_keyed_attempts(connection: sqlite3.Connection, rows: Sequence[Row]) ->
 
 def of_one_width(rows: Sequence[Row]) -> Sequence[Row]:
     """Rows of attempts that all end at the same column."""
-    if len(set(map(len, rows))) == 1:
+    widths = set(map(len, rows))
+    if len(widths) == 1:
         return rows
-    return [whole(row) for row in rows]
+    end = max(widths) - SHORTEST
+    return [row + LEFT_OUT[len(row) - SHORTEST : end] for row in rows]
 
 
 def whole(row: Row) -> Row:
     """A row of an attempt with all its columns."""
-    return row + LEFT_OUT[len(row) - UNPRICED :]
+    return row + LEFT_OUT[len(row) - SHORTEST :]
 
 
 def _execute(

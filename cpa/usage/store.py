@@ -29,7 +29,7 @@ from cpa.usage.statements import MOST_ROWS
 from cpa.usage.writing import EventWriter
 
 BATCH = 2048
-BATCH_SECONDS = 0.25
+BATCH_SECONDS = 0.4
 RETRY_SECONDS = 0.25
 """Wait after the first failure; doubled after each further one."""
 LONGEST_RETRY_SECONDS = 5.0

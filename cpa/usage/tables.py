@@ -51,14 +51,14 @@ ADD_SUMS = "DO UPDATE SET " + ", ".join(f"{name} = {name} + excluded.{name}" for
 """The end of a statement that adds sums to those that are there."""
 RECORDED = (
     "ts_ms", "request_id", "place_id", "origin_id", "latency_ms", "ttft_ms", "input_tokens", "output_tokens",
-    "reasoning_tokens", "cached_tokens", "cache_read_tokens", "cache_creation_tokens", "total_tokens",
-    "uncached_tokens", "cost_nanos", "cache_creation_1h_tokens", "failed", "final", "attempt", "status_code",
-    "estimated", "error_code", "fail_body",
+    "total_tokens", "uncached_tokens", "cost_nanos", "reasoning_tokens", "cached_tokens", "cache_read_tokens",
+    "cache_creation_tokens", "cache_creation_1h_tokens", "failed", "final", "attempt", "status_code", "estimated",
+    "error_code", "fail_body",
 )  # fmt: skip
 """Columns of ``usage_attempts`` that every attempt has, in the order in which rows are written."""
-LEFT_OUT = (None, 0, 0, 1, 1, 200, 0, "", "")
+LEFT_OUT = (None, 0, 0, 0, 0, 0, 0, 1, 1, 200, 0, "", "")
 """Values of the last of them, from ``cost_nanos`` on: a row that ends before them has these."""
-UNPRICED = len(RECORDED) - len(LEFT_OUT)
+SHORTEST = len(RECORDED) - len(LEFT_OUT)
 """How many columns come before them."""
 ATTEMPT = (*RECORDED, "event_key", "timestamp")
 

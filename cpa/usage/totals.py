@@ -8,7 +8,7 @@ from operator import add as plus
 
 from cpa.usage.event import DAY_MS, QUARTER_MS, Row, bucket
 from cpa.usage.statements import of_one_width, whole, write_rows
-from cpa.usage.tables import ADD_SUMS, RECORDED, SUMS, UNPRICED
+from cpa.usage.tables import ADD_SUMS, RECORDED, SHORTEST, SUMS
 
 _COLUMN = {name: index for index, name in enumerate(RECORDED)}
 _FAILED, _FINAL, _COST = (_COLUMN[name] for name in ("failed", "final", "cost_nanos"))
@@ -84,13 +84,13 @@ def _summed(rows: Sequence[Row]) -> Row:
     """:data:`cpa.usage.tables.SUMS` of rows of attempts that have one width."""
     columns = list(zip(*rows, strict=True))
     count, latency, first, total = len(rows), columns[_LATENCY], columns[_FIRST], columns[_TOTAL]
-    cost = columns[_COST] if len(columns) > UNPRICED else (None,) * count
+    cost = columns[_COST] if len(columns) > SHORTEST else (None,) * count
     untimed, unpriced = first.count(None), cost.count(None)
     return (
         count,
         sum(latency),
         count - latency.count(0),
-        *[sum(columns[index]) for index in _ADDED],
+        *[sum(columns[index]) if index < len(columns) else 0 for index in _ADDED],
         sum(columns[_FINAL]) if len(columns) > _FINAL else count,
         sum(filter(None, first)) if untimed else sum(first),
         count - untimed,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 M_ARENA_MAX = -8
 """Of ``mallopt(3)``."""
+ARENAS = 8
 LOOK_SECONDS = 30.0
 WORTH = 32 * 1024 * 1024
 """Bytes above the least that the process ever took, from which on it is asked what of them it needs."""
@@ -24,13 +25,14 @@ def settle() -> None:
     gc.enable()
 
 
-def share_one_arena(environ: Mapping[str, str] = os.environ) -> None:
-    """Let all threads take memory from one place, unless ``environ`` says from how many. Call it before there are any.
+def bound_arenas(environ: Mapping[str, str] = os.environ) -> None:
+    """Let threads take memory from a few places, unless ``environ`` says from how many. Call it before there are any.
 
-    glibc has a place for each thread, and what a thread has ever taken it gives back from none but the first.
+    glibc has up to eight for each processor, and what a thread has ever taken it gives back from none but the first.
+    Few are enough for the threads that write to have their own: they would keep the event loop waiting.
     """
     if "MALLOC_ARENA_MAX" not in environ and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        mallopt(M_ARENA_MAX, 1)
+        mallopt(M_ARENA_MAX, ARENAS)
 
 
 def resident() -> int:

@@ -59,19 +59,19 @@ async def test_nothing_is_done_where_the_allocator_cannot_be_asked() -> None:
     await asyncio.wait_for(give_back(None), 10)
 
 
-TWO_THREADS = """
+MANY_THREADS = """
 import ctypes, sys, threading
-from cpa.memory import share_one_arena
+from cpa.memory import bound_arenas
 
-share_one_arena({})
-held, taken = threading.Barrier(3), []
+bound_arenas({})
+held, taken = threading.Barrier(13), []
 
 def take():
     taken.extend(b"x" * size for size in range(1000, 2000))
     held.wait()
     held.wait()
 
-for _ in range(2):
+for _ in range(12):
     threading.Thread(target=take).start()
 held.wait()
 libc = ctypes.CDLL(None)
@@ -84,9 +84,9 @@ held.wait()
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="asks glibc")
-@pytest.mark.parametrize(("environ", "arenas"), [({}, 1), ({"MALLOC_ARENA_MAX": "3"}, 3)])
-def test_threads_share_one_arena_unless_somebody_chose(environ: dict[str, str], arenas: int) -> None:
-    script = TWO_THREADS.replace("({})", f"({environ})")
+@pytest.mark.parametrize(("environ", "arenas"), [({}, 8), ({"MALLOC_ARENA_MAX": "3"}, 3)])
+def test_threads_bound_arenas_unless_somebody_chose(environ: dict[str, str], arenas: int) -> None:
+    script = MANY_THREADS.replace("({})", f"({environ})")
     told = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, **environ}, capture_output=True, check=True
     ).stdout

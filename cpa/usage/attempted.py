@@ -59,8 +59,7 @@ class Attempted(Struct, gc=False):
 
     def row(self, place: int, origin: int, costing: Costing | None = None) -> Row:
         """Values of :data:`cpa.usage.tables.RECORDED`, without those at the end that are usual."""
-        told, first, ended = self.told, self.first_token, self.ended
-        counts = NO_TOKENS if told is None else counts_of(told, self.kind.upstream_format)
+        counts, first, ended = self.counts(), self.first_token, self.ended
         input, output, reasoning, cached, read, written, total, uncached, written_1h, _, _ = counts
         cost = None if costing is None else costing(counts)
         row = (

@@ -88,6 +88,8 @@ class PriceTable:
         self._factors = tuple(factors)
         self._looked_at = tuple(sorted({name for factor in self._factors for name in factor.patterns}))
         self._found: dict[tuple[str, ...], Price | None] = {}
+        self._costings: dict[Kind, Costing | None] = {}
+        """Of attempts."""
         self._multiplied: dict[tuple[str, ...], Decimal] = {}
         self.as_of = as_of
         """Date of the list prices that ship with cpa."""
@@ -139,9 +141,17 @@ class PriceTable:
         """What gives the nano-dollars of attempts of a kind, or of what a tool of their answers used, as :meth:`cost`
         says; None when the model has no price.
         """
-        place = kind.place
-        # what a tool of the answer used is no attempt, and costs nothing like the model that was asked for
-        price = self.find(place.model, "" if of_tool else place.requested_model)
+        if of_tool:  # which is no attempt, and costs nothing like the model that was asked for
+            return self._costing(kind.place, "")
+        try:
+            return self._costings[kind]
+        except KeyError:
+            costing = self._costing(kind.place, kind.place.requested_model)
+            _remember(self._costings, kind, costing)
+            return costing
+
+    def _costing(self, place: Place, requested: str) -> Costing | None:
+        price = self.find(place.model, requested)
         if price is None:
             return None
         factor = self._factor(_place(place)) if self._factors else ONE

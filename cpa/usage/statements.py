@@ -5,7 +5,7 @@ writes and the event loop more than the rows do.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -23,21 +23,16 @@ _CONSTANTS = ["NULL" if value is None else repr(value) for value in LEFT_OUT]
 
 def write_rows(connection: sqlite3.Connection, start: str, rows: Sequence[Row], end: str = "") -> None:
     """Write rows of one width. ``start`` and ``end`` are what stands around the rows in the statement."""
-    at, left = 0, len(rows)
-    for size in _SIZES:
-        while left >= size:
-            _execute(connection, start, rows[at : at + size], [], end)
-            at, left = at + size, left - size
+    for some in _statements(rows):
+        _execute(connection, start, some, [], end)
 
 
 def write_attempts(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
     """Write rows of :data:`cpa.usage.tables.RECORDED`, which may end before what is usual; the number of the last."""
-    at, left, last = 0, len(rows), 0
-    for size in _SIZES:
-        while left >= size:
-            some = of_one_width(rows[at : at + size])
-            last = _execute(connection, _ATTEMPTS, some, _CONSTANTS[len(some[0]) - SHORTEST :])
-            at, left = at + size, left - size
+    last = 0
+    for each in _statements(rows):
+        some = of_one_width(each)
+        last = _execute(connection, _ATTEMPTS, some, _CONSTANTS[len(some[0]) - SHORTEST :])
     return last
 
 
@@ -59,6 +54,15 @@ def of_one_width(rows: Sequence[Row]) -> Sequence[Row]:
 def whole(row: Row) -> Row:
     """A row of an attempt with all its columns."""
     return row + LEFT_OUT[len(row) - SHORTEST :]
+
+
+def _statements(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows as they go into one statement each."""
+    at = 0
+    for size in _SIZES:
+        while len(rows) - at >= size:
+            yield rows[at : at + size]
+            at += size
 
 
 def _execute(

@@ -69,25 +69,21 @@ def _group(
 
 def batch_of(groups: list[Group], masker: Masker) -> Batch:
     """What is stored of them together, without secrets. Takes a while: call it in a thread."""
-    groups = _without_secrets(groups, masker)
+    heads, bodies = _joined(groups)
+    if not (masker.clean(heads, bodies) and masker.clean(b"", AFTER_PIECE.join([group.beside for group in groups]))):
+        groups = [group if _is_clean(group, masker) else _masked(group, masker) for group in groups]
+        heads, bodies = _joined(groups)
     requests = [request for group in groups for request in group.requests]
-    return Batch(
-        requests,
-        groups[0].forced,
-        pack(framed([group.heads for group in groups], len(requests))),
-        pack(b"".join([group.bodies for group in groups])),
-    )
+    return Batch(requests, groups[0].forced, pack(framed([heads], len(requests))), pack(bodies))
 
 
-def _without_secrets(groups: list[Group], masker: Masker) -> list[Group]:
-    """Mostly there are none, which is soonest found out of all together: each search gives other threads a turn."""
-    heads = b"".join([group.heads for group in groups])
-    bodies = b"".join([text for group in groups for text in (group.bodies, group.beside)])
-    if masker.clean(heads, bodies):
-        return groups
-    return [
-        group if masker.clean(group.heads, group.bodies + group.beside) else _masked(group, masker) for group in groups
-    ]
+def _joined(groups: list[Group]) -> tuple[bytes, bytes]:
+    """Their heads and bodies, in which secrets are soonest looked for: each search gives other threads a turn."""
+    return b"".join([group.heads for group in groups]), b"".join([group.bodies for group in groups])
+
+
+def _is_clean(group: Group, masker: Masker) -> bool:
+    return masker.clean(group.heads, group.bodies + group.beside)
 
 
 def _masked(group: Group, masker: Masker) -> Group:

@@ -55,7 +55,7 @@ class Attempted(Struct, gc=False):
 
     def counts(self) -> Counts:
         """Its tokens."""
-        return NO_TOKENS if self.told is None else counts_of(self.told, self.kind.upstream_format)
+        return NO_TOKENS if self.told is None else counts_of(self.told, self.kind.place.upstream_format)
 
     def row(self, place: int, origin: int, costing: Costing | None = None) -> Row:
         """Values of :data:`cpa.usage.tables.RECORDED`, without those at the end that are usual."""

@@ -35,14 +35,12 @@ class Kind(Struct, eq=False, frozen=True):
 
     place: Place
     origin: Origin
-    upstream_format: str
 
 
 @lru_cache(maxsize=2048)
 def kind_of(*texts: Any) -> Kind:
     """``texts``: values of :class:`Place`, then of :class:`Origin`. They are remembered, and ought to be short."""
-    place = Place(*texts[:_PLACES])
-    return Kind(place, Origin(*texts[_PLACES:]), place.upstream_format)
+    return Kind(Place(*texts[:_PLACES]), Origin(*texts[_PLACES:]))
 
 
 Costing = Callable[[Counts], int | None]

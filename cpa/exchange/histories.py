@@ -35,7 +35,7 @@ MANY_WAITING = 1024
 MANY_BYTES = 8 * 1024 * 1024
 """So many, or so many bytes of them, are stored without waiting for more."""
 SHORT_BYTES = 16 * 1024
-GROUP = 8
+GROUP = 16
 """So many histories of at most so many bytes are put together on the event loop; a longer one at once."""
 LONG_BYTES = 256 * 1024
 """One of more is left to the thread."""

@@ -16,6 +16,8 @@ SHARED_BYTES = 256
 LONG_BYTES = 4096
 """From so many on also the end of one: in shorter ones packing finds it as well."""
 SHORTEST_LEFT_OUT = 64
+COPIED_BYTES = 64 * 1024
+"""Bodies of up to so many bytes are put together at once, when they have just passed; longer ones are copied once."""
 
 
 class Noted(Struct):
@@ -35,10 +37,11 @@ class Group(Struct):
     """Of each the id, and when it began (Unix milliseconds)."""
     forced: bool
     heads: bytes
-    bodies: bytes
-    beside: bytes = b""
+    pieces: list[bytes]
+    """Of their bodies."""
+    beside: bytes
     """What else has to be looked through for secrets."""
-    size: int = 0
+    size: int
     """Bytes, not packed."""
 
 
@@ -63,8 +66,10 @@ def grouped(histories: list[Noted]) -> Group:
 def _group(
     requests: list[tuple[str, int]], forced: bool, heads: list[bytes], pieces: list[bytes], beside: list[bytes]
 ) -> Group:
-    head, body = b"".join(heads), AFTER_PIECE.join([*pieces, b""])
-    return Group(requests, forced, head, body, AFTER_PIECE.join(beside), len(head) + len(body))
+    head, size = b"".join(heads), sum(map(len, pieces))
+    if pieces and size <= COPIED_BYTES:
+        pieces = [AFTER_PIECE.join(pieces)]
+    return Group(requests, forced, head, pieces, AFTER_PIECE.join(beside), len(head) + size)
 
 
 def batch_of(groups: list[Group], masker: Masker) -> Batch:
@@ -79,11 +84,12 @@ def batch_of(groups: list[Group], masker: Masker) -> Batch:
 
 def _joined(groups: list[Group]) -> tuple[bytes, bytes]:
     """Their heads and bodies, in which secrets are soonest looked for: each search gives other threads a turn."""
-    return b"".join([group.heads for group in groups]), b"".join([group.bodies for group in groups])
+    pieces = [piece for group in groups for piece in group.pieces]
+    return b"".join([group.heads for group in groups]), AFTER_PIECE.join([*pieces, b""])
 
 
 def _is_clean(group: Group, masker: Masker) -> bool:
-    return masker.clean(group.heads, group.bodies + group.beside)
+    return masker.clean(group.heads, AFTER_PIECE.join([*group.pieces, group.beside]))
 
 
 def _masked(group: Group, masker: Masker) -> Group:
@@ -92,9 +98,10 @@ def _masked(group: Group, masker: Masker) -> Group:
     pieces: list[bytes] = []
     at = 0
     decoded = decode_heads(framed([group.heads], len(group.requests)))
+    content = AFTER_PIECE.join([*group.pieces, b""])
     for head, size in zip(decoded, sizes_of(decoded), strict=True):
         assert head is not None
-        bodies = _masked_bodies(bodies_of(head, group.bodies, at), masker)
+        bodies = _masked_bodies(bodies_of(head, content, at), masker)
         at += size
         head.texts = masker.lines(head.texts)
         head.error = None if head.error is None else masker.body(head.error)

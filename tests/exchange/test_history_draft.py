@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from cpa.exchange.history_draft import Noted, batch_of, grouped
+from cpa.exchange.history_draft import COPIED_BYTES, Noted, batch_of, grouped
 from cpa.logs.history import Clipped
 from cpa.logs.masking import Masker
 from cpa.logs.redaction import Secrets
@@ -69,8 +69,12 @@ class Kept:
         self._connection = connection
 
     def __call__(self, *histories: Noted) -> Kept:
-        """Write some."""
-        insert_batches(self._connection, [batch_of([grouped(list(histories))], masker())], 0, 0)
+        """Write some that were put together at once."""
+        return self.groups(list(histories))
+
+    def groups(self, *groups: list[Noted]) -> Kept:
+        """Write some that were put together a few at a time."""
+        insert_batches(self._connection, [batch_of([grouped(group) for group in groups], masker())], 0, 0)
         return self
 
     @property
@@ -92,9 +96,9 @@ class Kept:
         shown = history_json(found)
         return shown | {"sections": {section["title"]: section for section in shown["sections"]}}
 
-    def bodies(self) -> list[str]:
+    def bodies(self, name: str = "one") -> list[str]:
         """What came and what was sent."""
-        sections = self.shown()["sections"]
+        sections = self.shown(name)["sections"]
         return [sections[title]["text"] for title in ("API RESPONSE 1", "RESPONSE")]
 
 
@@ -140,6 +144,36 @@ def test_histories_that_are_stored_together_are_masked_each_by_itself(kept: Kept
     assert b"***" not in kept.text("one") + kept.text("three")
     assert b"Body:\n" + b"***" * 100 in kept.text("two")
     assert b'{"a": 1}' in kept.text("three")
+
+
+def test_long_and_short_ones_are_stored_together_and_masked_each_by_itself(kept: Kept) -> None:
+    long = STREAM * 40
+    assert len(long) > COPIED_BYTES
+    dirty = history("two", received=long + KEY.encode(), sent=b"x")
+    kept.groups([history("one", received=long, sent=long)], [dirty], [history("three"), history("four")])
+    assert KEY.encode() not in kept.content
+    assert kept.bodies() == [long.decode(), long.decode()]
+    assert kept.bodies("two") == [long.decode() + "***", "x"]
+    assert kept.bodies("three") == kept.bodies("four") == [STREAM.decode(), STREAM.decode()]
+
+
+def test_a_secret_that_begins_what_was_wrong_is_masked_whatever_was_wrong_before(kept: Kept) -> None:
+    """Texts of different histories are looked through together. Where it is stored, a letter stands before it."""
+    wrong = b"sk-0123456789abcdef is no key that any of the accounts of this daemon has"
+    assert chr(len(wrong)).isalpha()
+    kept.groups([history("one", error=b"a word")], [history("two", error=wrong)])
+    assert b"0123456789abcdef" not in kept.content
+    assert kept.shown("one")["error"] == "a word"
+    assert kept.shown("two")["error"] == "*** is no key that any of the accounts of this daemon has"
+
+
+def test_one_without_any_body_is_stored_amid_others(kept: Kept) -> None:
+    refused = history("two")
+    refused.head.attempts, refused.head.body, refused.head.sent, refused.bodies = [], None, None, []
+    refused.head.texts = join_texts(["1", "POST", "/v1/x", "", "", "", "", "", "", ""])
+    kept.groups([history("one")], [refused], [history("three")])
+    assert kept.bodies("one") == kept.bodies("three") == [STREAM.decode(), STREAM.decode()]
+    assert kept.shown("two")["sections"]["REQUEST BODY"]["text"] == ""
 
 
 @pytest.mark.parametrize("secret", ["", KEY])

@@ -42,7 +42,7 @@ async def collect(
     if error := shaped.upstream.reply_failure(body):
         note_usage(shaped.upstream.read_usage(body))
         raise Failed(error)
-    if shaped.native:
+    if shaped.native and (shaped.target.operation != "generate" or shaped.upstream.is_answer(body, context)):
         note_usage(shaped.upstream.read_usage(body))
         adapted = shaped.client.adapt_native_reply(body, context)
         return opening.content if adapted is body else adapted

@@ -253,6 +253,11 @@ class Codec(Protocol):
     def reply_failure(self, body: JsonObject) -> ErrorInfo | None:
         """The error in a whole answer that came with status 200, if it is one."""
 
+    def is_answer(self, body: JsonObject, context: ReplyContext) -> bool:
+        """Whether a whole body can pass to a client of the same family as an answer: the least that tells one from
+        other JSON, from a part of one and from one that is still being made. What it is false for is read by
+        ``decode_reply``, which judges it."""
+
     # -- token counting ------------------------------------------------------------------------------------
 
     def encode_count_request(self, conversation: Conversation, target: Target) -> JsonObject:

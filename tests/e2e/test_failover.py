@@ -67,6 +67,21 @@ async def ask(
         return answer.status, dict(answer.headers), await answer.read()
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", '"ok"', '{"status": "ok"}', '{"choices": []}'])
+async def test_what_is_no_answer_is_an_attempt_that_failed(
+    scripted: tuple[ScriptedUpstream, Upstream], start: Start, text: str
+) -> None:
+    scripted[0].scripts["first"] = Script(text=text)
+    daemon = start()
+    got, _, body = await ask(daemon)
+    assert got == 200, body
+    assert b"by second" in body
+    scripted[0].scripts["second"] = Script(text=text)
+    got, _, body = await ask(daemon)
+    assert got == 502
+    assert orjson.loads(body)["error"]["code"] == "bad_upstream_response"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 429, 500, 503, 529])
 async def test_the_next_account_answers(

@@ -115,6 +115,10 @@ class ClaudeCodec:
             return errors.error_event(body)
         return None
 
+    def is_answer(self, body: JsonObject, context: ReplyContext) -> bool:
+        """It has content."""
+        return isinstance(body.get("content"), list)
+
     def encode_count_request(self, conversation: Conversation, target: Target) -> JsonObject:
         """Body for ``/v1/messages/count_tokens``."""
         return count_request(conversation, target)

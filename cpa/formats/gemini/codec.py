@@ -143,6 +143,11 @@ class GeminiCodec:
             return None
         return ErrorInfo(502, "the upstream's answer is empty", type="server_error", code="empty_stream")
 
+    def is_answer(self, body: JsonObject, context: ReplyContext) -> bool:
+        """It has candidates, pictures, or a reason why there are none."""
+        response = response_of(body)
+        return bool(response.get("candidates") or response.get("promptFeedback") or response.get("predictions"))
+
     # -- token counting ------------------------------------------------------------------------------------
 
     def encode_count_request(self, conversation: Conversation, target: Target) -> JsonObject:

@@ -26,7 +26,7 @@ from cpa.formats.openai.completions import CompletionsFraming, from_chat_reply
 from cpa.formats.openai.reply_encode import encode_reply
 from cpa.formats.openai.request_decode import decode_reasoning, decode_request
 from cpa.formats.openai.request_encode import encode_request, write_reasoning
-from cpa.formats.openai.stream_decode import ChatStreamDecoder, decode_reply
+from cpa.formats.openai.stream_decode import CHUNK, ChatStreamDecoder, decode_reply
 from cpa.formats.openai.stream_encode import ChatStreamEncoder
 from cpa.formats.openai.usage import decode_usage
 from cpa.formats.sse import Framing, SseFrame, SseFraming, SseParser
@@ -117,6 +117,11 @@ class OpenAICodec:
     def reply_failure(self, body: JsonObject) -> ErrorInfo | None:
         """The error in a whole answer with status 200."""
         return errors.hidden_error(body)
+
+    def is_answer(self, body: JsonObject, context: ReplyContext) -> bool:
+        """It has choices, and is no chunk of a stream."""
+        choices = body.get("choices")
+        return isinstance(choices, list) and bool(choices) and body.get("object") != CHUNK
 
     def encode_count_request(self, conversation: Conversation, target: Target) -> JsonObject:
         """There is no counting endpoint: the body is counted locally."""

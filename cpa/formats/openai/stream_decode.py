@@ -13,7 +13,7 @@ from cpa.conversation import events as ev
 from cpa.conversation.media import source_from_url
 from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
-from cpa.errors import ErrorInfo, bad_event
+from cpa.errors import ErrorInfo, bad_event, no_answer
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai.errors import hidden_error
 from cpa.formats.openai.finish import decode_finish
@@ -23,6 +23,8 @@ from cpa.formats.runs import OBFUSCATION
 from cpa.formats.sse import SseFrame, is_half
 
 Object = dict[str, Any]
+CHUNK = "chat.completion.chunk"
+"""The type of the chunks of a stream."""
 
 
 _ORDINARY = frozenset(
@@ -516,6 +518,8 @@ def decode_reply(body: Object, context: ReplyContext) -> list[ev.Event]:
         return [ev.Failure(error)]
     decoder = ChatStreamDecoder(context)
     events = decoder.chunk(body)
-    if body.get("object") == "chat.completion.chunk":
+    if not body.get("choices"):
+        return [*events, ev.Failure(no_answer())]
+    if body.get("object") == CHUNK:
         return events + decoder.close()
     return events + decoder.feed(SseFrame(b"[DONE]"))

@@ -21,7 +21,7 @@ from cpa.formats.openai_response import errors, native, request_encode, stream_e
 from cpa.formats.openai_response.count import countable_text
 from cpa.formats.openai_response.relay import ResponseNativeRelay
 from cpa.formats.openai_response.request_decode import decode_reasoning, decode_request
-from cpa.formats.openai_response.stream_decode import ResponseStreamDecoder, decode_reply
+from cpa.formats.openai_response.stream_decode import UNFINISHED, ResponseStreamDecoder, decode_reply
 from cpa.formats.openai_response.usage import read_usage
 from cpa.formats.openai_response.whole_stream import ResponseStreamReader
 from cpa.formats.sse import Framing, SseFraming
@@ -109,6 +109,12 @@ class OpenAIResponseCodec:
     def reply_failure(self, body: JsonObject) -> ErrorInfo | None:
         """The error in a whole answer with status 200."""
         return errors.reply_failure(body)
+
+    def is_answer(self, body: JsonObject, context: ReplyContext) -> bool:
+        """It has output and is not under way, unless it was asked to be made in the background."""
+        return isinstance(body.get("output"), list) and (
+            body.get("status") not in UNFINISHED or bool(context.request.get("background"))
+        )
 
     def encode_count_request(self, conversation: Conversation, target: Target) -> JsonObject:
         """The body whose input is counted."""

@@ -93,7 +93,7 @@ class ResponseStreamDecoder:
         error = reply_failure(response)
         if error is not None:
             self._fail(error, out, response)
-        elif not isinstance(response.get("output"), list) or response.get("status") in _UNFINISHED:
+        elif not isinstance(response.get("output"), list) or response.get("status") in UNFINISHED:
             self._fail(no_answer(), out, response)
         else:
             self._finish({"response": response}, out, incomplete=response.get("status") == "incomplete")
@@ -273,7 +273,8 @@ def decode_reply(body: Object, context: ReplyContext) -> list[ev.Event]:
     return ResponseStreamDecoder(context).whole(body)
 
 
-_UNFINISHED = ("in_progress", "queued", "cancelled")
+UNFINISHED = ("in_progress", "queued", "cancelled")
+"""What a response is while it is no answer yet, or when it never will be."""
 _Handler = Callable[[ResponseStreamDecoder, Object, list[ev.Event]], None]
 
 HANDLERS: dict[str, _Handler] = {

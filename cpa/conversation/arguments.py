@@ -21,6 +21,17 @@ _TOKEN = re.compile(
 _WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
 _LONGEST = 1 << 20
 """Longer texts, in characters, are not worth repairing."""
+UNREADABLE = "INVALID_JSON"
+"""The member in which Anthropic advises to send back arguments that are no JSON; no tool has one of that name.
+https://docs.claude.com/en/docs/agents-and-tools/tool-use/fine-grained-tool-streaming
+"""
+
+
+def arguments_or_text(text: str) -> dict[str, Any]:
+    """As :func:`arguments_object`; what cannot be read is kept as text, so that no call is made without its arguments
+    and whoever is called, or reads the conversation, sees what was said."""
+    value = arguments_object(text)
+    return {UNREADABLE: text} if value is None else value
 
 
 def arguments_object(text: str) -> dict[str, Any] | None:
@@ -31,6 +42,16 @@ def arguments_object(text: str) -> dict[str, Any] | None:
         value: Any = orjson.loads(text)
     except orjson.JSONDecodeError:
         return _repaired(text)
+    return _object(value)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """The object, also one that was written as text twice; empty for any other value."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return {}
     return value if isinstance(value, dict) else {}
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpa.conversation.arguments import arguments_object
+from cpa.conversation.arguments import arguments_object, arguments_or_text
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ from cpa.conversation.arguments import arguments_object
         ("null", {}),
         ("[1]", {}),
         ('"x"', {}),
+        ('"{a"', {}),
+        ('"{\\"a\\": 1}"', {"a": 1}),
         ("{'a': 1, 'b': 'it\\'s \"so\"'}", {"a": 1, "b": 'it\'s "so"'}),
         ("{a: hello, b: true, c: None}", {"a": "hello", "b": True, "c": None}),
         ("{d: -1e3, e: 'x\ny'}", {"d": -1000.0, "e": "x\ny"}),
@@ -35,6 +37,7 @@ def test_what_can_only_be_meant_one_way_is_read_that_way(text: str, value: dict[
 @pytest.mark.parametrize("text", ['{"a', "{'a': 1", "{'a", "hello there", "{a b c}", "{a: @}"])
 def test_what_is_cut_off_or_means_nothing_is_not_guessed(text: str) -> None:
     assert arguments_object(text) is None
+    assert arguments_or_text(text) == {"INVALID_JSON": text}
 
 
 @given(st.dictionaries(st.text(), st.recursive(st.text() | st.integers(-9, 9) | st.none(), st.lists)))

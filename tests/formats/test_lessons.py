@@ -239,6 +239,59 @@ def test_arguments_that_are_no_object_stay_where_they_can_and_are_empty_elsewher
     assert whole("gemini", events)["candidates"][0]["content"]["parts"][0]["functionCall"]["args"] == {}
 
 
+BROKEN = ["not json", "<a>x</a>", "[1", '{"a": "cu', "{a b}"]
+
+
+@pytest.mark.parametrize("text", BROKEN)
+@pytest.mark.parametrize("upstream", ["openai", "openai-response"])
+def test_arguments_that_cannot_be_read_are_shown_to_every_client(upstream: str, text: str) -> None:
+    events = read(upstream, written(upstream, answer(call(1, "f", text), finish="tool_calls")))
+    for name in ("openai", "openai-response"):
+        assert fold(read(name, written(name, events))).blocks[0].arguments == text
+        assert fold(CODECS[name].decode_reply(whole(name, events), context())).blocks[0].arguments == text
+    shown = {"INVALID_JSON": text}
+    assert whole("claude", events)["content"][0]["input"] == shown
+    assert whole("gemini", events)["candidates"][0]["content"]["parts"][0]["functionCall"]["args"] == shown
+    assert calls(fold(read("gemini", written("gemini", events)))) == [("f", shown)]
+    streamed = fold(read("claude", written("claude", events))).blocks[0].arguments
+    assert streamed == text if text.startswith("{") else orjson.loads(streamed) == shown
+
+
+@pytest.mark.parametrize("text", BROKEN)
+@pytest.mark.parametrize("client", ["openai", "openai-response"])
+@pytest.mark.parametrize("upstream", FORMATS)
+def test_arguments_that_cannot_be_read_reach_every_upstream(client: str, upstream: str, text: str) -> None:
+    bodies: dict[str, Object] = {
+        "openai": {
+            "messages": [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", **tool(0, "c", "f", text)},
+                {"role": "tool", "tool_call_id": "c", "content": "bad arguments"},
+            ]
+        },
+        "openai-response": {
+            "input": [
+                {"role": "user", "content": "q"},
+                {"type": "function_call", "call_id": "c", "name": "f", "arguments": text},
+                {"type": "function_call_output", "call_id": "c", "output": "bad arguments"},
+            ]
+        },
+    }
+    conversation = CODECS[client].decode_request(bodies[client], model="m", stream=False)
+    target = Target("m", upstream, client_format=client)
+    body = CODECS[upstream].encode_request(conversation, target, KEEP).body
+    shown = {"INVALID_JSON": text}
+    match upstream:
+        case "openai":
+            assert body["messages"][1]["tool_calls"][0]["function"]["arguments"] == text
+        case "openai-response":
+            assert body["input"][1]["arguments"] == text
+        case "claude":
+            assert body["messages"][1]["content"][0]["input"] == shown
+        case "gemini":
+            assert body["contents"][1]["parts"][0]["functionCall"]["args"] == shown
+
+
 # -- streams: framing, order, end ----------------------------------------------------------------------------
 
 

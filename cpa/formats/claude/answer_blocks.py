@@ -7,10 +7,9 @@ from typing import Any
 import orjson
 
 from cpa.conversation import events as ev
-from cpa.conversation.arguments import arguments_object
+from cpa.conversation.arguments import arguments_object, arguments_or_text
 from cpa.conversation.names import call_id as clean_id
 from cpa.conversation.reply import Block
-from cpa.formats.claude.blocks import tool_arguments
 from cpa.formats.claude.fields import Object
 from cpa.formats.codec import NewId
 from cpa.formats.openai.shown import client_name
@@ -70,15 +69,14 @@ def whole_arguments(text: str) -> str:
             return text
     except orjson.JSONDecodeError:
         pass
-    value = arguments_object(text)
-    if value is None and text.lstrip().startswith("{"):
+    if text.lstrip().startswith("{") and arguments_object(text) is None:
         return text
-    return orjson.dumps(value or {}).decode()
+    return orjson.dumps(arguments_or_text(text)).decode()
 
 
 def tool_block(block: Block, new_id: NewId) -> Object:
     """One ``tool_use``."""
-    arguments: Any = {"input": block.arguments} if block.tool_type == "custom" else tool_arguments(block.arguments)
+    arguments: Any = {"input": block.arguments} if block.tool_type == "custom" else arguments_or_text(block.arguments)
     return {
         "type": "tool_use",
         "id": shown_call_id(block.call_id, new_id),

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from cpa.conversation.arguments import arguments_object
+from cpa.conversation.arguments import arguments_or_text
 from cpa.conversation.media import media_type_of_filename, sniff_media_type, standard_base64
 from cpa.conversation.names import NameMap, namespaced
 from cpa.conversation.names import call_id as clean_id
@@ -219,14 +219,9 @@ def _thinking(part: Thinking) -> Object | None:
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
 
-def tool_arguments(text: str) -> Object:
-    """Arguments as an object; what is none becomes empty."""
-    return arguments_object(text) or {}
-
-
 def _tool_use(part: ToolCall, names: NameMap) -> Object:
     name = names.to_upstream.get((part.namespace, part.name)) or namespaced(part.namespace, part.name)
-    arguments = {"input": part.arguments} if part.kind == "custom" else tool_arguments(part.arguments)
+    arguments = {"input": part.arguments} if part.kind == "custom" else arguments_or_text(part.arguments)
     block = {"type": "tool_use", "id": clean_id(part.call_id or ""), "name": name, "input": arguments}
     return _cached(block, part.cache_control)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from cpa.conversation.arguments import arguments_object
+from cpa.conversation.arguments import UNREADABLE, arguments_object
 from cpa.conversation.events import BlockEnd
 from cpa.conversation.media import audio_media_type, source_from_url
 from cpa.conversation.reply import Block
@@ -24,7 +24,7 @@ def thought_signature(signature: str | None) -> str | None:
 
 
 def parse_arguments(text: str) -> Any:
-    """The ``args`` object for JSON text; None when the text is not JSON (cut off).
+    """The ``args`` object for JSON text; None when the text is not JSON (cut off, or never was).
 
     JSON that is no object gives an empty one. Numbers too long for 64 bits keep their digits.
     """
@@ -39,8 +39,8 @@ def parse_arguments(text: str) -> Any:
 
 
 def call_part(block: Block, arguments: Any) -> Object:
-    """A whole function call."""
-    function: Object = {"name": block.name, "args": arguments}
+    """A whole function call; ``arguments`` as of :func:`call_arguments`, None to show the text they are."""
+    function: Object = {"name": block.name, "args": {UNREADABLE: block.arguments} if arguments is None else arguments}
     if block.call_id:
         function["id"] = block.call_id
     part: Object = {"functionCall": function}
@@ -51,7 +51,7 @@ def call_part(block: Block, arguments: Any) -> Object:
 
 
 def call_arguments(block: Block) -> Any:
-    """The ``args`` of a call block; None when they are cut off."""
+    """The ``args`` of a call block; None when they are cut off or cannot be read."""
     if block.tool_type == "custom":
         return {"input": block.arguments}
     return parse_arguments(block.arguments)

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from cpa.conversation.arguments import arguments_or_text
 from cpa.conversation.media import (
     audio_media_type,
     media_type_of_filename,
@@ -238,11 +239,7 @@ def _sniffed(source: Source) -> str | None:
 def _arguments(call: ToolCall) -> Content:
     if call.kind == "custom":
         return {"input": call.arguments}
-    try:
-        value = orjson.loads(call.arguments or "{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    return arguments_or_text(call.arguments)
 
 
 def _response_object(result: ToolResult, text: str) -> Content:

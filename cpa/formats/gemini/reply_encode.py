@@ -49,7 +49,7 @@ def _candidate(reply: Reply, choice: int) -> Object:
             if not block.name or (arguments is None and cut):
                 continue
             called = True
-            parts.append(call_part(block, arguments if arguments is not None else {}))
+            parts.append(call_part(block, arguments))
         else:
             _add(parts, block)
     return {

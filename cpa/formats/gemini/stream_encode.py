@@ -272,7 +272,7 @@ class GeminiStreamEncoder:
         for state in self._doubtful:
             finish, arguments = self._finishes.get(state.block.choice), call_arguments(state.block)
             if arguments is not None or finish is None or finish.reason not in CUTTING:
-                self._write_call(state.block, {} if arguments is None else arguments, out)
+                self._write_call(state.block, arguments, out)
         self._closed = True
         out.append(self._frame(None, self._final()))
         out.append(self._framing.end())

@@ -169,7 +169,8 @@ def test_images_of_a_result_stand_beside_it() -> None:
     ("call", "args"),
     [
         (ToolCall("f", "[1]", "c"), {}),
-        (ToolCall("f", "not json", "c"), {}),
+        (ToolCall("f", "not json", "c"), {"INVALID_JSON": "not json"}),
+        (ToolCall("f", "{'a': 1}", "c"), {"a": 1}),
         (ToolCall("f", "", "c"), {}),
         (ToolCall("f", "free text", "c", kind="custom"), {"input": "free text"}),
     ],

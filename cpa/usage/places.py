@@ -11,8 +11,13 @@ from cpa.usage.tables import CHOSEN, ORIGIN, PLACE, Origin, Place
 MOST_REMEMBERED = 4096
 """Kinds: twice as many as :func:`kind_of` remembers, others are never met again."""
 MOST_PLACES = 10_000
-"""With so many places in the database, what others choose freely makes no further one for sums."""
+"""With so many places in the database, what others choose freely makes no further one for sums; with half as many the
+model of a request that no account was asked for does not either: it may be made up. Such a request tells the model as
+the requested one then."""
+MOST_NAMES = 100_000
+"""With so many places in all it does not tell it any more; its error still does."""
 _NOT_CHOSEN = dict.fromkeys(CHOSEN, "")
+_NOT_ASKED = _NOT_CHOSEN | {"model": ""}
 
 Numbers = tuple[int, int, int]
 """Of a place, of the one under which it is summed, and of an origin."""
@@ -39,6 +44,8 @@ class Places:
         self._now_ms = 0
         self._room: int | None = None
         """How many more places may have sums of their own."""
+        self._names_left = 0
+        """How many more places may be made of requests that nobody was asked for."""
 
     def begin(self, connection: sqlite3.Connection, now_ms: int) -> None:
         """A transaction has begun. What others may have changed meanwhile is forgotten, everything once a day."""
@@ -89,16 +96,25 @@ class Places:
             connection.execute("UPDATE usage_places SET last_ms = ? WHERE id = ?", (self._now_ms, row[0]))
             return int(row[0]), int(row[1])
         if self._room is None:
-            there = connection.execute("SELECT count(*) FROM usage_places WHERE sums_id IS NULL").fetchone()[0]
-            self._room = MOST_PLACES - there
-        plain = key._replace(**_NOT_CHOSEN)
-        summed = None
-        if self._room > 0 or key == plain:
+            query = "SELECT count(*) - count(sums_id), count(*) FROM usage_places"
+            with_sums, there = connection.execute(query).fetchone()
+            self._room, self._names_left = MOST_PLACES - with_sums, MOST_NAMES - there
+        asked = bool(key.provider or key.source)
+        plain = key._replace(**(_NOT_CHOSEN if asked else _NOT_ASKED))
+        if key == plain or self._room > (0 if asked else MOST_PLACES // 2):
             self._room -= 1
-        else:
-            summed = self._place(connection, plain)[0]
-        number = int(connection.execute(_ADD_PLACE, (summed, self._now_ms, *key)).lastrowid or 0)
-        return number, summed or number
+            number = self._add(connection, key, None)
+            return number, number
+        summed = self._place(connection, plain)[0]
+        if not asked:
+            told = key._replace(model="") if self._names_left > 0 else plain
+            if told != key:
+                return self._place(connection, told)
+        return self._add(connection, key, summed), summed
+
+    def _add(self, connection: sqlite3.Connection, key: Place, summed: int | None) -> int:
+        self._names_left -= 1
+        return int(connection.execute(_ADD_PLACE, (summed, self._now_ms, *key)).lastrowid or 0)
 
 
 def _find(table: str, what: str, names: tuple[str, ...]) -> str:

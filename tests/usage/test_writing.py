@@ -13,7 +13,7 @@ import pytest
 from cpa.usage import places as placing
 from cpa.usage.attempted import Ending
 from cpa.usage.event import Event
-from cpa.usage.filters import EventFilter
+from cpa.usage.filters import EventFilter, RequestFilter
 from cpa.usage.insert import add, insert
 from cpa.usage.overview import overview
 from cpa.usage.places import Places
@@ -21,7 +21,9 @@ from cpa.usage.price import Price
 from cpa.usage.price_rows import PriceRow
 from cpa.usage.prices import PriceTable
 from cpa.usage.queries import events_page, facets
+from cpa.usage.requests import list_requests
 from cpa.usage.schema import open_database, transaction
+from cpa.usage.tokens import Tokens
 from cpa.usage.unwritten import leave, take_in
 from cpa.usage.writing import EventWriter
 from tests.usage.conftest import NOON, attempted, event, kind
@@ -233,6 +235,40 @@ def test_very_many_names_from_outside_make_no_more_sums(
     assert len(overview(connection)["usage"]["apis"]["key-1"]["models"]["gpt-5"]["details"]) == 1
     assert events_page(connection, EventFilter(models=("gpt-5",)))["total_count"] == 20
     assert facets(connection, None, None)["models"] == ["gpt-5"]
+
+
+def test_made_up_models_take_no_more_room_than_there_is(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "MOST_PLACES", 6)
+    monkeypatch.setattr(placing, "MOST_NAMES", 10)
+    writer = EventWriter()
+    for number in range(30):
+        name = f"odd{number}"
+        made = event(
+            request_id=f"r{number}", provider="", source="", auth_index="", model=name, requested_model=name,
+            attempt=0, failed=True, status=404, fail_body=f"unknown model '{name}'", tokens=Tokens(),
+        )  # fmt: skip
+        assert writer.write(connection, [made], NOON) == 1
+    real = [event(request_id=f"s{number}", requested_model=f"gpt-5({number})") for number in range(2)]
+    writer.write(connection, real, NOON)
+    assert len(rows(connection, "SELECT id FROM usage_places")) == 12
+    assert len(rows(connection, "SELECT DISTINCT model FROM usage_rollups")) == 5
+    assert rows(connection, "SELECT requested_model FROM usage_rollups WHERE model = 'gpt-5'") == [
+        ("gpt-5(0)",), ("gpt-5(1)",)
+    ]  # fmt: skip
+    told = rows(connection, "SELECT model, requested_model, fail_body FROM usage_events WHERE attempt = 0 ORDER BY id")
+    assert told[2] == ("odd2", "odd2", "unknown model 'odd2'")
+    assert told[8] == ("", "odd8", "unknown model 'odd8'")
+    assert told[29] == ("", "", "unknown model 'odd29'")
+    assert overview(connection)["usage"]["total_requests"] == 32
+    assert overview(connection)["usage"]["apis"]["key-1"]["models"][""]["total_requests"] == 27
+    assert events_page(connection, EventFilter())["total_count"] == 32
+    assert events_page(connection, EventFilter(status=404))["total_count"] == 30
+    for name in ("odd2", "odd8"):
+        assert [row["request_id"] for row in list_requests(connection, RequestFilter(models=(name,)))] == [
+            f"r{name[3:]}"
+        ]
 
 
 def test_what_is_known_of_places_is_looked_up_again_once_a_day(connection: sqlite3.Connection) -> None:

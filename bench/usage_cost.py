@@ -2,14 +2,15 @@
 
     python -m bench.usage_cost [--pairs openai:openai,claude:openai] [--requests 3000] [--rounds 15]
     python -m bench.usage_cost --histories [--mode burst]
+    python -m bench.usage_cost --mode paced --requests 200 --rounds 6
 
-For each pair of client and upstream format a daemon answers requests on 16 connections (4 for streams), without
-recording, with it, with it, without it, and so on: what a machine does to two rounds in turn is as often on one side as
-on the other. It is one process, because two differ by more than what is measured. The threads that write are counted,
-and have written everything before a round is over. Prints the CPU time of an answer without, and the median difference
-between two rounds in turn (the lowest of many rounds differ by more than that by chance), and how much of it the
-threads took. With ``--histories`` usage is always recorded, and the history of every
-request (``request-log``) is switched; how many were kept is printed too, for one that is lost costs nothing.
+For each pair of client and upstream format a daemon answers requests on 16 connections (4 for streams in bursts, 200
+for streams at the pace of a model), without recording, with it, with it, without it, and so on: what a machine does to
+two rounds in turn is as often on one side as on the other. It is one process, because two differ by more than what is
+measured. The threads that write are counted, and have written everything before a round is over. Prints the CPU time of
+an answer without, and the median difference between two rounds in turn (the lowest of many rounds differ by more than
+that by chance), and how much of it the threads took. With ``--histories`` usage is always recorded, and the history of
+every request (``request-log``) is switched; how many were kept is printed too, for one that is lost costs nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from bench.fixtures import request_body
 from bench.measure import Process, free_port
 from bench.run import ROOT, UPSTREAMS, configuration
 
-CONNECTIONS = {"whole": 16, "burst": 4}
+CONNECTIONS = {"whole": 16, "burst": 4, "paced": 200}
 WRITTEN_SECONDS = 1.0
 """Within this time everything that was recorded is written."""
 SWITCHED_SECONDS = 1.5

@@ -23,7 +23,7 @@ from cpa.exchange.headers import passed_headers
 from cpa.exchange.opening import parse_body, read_opening
 from cpa.exchange.quota_events import WatchedResponse
 from cpa.exchange.record import AttemptRecord, ExchangeLog
-from cpa.exchange.recorder import CLIENT_GONE, RecordedRelay
+from cpa.exchange.recorder import CLIENT_GONE
 from cpa.exchange.relay import PassingRelay, Relay, TranslatingRelay
 from cpa.exchange.shape import Shaped
 from cpa.exchange.transport import plain, read_error, send
@@ -188,7 +188,6 @@ class Attempt:
                 relay = PassingRelay(shaped.client.native_relay(context, framing))
             else:
                 relay = self._translating(framing)
-            relay = self._noted(relay)
             head = await self._until_meaningful(opening.content, response, relay)
         if relay.error is not None and not relay.meaningful:
             raise self._judge(relay.error, response)
@@ -197,14 +196,7 @@ class Attempt:
             headers=headers,
             content_type=framing.content_type,
             keep_alive=framing.keep_alive(),
-            noted=isinstance(relay, RecordedRelay),
         )
-
-    def _noted(self, relay: Relay) -> Relay:
-        """The relay, noted for the history when one is kept."""
-        if self._call.recorder is None or self._record.note is None:
-            return relay
-        return self._call.recorder.relay(self._record.note, relay)
 
     def _translating(self, framing: Any) -> TranslatingRelay:
         shaped, context = self._shaped, self._context

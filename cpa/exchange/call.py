@@ -66,5 +66,3 @@ class Answer(Struct, kw_only=True):
     """Bytes a stream may carry at any time between two of its own, without meaning to the client."""
     account_id: str = ""
     """The account that served it."""
-    noted: bool = False
-    """Whether what the stream sends is noted for the history already."""

@@ -7,7 +7,7 @@ What is kept is bounded, per body and for all exchanges that are under way toget
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -19,12 +19,13 @@ from cpa.formats.codec import JsonObject
 
 if TYPE_CHECKING:
     from cpa.exchange.call import Call
-    from cpa.exchange.relay import Relay
     from cpa.exchange.shape import Shaped
     from cpa.upstream.client import UpstreamResponse
 
 ERROR_SECTION_BYTES = 1024 * 1024
 """Of one body, while only failures are kept."""
+Write = Callable[[bytes], Awaitable[None]]
+"""Takes the next piece of a stream to where it goes."""
 MOST_ATTEMPTS = 16
 CLIENT_GONE = 499
 
@@ -114,19 +115,16 @@ class Recorder:
         note.received = Capture(self._held, self.limit)
         return RecordedResponse(response, note.received)
 
-    def relay(self, note: AttemptNote, relay: Relay) -> Relay:
-        """The relay of a stream, which notes what becomes of it."""
-        return relay if note.received is None else RecordedRelay(relay, self._sending())
+    def writing(self, write: Write) -> Write:
+        """What writes the stream that the client is sent, and notes it."""
+        sent = self.sent = Capture(self._held, self.limit)
+        add = sent.add
 
-    def sending(self, stream: Any) -> SentStream:
-        """A stream for the client, to be noted on its way."""
-        return SentStream(stream, self._sending())
+        def note_and_write(chunk: bytes) -> Awaitable[None]:
+            add(chunk)
+            return write(chunk)
 
-    def _sending(self) -> Capture:
-        if isinstance(self.sent, Capture):
-            self.sent.release()
-        self.sent = Capture(self._held, self.limit)
-        return self.sent
+        return note_and_write
 
     def finish(self, status: int, response: Any) -> None:
         """The exchange is over."""
@@ -179,24 +177,6 @@ def _size(kept: bytes | Capture | None) -> int:
     return kept.size if isinstance(kept, Capture) else len(kept or b"")
 
 
-class SentStream:
-    """A stream whose pieces are noted as the client is given them. ``aclose`` closes the stream itself."""
-
-    def __init__(self, stream: Any, capture: Capture) -> None:
-        self._stream = stream
-        self._capture = capture
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        add = self._capture.add
-        async for chunk in self._stream:
-            add(chunk)
-            yield chunk
-
-    async def aclose(self) -> None:
-        """Stop."""
-        await self._stream.aclose()
-
-
 class RecordedResponse:
     """A response whose body is noted as it is read."""
 
@@ -216,48 +196,3 @@ class RecordedResponse:
     def close(self) -> None:
         """See :class:`UpstreamResponse`."""
         self._response.close()
-
-
-class RecordedRelay:
-    """A relay that notes what it gives for the client."""
-
-    def __init__(self, relay: Relay, sent: Capture) -> None:
-        self._relay = relay
-        self._feed = relay.feed
-        self._send = sent.add
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._relay.usage
-
-    @property
-    def error(self) -> ErrorInfo | None:
-        return self._relay.error
-
-    @property
-    def meaningful(self) -> bool:
-        return self._relay.meaningful
-
-    @property
-    def complete(self) -> bool:
-        return self._relay.complete
-
-    @property
-    def over(self) -> bool:
-        return self._relay.over
-
-    def feed(self, chunk: bytes) -> bytes:
-        if out := self._feed(chunk):
-            self._send(out)
-        return out
-
-    def close(self) -> bytes:
-        return self._noted(self._relay.close())
-
-    def fail(self, error: ErrorInfo) -> bytes:
-        return self._noted(self._relay.fail(error))
-
-    def _noted(self, out: bytes) -> bytes:
-        if out:
-            self._send(out)
-        return out

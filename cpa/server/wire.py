@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from cpa.exchange.call import Answer
+from cpa.exchange.recorder import Write
 from cpa.server.request import Request
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -43,15 +44,14 @@ async def send(wire: Wire, request: Request, answer: Answer) -> None:
     if stream is None:
         await wire.whole(answer.status, answer.content_type, headers, answer.body or b"")
         return
-    if request.recorder is not None and request.recorder.whole and not answer.noted:
-        stream = request.recorder.sending(stream)
+    recorder = request.recorder
+    write = recorder.writing(wire.write) if recorder is not None and recorder.whole else wire.write
     seconds = request.config.streaming.keepalive_seconds
     try:
         await wire.begin(answer.status, answer.content_type, {**headers, **STREAM_HEADERS})
         if seconds > 0 and answer.keep_alive:
-            await write_with_keep_alives(wire, stream, answer.keep_alive, seconds)
+            await write_with_keep_alives(write, stream, seconds, lambda: wire.write(answer.keep_alive))
         else:
-            write = wire.write
             async for chunk in stream:
                 await write(chunk)
         await wire.end()
@@ -61,10 +61,11 @@ async def send(wire: Wire, request: Request, answer: Answer) -> None:
         await stream.aclose()
 
 
-async def write_with_keep_alives(wire: Wire, stream: AsyncIterator[bytes], keep_alive: bytes, seconds: float) -> None:
-    """Write a stream; whenever nothing of it has come for some seconds, after the first piece, write a keep-alive."""
+async def write_with_keep_alives(
+    write: Write, stream: AsyncIterator[bytes], seconds: float, keep_alive: Callable[[], Awaitable[None]]
+) -> None:
+    """Write a stream; whenever nothing of it has come for some seconds, after the first piece, keep it alive."""
     loop = asyncio.get_running_loop()
-    write = wire.write
     last, writing = loop.time(), False
 
     async def beat() -> None:
@@ -73,7 +74,7 @@ async def write_with_keep_alives(wire: Wire, stream: AsyncIterator[bytes], keep_
             await asyncio.sleep(max(0.0, last + seconds - loop.time()))
             if not writing and loop.time() - last >= seconds:
                 last = loop.time()
-                await write(keep_alive)
+                await keep_alive()
             elif writing:
                 await asyncio.sleep(seconds)
 

@@ -97,10 +97,18 @@ class Search:
         last = LATEST_MS if self._wanted.end_ms is None else self._wanted.end_ms
         return Stretch(max(oldest, self._wanted.start_ms or 0), min(newest, last))
 
-    def newest(self, limit: int, skip: int = 0, last_ms: int = LATEST_MS) -> list[int]:
-        """Numbers of attempts until ``last_ms`` and after the cursor, in the order of a list; ``skip`` are left out."""
+    @property
+    def _rest(self) -> Stretch:
+        """The span as far as it comes after the cursor."""
         before = self._wanted.before
-        last_ms = min(last_ms, self.span.last_ms, LATEST_MS if before is None else before[0])
+        return self.span if before is None else Stretch(self.span.first_ms, min(self.span.last_ms, before[0]))
+
+    def newest(self, limit: int, skip: int = 0, last_ms: int = LATEST_MS, *, of_all: bool = True) -> list[int]:
+        """Numbers of attempts until ``last_ms`` and after the cursor, in the order of a list; ``skip`` are left out.
+
+        Unless it is ``of_all``, only those of about a day are looked for.
+        """
+        last_ms = min(last_ms, self._rest.last_ms)
         everything = Stretch(self.span.first_ms, last_ms)
         if self._of_few_requests:
             return self._read(_REQUEST, everything, limit, skip)
@@ -116,7 +124,7 @@ class Search:
                 found += self._read(_LIE if too_many else _TIME, stretch, limit + skip - len(found))
                 if len(found) == limit + skip:
                     return found[skip:]
-            if too_many:
+            if too_many or not of_all:
                 break
         return found[skip:]
 
@@ -133,16 +141,31 @@ class Search:
     def page(self, limit: int, skip: int) -> tuple[int, list[int]]:
         """How many there are in all, and numbers as of :meth:`newest`; both are found by reading the attempts."""
         order, stretches = self._ways()
-        if order == _STATUS or (order != _REQUEST and self._most() > MOST_SORTED):
+        if order == _STATUS:
             total = self.count(order, stretches)
             return total, self.newest(limit, skip) if total else []
+        if order == _REQUEST or self._most() <= MOST_SORTED:
+            return self._sorted(order, stretches, limit, skip)
+        recent = self.newest(limit, skip, of_all=False)
+        if len(recent) == limit or self._rest.last_ms - self._rest.first_ms < DAY_MS:
+            return self.count(order, stretches), recent
+        total, numbers = self._sorted(order, stretches, limit, skip, MOST_SORTED + 1)
+        if total <= MOST_SORTED:
+            return total, numbers
+        return self.count(order, stretches), self.newest(limit, skip)
+
+    def _sorted(
+        self, order: str, stretches: Sequence[Stretch], limit: int, skip: int, enough: int = -1
+    ) -> tuple[int, list[int]]:
+        """The same, having read attempts once; no more once there are ``enough``, whichever these are."""
         after, cursor = self._after()
         query = f"""
             WITH {_STRETCHES}, found AS MATERIALIZED (
-                SELECT ts_ms, id FROM stretch CROSS JOIN {order} WHERE {self._fits} AND ts_ms BETWEEN first AND last)
+                SELECT ts_ms, id FROM stretch CROSS JOIN {order} WHERE {self._fits} AND ts_ms BETWEEN first AND last
+                LIMIT ?)
             SELECT (SELECT count(*) FROM found), (SELECT json_group_array(id) FROM (
                 SELECT id FROM found WHERE {after} ORDER BY ts_ms DESC, id DESC LIMIT ? OFFSET ?))"""  # noqa: S608
-        values = [_json(stretches), *self._values, *cursor, limit, skip]
+        values = [_json(stretches), *self._values, enough, *cursor, limit, skip]
         total, numbers = self._connection.execute(query, values).fetchone()
         return total, orjson.loads(numbers)
 

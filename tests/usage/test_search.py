@@ -136,6 +136,7 @@ WAYS: dict[str, dict[str, int]] = {
     "as attempts lie": {"MOST_QUARTERS": 3},
     "very many": {"MOST_SORTED": 0, "MANY": 0},
     "very many as they lie": {"MOST_SORTED": 0, "MANY": 0, "MOST_QUARTERS": 1},
+    "few of very many": {"MOST_SORTED": 150},
 }
 
 
@@ -192,6 +193,19 @@ def test_requests_are_found_by_the_beginning_of_their_ids(connection: sqlite3.Co
     assert [row["request_id"] for row in found] == [
         name for name in right(RequestFilter(), requests=True) if name.startswith("r03")
     ]
+
+
+def test_few_of_very_many_are_counted_and_sorted_in_one_go(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MOST_SORTED", 100)
+    monkeypatch.setattr(search, "MOST_QUARTERS", 100)
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    page = events_page(connection, EventFilter(latency_ms=9_900))
+    connection.set_trace_callback(None)
+    assert page["total_count"] == len(right(EventFilter(latency_ms=9_900), requests=False)) > 0
+    assert sum("usage_attempts NOT INDEXED" in query for query in asked) == 1
 
 
 @pytest.mark.parametrize("fields", FILTERS.values(), ids=FILTERS)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from cpa.accounts.account import Account, mask, tokens_of
 from cpa.errors import ErrorInfo
 from cpa.logs.masking import header_secrets, secret_parameters
-from cpa.logs.redaction import variants
+from cpa.logs.redaction import MASK, SHORTEST, variants
 
 SHORTEST_SECRET = 4
 TEXTS = ("message", "type", "code", "param")
@@ -35,6 +35,19 @@ def bytes_without_secret(content: bytes, account: Account) -> bytes:
     """Part of a stream with the account's secrets masked: the frames of an error, which are made of plain texts."""
     for form, instead in _shown(account).items():
         content = content.replace(form.encode(), instead.encode())
+    return content
+
+
+def failure_without_secret(content: bytes, account: Account, sent: str) -> bytes:
+    """A failed answer for a history, without secrets of the account, or what was ``sent`` as one, in any form.
+
+    The tokens of logins, which may be thousands, are looked for everywhere as they are; those of one account are few
+    enough to look for all that an upstream may make of them.
+    """
+    secrets = [*_secrets(account), *([sent] if sent else [])]
+    forms = {form for secret in secrets for form in variants(secret) if len(form) >= SHORTEST}
+    for form in sorted(forms, key=len, reverse=True):
+        content = content.replace(form.encode("utf-8", "surrogateescape"), MASK.encode())
     return content
 
 

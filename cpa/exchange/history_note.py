@@ -6,6 +6,7 @@ import orjson
 
 from cpa import __version__
 from cpa.exchange.call import Call
+from cpa.exchange.exposure import failure_without_secret
 from cpa.exchange.history_draft import Noted
 from cpa.exchange.recorder import AttemptNote, Recorder
 from cpa.logs.history import Clipped, clip
@@ -48,7 +49,7 @@ def note_down(recorder: Recorder) -> Noted:
     ]
     received: bytes | Clipped | None = None
     for number, note in enumerate(attempts, 1):
-        received = note.received.clipped() if note.received is not None else None
+        received = _received(note)
         head.attempts.append(_attempt(note, number, recorder.limit, received, bodies))
         texts += _attempt_texts(note)
     head.texts = join_texts(texts)
@@ -114,6 +115,21 @@ def _sent(recorder: Recorder, answer: bytes | Clipped | None) -> bytes | Clipped
     if answer is not None and received is not None and (theirs := received.all()) is not None and sent.all() == theirs:
         return answer
     return sent.clipped()
+
+
+def _received(note: AttemptNote) -> bytes | Clipped | None:
+    """What came; of a failure without what the upstream may have made of the account's secrets."""
+    if note.received is None:
+        return None
+    received = note.received.clipped()
+    if note.error is None:
+        return received
+    request = note.shaped.request
+    sent = request.headers.get("Authorization", "").partition(" ")[2]
+    if isinstance(received, bytes):
+        return failure_without_secret(received, request.account, sent)
+    head, tail = (failure_without_secret(end, request.account, sent) for end in (received.head, received.tail))
+    return Clipped(head, received.omitted, tail)
 
 
 def _attempt(

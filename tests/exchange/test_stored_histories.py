@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from cpa import __version__
+from cpa.accounts.account import Account
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.exchange.capture import Capture, Held
@@ -53,8 +57,8 @@ def capture(limit: int, *pieces: bytes) -> Capture:
     return kept
 
 
-def attempt(number: int, content: bytes, *, kind: str, model: str = "real-model") -> AttemptNote:
-    account = SimpleNamespace(
+def attempt(number: int, content: bytes, *, kind: Any, model: str = "real-model") -> AttemptNote:
+    account = Account(
         provider="compat", id=f"a{number}", label=f"höher {number}", kind=kind, secret="sk-1234567890abcd"
     )
     request = SimpleNamespace(
@@ -209,6 +213,38 @@ def test_a_secret_in_a_stream_under_another_name_is_masked_in_both(connection: s
     assert KEY.encode() not in content(connection)
     masked = b"data: ***\n\n"
     assert last_bodies(history) == [b"".join([*THEIRS, masked]), b"".join([*OURS, masked])]
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 400])
+@pytest.mark.parametrize("logins", [1, 1000])
+@pytest.mark.parametrize("where", ["secret", "refresh_token", "sent"])
+def test_tokens_of_a_login_are_masked_in_failures_whatever_the_upstream_made_of_them(
+    connection: sqlite3.Connection, where: str, logins: int, limit: int
+) -> None:
+    token = "ab1/cd+" * 8 + where
+    note = attempt(1, ASKED, kind="oauth")
+    account = note.shaped.request.account
+    if where == "sent":
+        note.shaped.request.headers["Authorization"] = f"Bearer {token}"
+    else:
+        note.shaped.request.account = replace(
+            account, **{"secret": token} if where == "secret" else {}, metadata={where: token}
+        )
+    encoded = base64.b64encode(f"Bearer {token}".encode())
+    told = b'{"error":"bad %b, %b"}' % (encoded, quote(token, safe="").encode())
+    note.received = capture(limit, told, b" and so on" * 90, told)
+    note.answered_at, note.status, note.outcome = 1790000001.5, 401, 401
+    note.error = ErrorInfo(status=401, message="unauthorized")
+    recorder = Recorder(Held(), whole=True, request_id="refused", method="POST", url="/v1/x", headers={})
+    recorder.body, recorder.status = ASKED, 401
+    recorder.attempts.append(note)
+    secrets = Secrets()
+    secrets.tokens.add([f"another-token-{number:030}" for number in range(logins)])
+    batch = batch_of([grouped([note_down(recorder)])], Masker(secrets))
+    insert_batches(connection, [batch], 0, int(time.time() * 1000))
+    assert b'{"error":"bad ' in content(connection)
+    assert encoded[12:-4] not in content(connection)
+    assert quote(token, safe="").encode() not in content(connection)
 
 
 def test_a_name_that_is_a_secret_is_masked(connection: sqlite3.Connection) -> None:

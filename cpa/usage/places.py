@@ -16,6 +16,8 @@ model of a request that no account was asked for does not either: it may be made
 the requested one then."""
 MOST_NAMES = 100_000
 """With so many places in all it does not tell it any more; its error still does."""
+MOST_ORIGINS = 100_000
+"""With so many origins an attempt with another one does not tell its client's name and address."""
 _NOT_CHOSEN = dict.fromkeys(CHOSEN, "")
 _NOT_ASKED = _NOT_CHOSEN | {"model": ""}
 
@@ -44,6 +46,7 @@ class Places:
         self._now_ms = 0
         self._room: int | None = None
         """How many more places may have sums of their own."""
+        self._origins_left: int | None = None
         self._names_left = 0
         """How many more places may be made of requests that nobody was asked for."""
 
@@ -61,7 +64,7 @@ class Places:
         """Look everything up again: a transaction was not completed, or places were deleted."""
         self._clear()
         self._version = -1
-        self._room = None
+        self._room = self._origins_left = None
 
     def find(self, connection: sqlite3.Connection, kind: Kind) -> Numbers:
         """The numbers of a kind that is not remembered."""
@@ -83,12 +86,16 @@ class Places:
 
     def _origin(self, connection: sqlite3.Connection, key: Origin) -> int:
         row = connection.execute(_FIND_ORIGIN, key).fetchone()
-        if row is None:
-            number = connection.execute(_ADD_ORIGIN, (self._now_ms, *key)).lastrowid
-        else:
-            number = row[0]
-            connection.execute("UPDATE usage_origins SET last_ms = ? WHERE id = ?", (self._now_ms, number))
-        return int(number or 0)
+        if row is not None:
+            connection.execute("UPDATE usage_origins SET last_ms = ? WHERE id = ?", (self._now_ms, row[0]))
+            return int(row[0])
+        if self._origins_left is None:
+            self._origins_left = MOST_ORIGINS - connection.execute("SELECT count(*) FROM usage_origins").fetchone()[0]
+        untold = Origin(key.stream, "", "")
+        if self._origins_left <= 0 and key != untold:
+            return self._origin(connection, untold)
+        self._origins_left -= 1
+        return int(connection.execute(_ADD_ORIGIN, (self._now_ms, *key)).lastrowid or 0)
 
     def _place(self, connection: sqlite3.Connection, key: Place) -> tuple[int, int]:
         row = connection.execute(_FIND_PLACE, key).fetchone()

@@ -271,6 +271,21 @@ def test_made_up_models_take_no_more_room_than_there_is(
         ]
 
 
+def test_made_up_user_agents_take_no_more_room_than_there_is(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "MOST_ORIGINS", 5)
+    writer = EventWriter()
+    for number in range(20):
+        made = event(request_id=f"r{number}", user_agent=f"odd/{number}", client_ip="127.0.0.1")
+        writer.write(connection, [made], NOON)
+        writer.changed()
+    assert len(rows(connection, "SELECT id FROM usage_origins")) == 6
+    told = rows(connection, "SELECT user_agent, client_ip FROM usage_events ORDER BY id")
+    assert told[4:6] == [("odd/4", "127.0.0.1"), ("", "")]
+    assert events_page(connection, EventFilter())["total_count"] == 20
+
+
 def test_what_is_known_of_places_is_looked_up_again_once_a_day(connection: sqlite3.Connection) -> None:
     known, day = Places(), 86_400_000
     for now_ms in (NOON, NOON + 1, NOON + day):

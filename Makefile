@@ -48,6 +48,10 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m bench.run $(ARGS)
+ifeq ($(ARGS),)
+	@$(BIN)/python -m bench.usage_cost
+	@$(BIN)/python -m bench.usage_cost --histories
+endif
 
 dist: $(VENV)/.dev
 	@$(BIN)/python -m build

@@ -1,16 +1,15 @@
 """Measure what recording usage costs: CPU of one daemon that records, and does not, in turn.
 
-    python -m bench.usage_cost [--pairs openai:openai,claude:openai] [--requests 3000] [--rounds 15]
-    python -m bench.usage_cost --histories [--mode burst]
-    python -m bench.usage_cost --mode paced --requests 200 --rounds 6
+    python -m bench.usage_cost [--pairs openai:openai,claude:openai] [--modes whole,burst,paced] [--rounds 24]
+    python -m bench.usage_cost --histories
 
-For each pair of client and upstream format a daemon answers requests on 16 connections (4 for streams in bursts, 200
-for streams at the pace of a model), without recording, with it, with it, without it, and so on: what a machine does to
-two rounds in turn is as often on one side as on the other. It is one process, because two differ by more than what is
-measured. The threads that write are counted, and have written everything before a round is over. Prints the CPU time of
-an answer without, and the median difference between two rounds in turn (the lowest of many rounds differ by more than
-that by chance), and how much of it the threads took. With ``--histories`` usage is always recorded, and the history of
-every request (``request-log``) is switched; how many were kept is printed too, for one that is lost costs nothing.
+For each pair of client and upstream format, and each mode of :mod:`bench.run`, a daemon answers requests without
+recording, with it, with it, without it, and so on: what a machine does to two rounds in turn is as often on one side as
+on the other. It is one process, because two differ by more than what is measured. The threads that write are counted,
+and have written everything before a round is over. Prints the CPU time of an answer without, and the median difference
+between two rounds in turn (the lowest of many rounds differ by more than that by chance), and how much of it the
+threads took. With ``--histories`` usage is always recorded, and the history of every request (``request-log``) is
+switched; how many were kept is printed too, for one that is lost costs nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -29,7 +29,16 @@ from bench.fixtures import request_body
 from bench.measure import Process, free_port
 from bench.run import ROOT, UPSTREAMS, configuration
 
-CONNECTIONS = {"whole": 16, "burst": 4, "paced": 200}
+
+class Round(NamedTuple):
+    """How much is asked in one."""
+
+    requests: int
+    connections: int
+    rounds: int
+
+
+MODES = {"whole": Round(3000, 16, 15), "burst": Round(200, 4, 8), "paced": Round(200, 200, 4)}
 WRITTEN_SECONDS = 1.0
 """Within this time everything that was recorded is written."""
 SWITCHED_SECONDS = 1.5
@@ -87,43 +96,50 @@ class Cost(Struct):
     threads: float
 
 
-async def cost(process: Process, path: str, body: bytes, requests: int, mode: str) -> Cost:
+async def cost(process: Process, path: str, body: bytes, mode: str) -> Cost:
     """What an answer costs."""
+    requests, connections, _ = MODES[mode]
     loop, every = process.cpu(main=True), process.cpu()
-    await load.run(load.Work(process.url + path, body, mode, requests, CONNECTIONS[mode]))
+    await load.run(load.Work(process.url + path, body, mode, requests, connections))
     await asyncio.sleep(WRITTEN_SECONDS)
     loop, every = process.cpu(main=True) - loop, process.cpu() - every
     return Cost(loop / requests, (every - loop) / requests)
 
 
+async def compare(switched: Switched, names: str, mode: str, rounds: int) -> int:
+    """Measure a pair in one mode, and print what was found; how many requests were recorded."""
+    client, _, upstream = names.partition(":")
+    path, body = request_body(client, f"bench-{UPSTREAMS[upstream]}", stream=mode != "whole")
+    costs: dict[bool, list[Cost]] = {False: [], True: []}
+    for number in range(2 * rounds + 2):
+        on = number % 4 in (1, 2)
+        await switched.switch(on=on)
+        found = await cost(switched.daemon, path, body, mode)
+        if number > 1:
+            costs[on].append(found)
+    show(f"{names} {mode}", costs[False], costs[True])
+    return (rounds + 1) * MODES[mode].requests
+
+
 async def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", default="openai:openai,claude:claude,claude:openai")
-    parser.add_argument("--requests", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--rounds", type=int, default=0, help="more of them are surer")
     parser.add_argument("--histories", action="store_true", help="what request-log costs, instead")
-    parser.add_argument("--mode", choices=list(CONNECTIONS), default="whole")
     given = parser.parse_args()
+    print("cost of request histories" if given.histories else "cost of recording usage")
     with tempfile.TemporaryDirectory() as folder:
         switched = Switched(Path(folder), histories=given.histories)
         try:
             await switched.ready()
-            asked = 0
-            for names in given.pairs.split(","):
-                client, _, upstream = names.partition(":")
-                path, body = request_body(client, f"bench-{UPSTREAMS[upstream]}", stream=given.mode != "whole")
-                costs: dict[bool, list[Cost]] = {False: [], True: []}
-                for number in range(2 * given.rounds + 2):
-                    on = number % 4 in (1, 2)
-                    await switched.switch(on=on)
-                    found = await cost(switched.daemon, path, body, given.requests, given.mode)
-                    asked += given.requests if on else 0
-                    if number > 1:
-                        costs[on].append(found)
-                show(names, costs[False], costs[True])
+            recorded = 0
+            for mode in given.modes.split(","):
+                for names in given.pairs.split(","):
+                    recorded += await compare(switched, names, mode, given.rounds or MODES[mode].rounds)
             if given.histories:
-                print(f"kept {kept_histories(Path(folder))} of {asked} histories")
+                print(f"kept {kept_histories(Path(folder))} of {recorded} histories")
         finally:
             switched.stop()
 
@@ -137,7 +153,7 @@ def show(names: str, off: list[Cost], on: list[Cost]) -> None:
     )
     more = loop + threads
     print(
-        f"{names:16} off {base:6.1f} us  on {base + more:6.1f} us  more {more:5.1f} us  {100 * more / base:4.1f} %  "
+        f"{names:20} off {base:6.1f} us  on {base + more:6.1f} us  more {more:5.1f} us  {100 * more / base:4.1f} %  "
         f"(loop {loop:.1f}, threads {threads:.1f})",
         flush=True,
     )

@@ -187,7 +187,7 @@ async def upstream() -> AsyncIterator[tuple[TestServer, list[web.Request]]]:
         seen.append(request)
         if "away" in request.path:
             raise web.HTTPFound("http://127.0.0.1:1/secret")
-        return web.json_response({"ok": True})
+        return web.json_response({"choices": [{"message": {"role": "assistant", "content": "Hi"}}]})
 
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", answer)

@@ -36,11 +36,8 @@ class Run:
         The chunk begins with a frame and holds no carriage return. What is no JSON is left to those that decode.
         """
         plain = _without(chunk, self._varying)
-        used = self._stencil.reach(plain)
-        if not used:
-            return [], 0
-        texts = self._stencil.parts(plain, used)
-        if not _are_texts(texts):
+        texts, used = self._stencil.read(plain)
+        if not used or not _are_texts(texts):
             return [], 0
         if used == len(plain):
             return texts, len(chunk)

@@ -1,59 +1,44 @@
-"""Recognise runs of frames that differ in one place only, without looking at each of them.
+"""Recognise runs of frames that are alike, without looking at each of them.
 
 Most frames of a stream are alike but for the text they carry. Once one of them was looked at, a stencil knows the
-bytes before and after the varying part. A run of such frames is found by two searches over the whole chunk, and the
-same change (another model name, an envelope) is made to all of them by one replacement.
+bytes before and after the text. A chunk is divided where the texts begin: where all that stands between two of them is
+what it should be, the frames are of this kind, and the texts can be put between other bytes.
 """
 
 from __future__ import annotations
 
+import re
+
 MARK = b"\n\n"
-LONGEST_NEEDLE = 20
-"""Longer ones are prepared anew by ``bytes.replace`` for every place they stand in."""
+SHORTEST_NEEDLE = 20
+"""Bytes by which the beginning of a text is found. Long needles are prepared anew by ``bytes.split`` for every place
+they stand in."""
+_INSIDE = re.compile(rb'(?:[^"\\\n]+|\\["\\/bfnrtu])*+')
+"""What ends neither a string in JSON nor its line."""
 
 
-class Stencil:
-    """``before`` + part + ``after`` is one frame, its closing empty line included; shown with other bytes around."""
+class FrameKind:
+    """Frames that begin with ``before`` and end with ``after``, their closing empty line included."""
 
-    __slots__ = (
-        "_after",
-        "_before",
-        "_changed",
-        "_joint",
-        "_lines",
-        "_quotes",
-        "_shown_after",
-        "_shown_before",
-        "_shown_joint",
-        "_text",
-    )
+    __slots__ = ("_after", "_before", "_joint", "_lines")
 
-    def __init__(self, before: bytes, after: bytes, shown_before: bytes, shown_after: bytes) -> None:
+    def __init__(self, before: bytes, after: bytes) -> None:
         self._before = before
         self._after = after
         self._joint = after + before
-        self._text = before.endswith(b'"') and after.startswith(b'"')
-        """Whether the varying part is the inside of a string."""
         self._lines = self._joint.count(b"\n")
-        self._quotes = self._joint.count(b'"')
-        self._shown_before = shown_before
-        self._shown_after = shown_after
-        self._shown_joint = shown_after + shown_before
-        self._changed = _changed_piece(self._joint, self._shown_joint)
 
     def reach(self, chunk: bytes) -> int:
         """How many bytes at the beginning of a chunk of complete frames are frames of this kind; 0 for none.
 
-        A frame is told from the next by its line ends, which JSON text does not hold: where their number is not
-        that of the joints, another kind of frame lies between, and the answer is 0 or less than there is. Where a
-        string varies, its quotes tell the same, and also that no other member stands in one of the frames. A text
-        that ends with a backslash spoils that account, for its last quote seems to be inside: lines tell then.
+        A frame is told from the next by its line ends, which JSON does not hold: where their number is not that of the
+        joints, another kind of frame lies between, and the answer is 0 or less than there is.
         """
         if not chunk.startswith(self._before):
             return 0
         last = chunk.rfind(self._joint)
         for begin in (last + len(self._after), 0) if last > 0 else (0,):
-            end = chunk.find(MARK, begin) + 2
+            end = chunk.find(MARK, begin) + len(MARK)
             if self._is_run(chunk, end):
                 return end
             if begin and self._is_run(chunk, begin):
@@ -64,60 +49,87 @@ class Stencil:
         """Whether the chunk up to ``end``, where a frame ends, holds nothing but frames of this kind."""
         if not chunk.endswith(self._after, 0, end):
             return False
-        frames = chunk.count(self._joint, 0, end) + 1
-        if self._text:
-            quotes = chunk.count(b'"', 0, end)
-            if quotes == frames * self._quotes:
-                return True
-            if quotes - chunk.count(b'\\"', 0, end) != frames * self._quotes:
-                return False
-        return chunk.count(b"\n", 0, end) == frames * self._lines
-
-    def shown(self, chunk: bytes, used: int) -> bytes:
-        """What the client gets for the frames at the beginning of a chunk that ``reach`` found."""
-        if self._joint == self._shown_joint and self._before == self._shown_before:
-            return chunk[:used]
-        inner = chunk[len(self._before) : used - len(self._after)]
-        old, new = self._changed
-        if inner.count(old) * self._lines != inner.count(b"\n"):  # it stands in a part too
-            old, new = self._joint, self._shown_joint
-        return b"".join((self._shown_before, inner.replace(old, new), self._shown_after))
-
-    def parts(self, chunk: bytes, used: int) -> list[bytes]:
-        """The varying parts of the frames that ``reach`` found."""
-        return chunk[len(self._before) : used - len(self._after)].split(self._joint)
+        return chunk.count(b"\n", 0, end) == (chunk.count(self._joint, 0, end) + 1) * self._lines
 
 
-def _changed_piece(joint: bytes, shown: bytes) -> tuple[bytes, bytes]:
-    """The end of what differs between two joints and some bytes before it, in both: short needles are found fast."""
-    tail = _common(joint[::-1], shown[::-1])
-    old, new = joint[: len(joint) - tail], shown[: len(shown) - tail]
-    begin = min(_common(old, new), max(0, len(old) - LONGEST_NEEDLE))
-    return old[begin:], new[begin:]
+class Stencil:
+    """Frames that are ``before`` + text + ``after``, and how they are shown: with other bytes around.
 
-
-def _common(one: bytes, other: bytes) -> int:
-    """How many bytes two texts have in common at their beginning."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[:middle] == other[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def learn(raw: bytes, shown: bytes, lead: bytes, part: bytes) -> Stencil | None:
-    """The stencil of a frame that is shown as ``shown``, around its varying ``part``.
-
-    ``part`` is the JSON text of a string, an array or an object, ``lead`` the member's name in front of it. None when
-    they do not stand exactly once in both.
+    The text is the inside of a JSON string, whose quotes stand around it.
     """
-    needle = lead + part
+
+    __slots__ = ("_after", "_before", "_between", "_needle", "_same", "_shown_after", "_shown_before", "_shown_between")
+
+    def __init__(self, before: bytes, after: bytes, shown_before: bytes, shown_after: bytes) -> None:
+        self._before = before
+        self._after = after
+        self._needle = _needle(before, after)
+        """The end of what stands before a text."""
+        self._between = after + before.removesuffix(self._needle)
+        """What stands between a text and the next needle."""
+        self._same = (before, after) == (shown_before, shown_after)
+        self._shown_before = shown_before
+        self._shown_after = shown_after
+        self._shown_between = shown_after + shown_before
+
+    def read(self, chunk: bytes) -> tuple[list[bytes], int]:
+        """The texts of the frames of this kind at the beginning of a chunk of complete frames, and how many bytes those
+        frames are. A frame whose text ends its string or its line is none.
+        """
+        if not self._needle or not chunk.startswith(self._before):
+            return [], 0
+        between = self._between
+        pieces = chunk.split(self._needle)
+        del pieces[0]
+        last = pieces.pop()
+        texts = [piece.removesuffix(between) for piece in pieces]
+        if sum(map(len, pieces)) - sum(map(len, texts)) != len(between) * len(texts):
+            other = next(number for number, piece in enumerate(pieces) if not piece.endswith(between))
+            last = pieces[other]
+            del texts[other:]
+        frame = last[: last.find(MARK) + len(MARK)]
+        if frame.endswith(self._after):
+            texts.append(frame.removesuffix(self._after))
+        if not _is_inside(b" ".join(texts)):
+            del texts[next(number for number, text in enumerate(texts) if not _is_inside(text)) :]
+        return texts, len(texts) * (len(self._before) + len(self._after)) + sum(map(len, texts))
+
+    def passed(self, chunk: bytes) -> tuple[bytes, int]:
+        """What the client gets for the frames of this kind at the beginning of a chunk of complete frames, and how many
+        bytes those frames are; nothing and 0 for none.
+        """
+        texts, used = self.read(chunk)
+        if self._same or not used:
+            return chunk[:used], used
+        return b"".join((self._shown_before, self._shown_between.join(texts), self._shown_after)), used
+
+
+def _is_inside(text: bytes) -> bool:
+    """Whether it can be the inside of a string; of several texts with spaces between, whether all of them can."""
+    if b"\\" in text:
+        return _INSIDE.fullmatch(text) is not None
+    return b'"' not in text and b"\n" not in text
+
+
+def _needle(before: bytes, after: bytes) -> bytes:
+    """The shortest end of ``before`` that stands nowhere else in a frame; empty when there is none."""
+    joint = after + before
+    for size in range(min(SHORTEST_NEEDLE, len(before)), len(before) + 1):
+        if joint.find(before[-size:]) == len(joint) - size:
+            return before[-size:]
+    return b""
+
+
+def learn(raw: bytes, shown: bytes, lead: bytes, text: bytes) -> Stencil | None:
+    """The stencil of a frame that is shown as ``shown``, around its ``text``.
+
+    ``text`` is the JSON text of a string, ``lead`` the member's name in front of it. None when they do not stand
+    exactly once in both.
+    """
+    needle = lead + text
     if raw.count(needle) != 1 or shown.count(needle) != 1 or not raw.endswith(MARK):
         return None
-    first, last = lead + part[:1], part[-1:]
+    first, last = lead + text[:1], text[-1:]
     at, to = raw.find(needle), shown.find(needle)
     return Stencil(
         raw[:at] + first, last + raw[at + len(needle) :], shown[:to] + first, last + shown[to + len(needle) :]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpa.formats.stencil import Stencil, learn
+from cpa.formats.stencil import FrameKind, Stencil, learn
 
 
 def chat(text: str, *, model: str = "m", finish: str = "null") -> bytes:
@@ -26,7 +26,7 @@ def chat_stencil(model: str = "renamed") -> Stencil:
     return found
 
 
-NAMED = Stencil(b'event: delta\ndata: {"type":"delta"', b"}\n\n", b'event: delta\ndata: {"type":"delta"', b"}\n\n")
+NAMED = FrameKind(b'event: delta\ndata: {"type":"delta"', b"}\n\n")
 
 words = st.text(alphabet='abc {}[]":,\\\\n"model":"m"', max_size=20).map(
     lambda text: text.replace("\\", "").replace('"', '\\"')
@@ -51,14 +51,14 @@ def test_texts_that_end_with_a_backslash_hide_no_other_frame() -> None:
     for other in (b'data: {"usage":{"total_tokens":1}}\n\n', b"event: x\n" + hidden):
         for count in range(20):
             chunk = ends * count + other + frame * 2
-            assert stencil.reach(chunk) <= count * len(ends)
+            assert stencil.read(chunk)[1] <= count * len(ends)
 
 
 @given(st.lists(st.one_of(plain, plain, plain, other), min_size=1, max_size=30))
 def test_a_run_ends_before_the_first_frame_that_is_not_alike(frames: list[tuple[bytes, bool]]) -> None:
     stencil = chat_stencil()
     chunk = b"".join(frame for frame, _ in frames)
-    used = stencil.reach(chunk)
+    used = stencil.read(chunk)[1]
     alike = next((index for index, (_, is_plain) in enumerate(frames) if not is_plain), len(frames))
     ends = [sum(len(frame) for frame, _ in frames[:count]) for count in range(alike + 1)]
     assert used in ends
@@ -67,7 +67,7 @@ def test_a_run_ends_before_the_first_frame_that_is_not_alike(frames: list[tuple[
     expected = b"".join(
         frame.replace(b'"model":"m"', b'"model":"renamed"', 1) for frame, _ in frames[: ends.index(used)]
     )
-    assert (stencil.shown(chunk, used) if used else b"") == expected
+    assert stencil.passed(chunk)[0] == expected
 
 
 @given(
@@ -85,16 +85,16 @@ def test_a_whole_run_with_another_end_is_passed_at_once() -> None:
     stencil = chat_stencil()
     run = b"".join(chat(f"text {number}") for number in range(100))
     end = chat("", finish='"stop"') + b"data: [DONE]\n\n"
-    assert stencil.reach(run) == len(run)
-    assert stencil.reach(run + end) == len(run)
-    assert stencil.shown(run, len(run)).count(b'"model":"renamed"') == 100
+    assert stencil.read(run)[1] == len(run)
+    assert stencil.read(run + end)[1] == len(run)
+    assert stencil.passed(run)[0].count(b'"model":"renamed"') == 100
 
 
 def test_text_that_looks_like_what_changes_stays() -> None:
     stencil = learn(chat("some text"), chat("some text", model="k"), b'"content":', b'"some text"')
     assert stencil is not None
     run = chat("a") + chat('\\"model\\":\\"m\\"') + chat("b")
-    assert stencil.shown(run, len(run)) == chat("a", model="k") + chat('\\"model\\":\\"m\\"', model="k") + chat(
+    assert stencil.passed(run)[0] == chat("a", model="k") + chat('\\"model\\":\\"m\\"', model="k") + chat(
         "b", model="k"
     )
 
@@ -109,5 +109,22 @@ def test_what_does_not_stand_out_teaches_nothing(lead: bytes, part: bytes) -> No
 def test_other_members_of_the_delta_are_another_kind() -> None:
     stencil = chat_stencil()
     call = chat("x").replace(b'"content":"x"', b'"tool_calls":[]')
-    assert stencil.reach(call) == 0
-    assert stencil.reach(chat("a") + call + chat("b")) == len(chat("a"))
+    assert stencil.read(call)[1] == 0
+    assert stencil.read(chat("a") + call + chat("b"))[1] == len(chat("a"))
+
+
+@pytest.mark.parametrize("text", ['x","role":"y', 'x"', "x\\\\", "a\nb", "\\x", 'a\n\ndata: {"choices":[]}'])
+def test_a_frame_whose_text_ends_its_string_or_its_line_is_another_kind(text: str) -> None:
+    stencil = chat_stencil()
+    text = text.replace("\\\\", "\\")
+    assert stencil.read(chat(text)) == ([], 0)
+    run = chat("a") + chat('\\"b\\" \\\\')
+    assert stencil.read(run + chat(text) + chat("c")) == ([b"a", b'\\"b\\" \\\\'], len(run))
+
+
+def test_what_stands_before_a_text_may_stand_in_the_frame_twice() -> None:
+    before, after = b'data: {"a":{"text":"n"},"b":{"text":"', b'"}}\n\n'
+    stencil = Stencil(before, after, b"<", b">")
+    run = b"".join(before + text + after for text in (b"one", b"two", b"n"))
+    assert stencil.passed(run + b"data: [DONE]\n\n") == (b"<one><two><n>", len(run))
+    assert Stencil(before, before + after, b"<", b">").passed(before + b"x" + before + after) == (b"", 0)

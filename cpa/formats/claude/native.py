@@ -18,7 +18,7 @@ from cpa.formats.claude.request_encode import COUNTED
 from cpa.formats.claude.usage import decode_usage
 from cpa.formats.codec import EncodedRequest, ReplyContext, Target
 from cpa.formats.sse import Framing, SseFrame
-from cpa.formats.stencil import Stencil
+from cpa.formats.stencil import FrameKind
 
 
 def adapt_native(body: Object, target: Target, reasoning: ResolvedReasoning) -> EncodedRequest:
@@ -98,8 +98,7 @@ def adapt_native_reply(body: Object, context: ReplyContext) -> Object:
     return {**body, "model": context.model}
 
 
-_BEFORE, _AFTER = b"event: content_block_delta\ndata: {", b"}\n\n"
-_DELTAS = Stencil(_BEFORE, _AFTER, _BEFORE, _AFTER)
+_DELTAS = FrameKind(b"event: content_block_delta\ndata: {", b"}\n\n")
 
 
 class ClaudeNativeRelay:

@@ -116,8 +116,7 @@ class GeminiNativeRelay:
         stencil = self._stencil
         if stencil is None or self._ended or self.error is not None:
             return b"", 0
-        used = stencil.reach(chunk)
-        return (stencil.shown(chunk, used), used) if used else (b"", 0)
+        return stencil.passed(chunk)
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

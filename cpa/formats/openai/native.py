@@ -122,8 +122,7 @@ class ChatNativeRelay:
         stencil = self._stencil
         if stencil is None or self.complete or self.error is not None or self._held is not None:
             return b"", 0
-        used = stencil.reach(chunk)
-        return (stencil.shown(chunk, used), used) if used else (b"", 0)
+        return stencil.passed(chunk)
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

@@ -14,7 +14,7 @@ from cpa.formats.openai_response.errors import cut_off, error_event, failed_even
 from cpa.formats.openai_response.fields import Object, object_of
 from cpa.formats.openai_response.usage import read_usage
 from cpa.formats.sse import Framing, SseFrame
-from cpa.formats.stencil import Stencil
+from cpa.formats.stencil import FrameKind
 
 _HANDSHAKE = frozenset({"response.created", "response.in_progress", "response.queued"})
 _TERMINAL = frozenset({"response.completed", "response.done", "response.incomplete"})
@@ -28,8 +28,7 @@ _EMPTY: dict[str, Object] = {
     "custom_tool_call": {"status": "in_progress", "input": ""},
 }
 """What an item begins with."""
-_BEFORE, _AFTER = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"', b"}\n\n"
-_TEXT_DELTAS = Stencil(_BEFORE, _AFTER, _BEFORE, _AFTER)
+_TEXT_DELTAS = FrameKind(b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"', b"}\n\n")
 
 
 class ResponseNativeRelay:

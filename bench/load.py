@@ -1,8 +1,14 @@
-"""The load client: asks one question over and over, on a fixed number of connections."""
+"""The load client: asks one question over and over, on a fixed number of connections.
+
+    python -m bench.load http://127.0.0.1:8317 claude:openai whole
+
+asks it until it is stopped.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import aiohttp
 from msgspec import Struct
@@ -46,3 +52,17 @@ async def run(work: Work) -> int:
             for _ in range(work.connections):
                 group.create_task(worker())
     return received
+
+
+async def ask_on(address: str, names: str, mode: str) -> None:
+    """Ask a daemon with the configuration of :mod:`bench.run` until cancelled; ``names`` are client and upstream."""
+    from bench.fixtures import request_body
+    from bench.run import UPSTREAMS
+
+    client, _, upstream = names.partition(":")
+    path, body = request_body(client, f"bench-{UPSTREAMS[upstream]}", stream=mode != "whole")
+    await run(Work(address + path, body, mode, sys.maxsize, 16 if mode == "whole" else 4))
+
+
+if __name__ == "__main__":
+    asyncio.run(ask_on(*sys.argv[1:]))

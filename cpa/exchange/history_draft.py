@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from msgspec import Struct
 
 from cpa.logs.history import HISTORY_BYTES, Clipped, pieces_of
@@ -52,11 +54,16 @@ def grouped(histories: list[Noted]) -> Group:
     pieces: list[bytes] = []
     beside: list[bytes] = []
     for noted in histories:
-        head, bodies = noted.head, _bodies_of(noted)
-        head.places = bodies.places
+        head = noted.head
+        if (short := _different(noted.bodies)) is not None:
+            head.places = [*map(len, short)]
+            pieces += short
+        else:
+            bodies = _bodies_of(noted)
+            head.places = bodies.places
+            pieces += bodies.pieces
+            beside += bodies.beside
         heads.append(encode_head(head))
-        pieces += bodies.pieces
-        beside += bodies.beside
         if head.error is not None:
             beside.append(head.error)
         requests.append((noted.request_id, int(head.begun * 1000)))
@@ -109,6 +116,15 @@ def _masked(group: Group, masker: Masker) -> Group:
         heads.append(encode_head(head))
         pieces += bodies.pieces
     return _group(group.requests, group.forced, heads, pieces, [])
+
+
+def _different(bodies: list[bytes | Clipped]) -> list[bytes] | None:
+    """Short bodies of different sizes, of which none can be another one's; None for others."""
+    if Clipped in set(map(type, bodies)):
+        return None
+    whole = cast(list[bytes], bodies)
+    sizes = set(map(len, whole))
+    return whole if max(sizes, default=0) < LONG_BYTES and len(sizes) == len(whole) else None
 
 
 class _Bodies:

@@ -173,9 +173,10 @@ async def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", default="")
     arguments = parser.parse_args()
-    pairs = [tuple(pair.split(":")) for pair in arguments.pairs.split(",") if pair] or [
-        (client, upstream) for client in CLIENTS for upstream in UPSTREAMS
-    ]
+    known = [(client, upstream) for client in CLIENTS for upstream in UPSTREAMS]
+    pairs = [tuple(pair.split(":")) for pair in arguments.pairs.split(",") if pair] or known
+    if not set(pairs) <= set(known):
+        parser.error(f"pairs are of {', '.join(CLIENTS)} with {', '.join(UPSTREAMS)}, like openai:claude")
     bench = Bench(arguments.scale)
     try:
         start = await bench.ready()

@@ -22,14 +22,15 @@ _WORDS = {"true": "true", "false": "false", "null": "null", "True": "true", "Fal
 _LONGEST = 1 << 20
 """Longer texts, in characters, are not worth repairing."""
 UNREADABLE = "INVALID_JSON"
-"""The member in which Anthropic advises to send back arguments that are no JSON; no tool has one of that name.
-https://docs.claude.com/en/docs/agents-and-tools/tool-use/fine-grained-tool-streaming
-"""
+"""The member in which Anthropic advises to send back arguments that are no JSON
+(https://docs.claude.com/en/docs/agents-and-tools/tool-use/fine-grained-tool-streaming)."""
 
 
 def arguments_or_text(text: str) -> dict[str, Any]:
-    """As :func:`arguments_object`; what cannot be read is kept as text, so that no call is made without its arguments
-    and whoever is called, or reads the conversation, sees what was said."""
+    """As :func:`arguments_object`; what cannot be read is kept as text, so that no call is made without its arguments.
+
+    Whoever is called, or reads the conversation, sees what was said.
+    """
     value = arguments_object(text)
     return {UNREADABLE: text} if value is None else value
 

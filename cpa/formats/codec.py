@@ -255,8 +255,10 @@ class Codec(Protocol):
 
     def is_answer(self, body: JsonObject, context: ReplyContext) -> bool:
         """Whether a whole body can pass to a client of the same family as an answer: the least that tells one from
-        other JSON, from a part of one and from one that is still being made. What it is false for is read by
-        ``decode_reply``, which judges it."""
+        other JSON, from a part of one and from one that is still being made.
+
+        What it is false for is read by ``decode_reply``, which judges it.
+        """
 
     # -- token counting ------------------------------------------------------------------------------------
 

@@ -33,9 +33,7 @@ def without_secret(error: ErrorInfo, account: Account) -> ErrorInfo:
 
 def bytes_without_secret(content: bytes, account: Account) -> bytes:
     """Part of a stream with the account's secrets masked: the frames of an error, which are made of plain texts."""
-    for form, instead in _shown(account).items():
-        content = content.replace(form.encode(), instead.encode())
-    return content
+    return _masked_bytes(content, _shown(account))
 
 
 def failure_without_secret(content: bytes, account: Account, sent: str) -> bytes:
@@ -46,9 +44,7 @@ def failure_without_secret(content: bytes, account: Account, sent: str) -> bytes
     """
     secrets = [*_secrets(account), *([sent] if sent else [])]
     forms = {form for secret in secrets for form in variants(secret) if len(form) >= SHORTEST}
-    for form in sorted(forms, key=len, reverse=True):
-        content = content.replace(form.encode("utf-8", "surrogateescape"), MASK.encode())
-    return content
+    return _masked_bytes(content, dict.fromkeys(sorted(forms, key=len, reverse=True), MASK))
 
 
 def headers_without_secret(headers: Mapping[str, str], account: Account) -> Mapping[str, str]:
@@ -74,6 +70,12 @@ def _masked(text: str, shown: dict[str, str]) -> str:
     for form, instead in shown.items():
         text = text.replace(form, instead)
     return text
+
+
+def _masked_bytes(content: bytes, shown: dict[str, str]) -> bytes:
+    for form, instead in shown.items():
+        content = content.replace(form.encode("utf-8", "surrogateescape"), instead.encode("utf-8", "surrogateescape"))
+    return content
 
 
 def _secrets(account: Account) -> Iterator[str]:

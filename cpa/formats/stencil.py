@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 
 MARK = b"\n\n"
-SHORTEST_NEEDLE = 20
-"""Bytes by which the beginning of a text is found. Long needles are prepared anew by ``bytes.split`` for every place
-they stand in."""
+NEEDLES = (20, 40, 80, 160, 320)
+"""Bytes by which the beginning of a text is found: as few as tell it. Long needles are prepared anew by ``bytes.split``
+for every place they stand in."""
 _INSIDE = re.compile(rb'(?:[^"\\\n]+|\\["\\/bfnrtu])*+')
 """What ends neither a string in JSON nor its line."""
 
@@ -112,11 +112,12 @@ def _is_inside(text: bytes) -> bool:
 
 
 def _needle(before: bytes, after: bytes) -> bytes:
-    """The shortest end of ``before`` that stands nowhere else in a frame; empty when there is none."""
+    """A short end of ``before`` that stands nowhere else in a frame; empty when there is none."""
     joint = after + before
-    for size in range(min(SHORTEST_NEEDLE, len(before)), len(before) + 1):
-        if joint.find(before[-size:]) == len(joint) - size:
-            return before[-size:]
+    for size in NEEDLES:
+        needle = before[-size:]
+        if joint.find(needle) == len(joint) - len(needle):
+            return needle
     return b""
 
 

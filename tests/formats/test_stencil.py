@@ -128,3 +128,12 @@ def test_what_stands_before_a_text_may_stand_in_the_frame_twice() -> None:
     run = b"".join(before + text + after for text in (b"one", b"two", b"n"))
     assert stencil.passed(run + b"data: [DONE]\n\n") == (b"<one><two><n>", len(run))
     assert Stencil(before, before + after, b"<", b">").passed(before + b"x" + before + after) == (b"", 0)
+
+
+@pytest.mark.parametrize("filling", [b"[" * 1_000_000, b'{"text":"n"},' * 80_000])
+def test_a_frame_that_repeats_itself_without_end_is_learned_in_a_few_steps(filling: bytes) -> None:
+    """It comes from outside: looking for ever longer needles would take hours."""
+    before, after = b'data: {"a":[%b],"text":"' % filling, b'"}\n\n'
+    assert Stencil(before, after, b"<", b">").passed(before + b"x" + after) == (b"<x>", len(before + after) + 1)
+    repeating = b'data: "%b"' % filling
+    assert Stencil(repeating + filling, after, b"<", b">").read(repeating + filling + b"x" + after) == ([], 0)

@@ -26,6 +26,7 @@ from cpa.exchange.record import AttemptRecord, ExchangeLog
 from cpa.exchange.recorder import CLIENT_GONE
 from cpa.exchange.relay import PassingRelay, Relay, TranslatingRelay
 from cpa.exchange.shape import Shaped
+from cpa.exchange.trace import Trace
 from cpa.exchange.transport import plain, read_error, send
 from cpa.exchange.verdict import settled
 from cpa.formats.codec import JsonObject, ReplyContext
@@ -178,6 +179,7 @@ class Attempt:
     async def _stream(self, response: UpstreamResponse, headers: dict[str, str]) -> Answer:
         shaped, context = self._shaped, self._context
         framing = shaped.client.framing(context)
+        trace: Trace | None = None
         opening = await read_opening(response)
         relay: Relay
         if opening.body is not None:
@@ -188,6 +190,8 @@ class Attempt:
                 relay = PassingRelay(shaped.client.native_relay(context, framing))
             else:
                 relay = self._translating(framing)
+            note = self._record.note
+            relay.trace = trace = note.traced(opening.content) if note is not None else None
             head = await self._until_meaningful(opening.content, response, relay)
         if relay.error is not None and not relay.meaningful:
             raise self._judge(relay.error, response)
@@ -196,6 +200,7 @@ class Attempt:
             headers=headers,
             content_type=framing.content_type,
             keep_alive=framing.keep_alive(),
+            trace=trace,
         )
 
     def _translating(self, framing: Any) -> TranslatingRelay:

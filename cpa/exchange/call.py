@@ -13,6 +13,7 @@ from cpa.plugins.values import ClientIdentity
 
 if TYPE_CHECKING:
     from cpa.exchange.recorder import Recorder
+    from cpa.exchange.trace import Trace
 
 
 class Call(Struct, kw_only=True):
@@ -66,3 +67,5 @@ class Answer(Struct, kw_only=True):
     """Bytes a stream may carry at any time between two of its own, without meaning to the client."""
     account_id: str = ""
     """The account that served it."""
+    trace: Trace | None = None
+    """How its stream is made of what the last upstream sends; None when nobody asked."""

@@ -97,6 +97,16 @@ class Capture:
             return None
         return [*self.pieces, *self._tail] if self._tail else self.pieces
 
+    def end(self, size: int) -> bytes:
+        """The last bytes of what it holds."""
+        kept: list[bytes] = []
+        for piece in reversed((*self.pieces, *self._tail)):
+            if size <= 0:
+                break
+            kept.append(piece[-size:])
+            size -= len(piece)
+        return b"".join(reversed(kept))
+
     def clipped(self) -> bytes | Clipped:
         """What was kept."""
         if (whole := self.all()) is not None:

@@ -34,12 +34,12 @@ MOST_IN_A_CROWD = 4096
 MANY_WAITING = 1024
 MANY_BYTES = 8 * 1024 * 1024
 """So many, or so many bytes of them, are stored without waiting for more."""
-SHORT_BYTES = 16 * 1024
 GROUP = 16
-"""So many histories of at most so many bytes are put together on the event loop; a longer one at once."""
+GROUP_BYTES = 512 * 1024
+"""So many histories, or of so many bytes, are put together on the event loop."""
 LONG_BYTES = 256 * 1024
 """One of more is left to the thread."""
-BATCH_BYTES = 512 * 1024
+BATCH_BYTES = 1024 * 1024
 """A batch of so many bytes takes no more histories."""
 MOST_WAITING_BYTES = 128 * 1024 * 1024
 BATCH_SECONDS = 0.25
@@ -72,6 +72,7 @@ class Histories:
         """Held while what waits is changed."""
         self._short: list[Recorder] = []
         """Soon a group."""
+        self._short_bytes = 0
         self._passed: deque[Group | Recorder] = deque()
         """The other histories that wait: groups, long ones and those of failed requests."""
         self._batches: list[Batch] = []
@@ -121,7 +122,8 @@ class Histories:
                 self._passed.append(recorder)
             else:
                 self._short.append(recorder)
-                if len(self._short) == GROUP or held > SHORT_BYTES:
+                self._short_bytes += held
+                if len(self._short) == GROUP or self._short_bytes > GROUP_BYTES:
                     self._make_group()
         if self._thread is None:
             self._thread = Thread(target=self._work, name="cpa-histories", daemon=True)
@@ -135,7 +137,7 @@ class Histories:
         """Of the short histories that wait. A few at a time, soon after they passed, they are noted in half the time
         that it takes one by one, or later in another thread: processors find little of them by then.
         """
-        recorders, self._short = self._short, []
+        recorders, self._short, self._short_bytes = self._short, [], 0
         if (group := self._group(recorders)) is not None:
             self._passed.append(group)
         self._waiting -= len(recorders) - _count([group])

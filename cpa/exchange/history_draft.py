@@ -9,9 +9,18 @@ from msgspec import Struct
 from cpa.logs.history import HISTORY_BYTES, Clipped, pieces_of
 from cpa.logs.masking import LONGEST_SECRET, Masker
 from cpa.usage.history_batches import Batch, pack
-from cpa.usage.history_heads import AFTER_PIECE, Head, Place, bodies_of, decode_heads, encode_head, framed, sizes_of
-from cpa.usage.history_parts import Body
-from cpa.usage.history_text import whole_bodies
+from cpa.usage.history_heads import (
+    AFTER_PIECE,
+    Head,
+    Place,
+    bodies_of,
+    decode_heads,
+    encode_head,
+    framed,
+    sizes_of,
+    with_streams,
+)
+from cpa.usage.history_parts import Body, whole_bodies
 
 SHARED_BYTES = 256
 """From so many on a body is stored once only."""
@@ -20,6 +29,8 @@ LONG_BYTES = 4096
 SHORTEST_LEFT_OUT = 64
 COPIED_BYTES = 64 * 1024
 """Bodies of up to so many bytes are put together at once, when they have just passed; longer ones are copied once."""
+Kept = bytes | Clipped | tuple[bytes, ...]
+"""A body; pieces are what one that is not stored needs: see :mod:`cpa.usage.history_made`."""
 
 
 class Noted(Struct):
@@ -29,7 +40,7 @@ class Noted(Struct):
     forced: bool
     head: Head
     """Without the places of its bodies."""
-    bodies: list[bytes | Clipped]
+    bodies: list[Kept]
 
 
 class Group(Struct):
@@ -106,9 +117,10 @@ def _masked(group: Group, masker: Masker) -> Group:
     at = 0
     decoded = decode_heads(framed([group.heads], len(group.requests)))
     content = AFTER_PIECE.join([*group.pieces, b""])
-    for head, size in zip(decoded, sizes_of(decoded), strict=True):
-        assert head is not None
-        bodies = _masked_bodies(bodies_of(head, content, at), masker)
+    for each, size in zip(decoded, sizes_of(decoded), strict=True):
+        assert each is not None
+        head, whole = with_streams(each, bodies_of(each, content, at))
+        bodies = _masked_bodies(whole, masker)
         at += size
         head.texts = masker.lines(head.texts)
         head.error = None if head.error is None else masker.body(head.error)
@@ -118,9 +130,9 @@ def _masked(group: Group, masker: Masker) -> Group:
     return _group(group.requests, group.forced, heads, pieces, [])
 
 
-def _different(bodies: list[bytes | Clipped]) -> list[bytes] | None:
+def _different(bodies: list[Kept]) -> list[bytes] | None:
     """Short bodies of different sizes, of which none can be another one's; None for others."""
-    if Clipped in set(map(type, bodies)):
+    if set(map(type, bodies)) - {bytes}:
         return None
     whole = cast(list[bytes], bodies)
     sizes = set(map(len, whole))
@@ -173,11 +185,18 @@ class _Bodies:
         self.pieces += pieces
 
 
+def share_of(attempts: int) -> int:
+    """The most bytes of one body of a history with so many attempts."""
+    return HISTORY_BYTES // (2 * attempts + 3)
+
+
 def _bodies_of(noted: Noted) -> _Bodies:
-    share = HISTORY_BYTES // (2 * len(noted.head.attempts) + 3)
+    share = share_of(len(noted.head.attempts))
     bodies = _Bodies()
     for body in noted.bodies:
-        if isinstance(body, Clipped) or len(body) > share:
+        if isinstance(body, tuple):
+            bodies.add_pieces(body)
+        elif isinstance(body, Clipped) or len(body) > share:
             bodies.add_pieces(pieces_of(body, share))
         else:
             bodies.add(body)

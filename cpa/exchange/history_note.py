@@ -6,12 +6,14 @@ import orjson
 
 from cpa import __version__
 from cpa.exchange.call import Call
+from cpa.exchange.capture import Capture
 from cpa.exchange.exposure import failure_without_secret
-from cpa.exchange.history_draft import Noted
+from cpa.exchange.history_draft import LONG_BYTES, Kept, Noted, share_of
 from cpa.exchange.recorder import AttemptNote, Recorder
 from cpa.logs.history import Clipped, clip
 from cpa.logs.masking import cut_ends, header_lines, mask_query, mask_value
 from cpa.usage.history_heads import AttemptHead, Head, join_texts
+from cpa.usage.history_made import Made
 from cpa.usage.history_parts import encoded
 from cpa.usage.tokens import tokens_of
 
@@ -21,7 +23,7 @@ LONGEST_ERROR = 500
 def note_down(recorder: Recorder) -> Noted:
     """What a finished recorder has noted; secrets are masked by their names, not yet by their shapes and values."""
     call, attempts, response = recorder.call, recorder.attempts, recorder.response
-    bodies: list[bytes | Clipped] = []
+    bodies: list[Kept] = []
     head = Head(
         b"",
         [],
@@ -48,16 +50,22 @@ def note_down(recorder: Recorder) -> Noted:
         attempts[-1].shaped.upstream.name if attempts else "",
     ]
     received: bytes | Clipped | None = None
+    made = _made(recorder)
     for number, note in enumerate(attempts, 1):
-        received = _received(note)
+        received = None if made is not None and note is attempts[-1] else _received(note)
         head.attempts.append(_attempt(note, number, recorder.limit, received, bodies))
         texts += _attempt_texts(note)
     head.texts = join_texts(texts)
-    head.sent = _add(bodies, _sent(recorder, received))
+    if made is None:
+        head.sent = _add(bodies, _sent(recorder, received))
+    else:
+        head.made, own = made
+        head.made.own = len(bodies)
+        bodies.append(own)
     return Noted(recorder.request_id, not recorder.whole, head, bodies)
 
 
-def _add(bodies: list[bytes | Clipped], body: bytes | Clipped | None) -> int | None:
+def _add(bodies: list[Kept], body: bytes | Clipped | None) -> int | None:
     """Its number."""
     if body is None:
         return None
@@ -104,15 +112,30 @@ def _tokens(recorder: Recorder) -> tuple[int, int, int] | None:
     return tokens.input, tokens.output, tokens.total
 
 
+def _made(recorder: Recorder) -> tuple[Made, tuple[bytes, ...]] | None:
+    """Of what the streams that came and were sent can be made; None when they are kept themselves."""
+    sent, trace = recorder.sent, recorder.trace
+    if trace is None or not isinstance(sent, Capture):
+        return None
+    note = recorder.attempts[-1]
+    received = note.received
+    if received is None or note.error is not None:
+        return None
+    if not LONG_BYTES <= max(received.size, sent.size) <= share_of(len(recorder.attempts)):
+        return None
+    return trace.made(received, sent)
+
+
 def _sent(recorder: Recorder, answer: bytes | Clipped | None) -> bytes | Clipped | None:
-    """What the client was sent; often piece by piece what the last upstream sent, its ``answer``."""
+    """What the client was sent; often what the last upstream sent, its ``answer``."""
     sent = recorder.sent
     if sent is None:
         return None
     if isinstance(sent, bytes):
         return clip(sent, recorder.limit)
     received = recorder.attempts[-1].received if recorder.attempts else None
-    if answer is not None and received is not None and (theirs := received.all()) is not None and sent.all() == theirs:
+    trace = recorder.trace
+    if answer is not None and received is not None and trace is not None and trace.unchanged(received, sent):
         return answer
     return sent.clipped()
 
@@ -133,7 +156,11 @@ def _received(note: AttemptNote) -> bytes | Clipped | None:
 
 
 def _attempt(
-    note: AttemptNote, number: int, limit: int, received: bytes | Clipped | None, bodies: list[bytes | Clipped]
+    note: AttemptNote,
+    number: int,
+    limit: int,
+    received: bytes | Clipped | None,
+    bodies: list[Kept],
 ) -> AttemptHead:
     error = note.error
     sent = clip(note.shaped.content, limit)

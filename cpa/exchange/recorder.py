@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
 from cpa.exchange.capture import SECTION_BYTES, Capture, Held
+from cpa.exchange.trace import Trace
 from cpa.formats.codec import JsonObject
 
 if TYPE_CHECKING:
@@ -51,6 +52,16 @@ class AttemptNote:
     usage: Usage | None = None
     error: ErrorInfo | None = None
 
+    def traced(self, begun: bytes) -> Trace | None:
+        """Notes how the client's stream is made of the answer, of which ``begun`` was read last and is read on from.
+
+        None when the answer is not kept, or ``begun`` is not a piece of it.
+        """
+        received = self.received
+        if received is None or received.omitted or not received.pieces or received.pieces[-1] is not begun:
+            return None
+        return Trace(b"".join(received.pieces[:-1]))
+
     def close(self, status: int, error: ErrorInfo | None, first_token: float | None, usage: Usage | None) -> None:
         """The attempt is over, with what the exchange makes of it (499 when the client went away)."""
         self.finished_at = time.time()
@@ -84,6 +95,8 @@ class Recorder:
     omitted_attempts = 0
     sent: bytes | Capture | None = None
     """None when it was not kept."""
+    trace: Trace | None = None
+    """How it was made of the last attempt's answer, where that is known."""
     status = 0
     error: ErrorInfo | None = None
     """Why the client was given no answer."""
@@ -115,8 +128,9 @@ class Recorder:
         note.received = Capture(self._held, self.limit)
         return RecordedResponse(response, note.received)
 
-    def writing(self, write: Write) -> Write:
-        """What writes the stream that the client is sent, and notes it."""
+    def writing(self, write: Write, trace: Trace | None) -> Write:
+        """What writes the stream that the client is sent, and notes it; ``trace`` knows what it is made of."""
+        self.trace = trace
         sent = self.sent = Capture(self._held, self.limit)
         add = sent.add
 

@@ -8,6 +8,8 @@ from typing import Protocol, cast
 from cpa.conversation import events as ev
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo, ended_within_event
+from cpa.exchange.trace import Trace
+from cpa.formats.change import Change
 from cpa.formats.codec import NativeRelay, RunDecoder, RunEncoder, StreamDecoder, StreamEncoder
 from cpa.formats.runs import Run, learn_run
 from cpa.formats.sse import EventTooLarge, SseFrame, SseParser, end_of_frame, end_of_frames, is_cut, is_whole
@@ -19,6 +21,9 @@ LONGEST_REST = 256 * 1024
 
 class Relay(Protocol):
     """What the exchange asks of a relay."""
+
+    trace: Trace | None
+    """Notes how what is written is made of what is read; None where nobody asks."""
 
     @property
     def usage(self) -> Usage | None:
@@ -52,6 +57,8 @@ class Relay(Protocol):
 
 class PassingRelay:
     """Client and upstream are of one family: frames pass as they came."""
+
+    trace: Trace | None = None
 
     def __init__(self, native: NativeRelay) -> None:
         self._native = native
@@ -104,14 +111,17 @@ class PassingRelay:
 
     def _pass_chunk(self, chunk: bytes) -> bytes:
         """Pass complete frames in as few pieces as possible; twice as many at a time are looked at one by one."""
-        native = self._native
+        native, trace = self._native, self.trace
+        note = None if trace is None else trace.note
         out: list[bytes] = []
         looked_at, at = 1, 0
         while at < len(chunk) and native.error is None:
             if native.meaningful:
-                passed, used = native.pass_chunk(chunk[at:] if at else chunk)
+                passed, used = native.pass_chunk(chunk[at:] if at else chunk, note)
                 if used:
                     out.append(passed)
+                    if trace is not None:
+                        trace.relayed(chunk[at : at + used], passed)
                     at += used
                     continue
             end = _end_of(looked_at, chunk, at)
@@ -125,7 +135,10 @@ class PassingRelay:
             frames = self._parser.feed(chunk)
         except EventTooLarge as fault:
             return self._refuse(_too_large(fault))
-        return self._pass(frames)
+        out = self._pass(frames)
+        if self.trace is not None:
+            self.trace.relayed(chunk, out)
+        return out
 
     def _pass(self, frames: Iterable[SseFrame]) -> bytes:
         native = self._native
@@ -140,8 +153,14 @@ class PassingRelay:
     def close(self) -> bytes:
         out = self._parse(self._rest) if self._rest else b""
         self._rest = b""
+        last = self._close()
+        if self.trace is not None:
+            self.trace.relayed(b"", last)
+        return out + last
+
+    def _close(self) -> bytes:
         frames = self._parser.close()
-        out += self._pass(frame for frame in frames if is_whole(frame.data))
+        out = self._pass(frame for frame in frames if is_whole(frame.data))
         if self.error is None and any(map(is_cut, frames)):
             return out + self._refuse(ended_within_event())
         if self.error is None:
@@ -195,6 +214,8 @@ class TranslatingRelay:
     their texts out and putting them into frames for the client, as long as nothing else comes between.
     """
 
+    trace: Trace | None = None
+
     def __init__(
         self, decoder: StreamDecoder, encoder: StreamEncoder, observe: Callable[[ev.Event], None] | None = None
     ) -> None:
@@ -204,8 +225,12 @@ class TranslatingRelay:
         self._parser = SseParser()
         self._runs = _both(decoder, encoder) if observe is None else None
         self._run: Run | None = None
+        self._change: Change | None = None
+        """What is done to the frames of the run, once that was asked for."""
         self._key = 0
         """The block whose deltas are in the run."""
+        self._view = FIRST_VIEW
+        """Bytes in which a run is looked for."""
         self._passed = 0
         """Deltas that have passed since it was learned what they look like."""
         self._tries = TRIES
@@ -233,14 +258,18 @@ class TranslatingRelay:
         if self._runs is None or b"\r" in chunk:
             return self._parse(chunk)
         out: list[bytes] = []
-        looked_at, view, at = 1, FIRST_VIEW, 0
+        looked_at, at = 1, 0
         while at < len(chunk) and self.error is None:
             if self._run is not None and self._parser.idle:
-                passed, used = self._pass(chunk[at : at + view], self._run)
+                seen = chunk[at : at + self._view]
+                passed, used = self._pass(seen, self._run)
                 if used:
                     out.append(passed)
                     looked_at, at = 1, at + used
-                    view = view * 2 if used > view // 2 else FIRST_VIEW
+                    if used <= len(seen) // 2:
+                        self._view = FIRST_VIEW
+                    elif len(seen) == self._view:
+                        self._view *= 2
                     continue
             end = _end_of(looked_at, chunk, at)
             looked_at *= 2
@@ -258,6 +287,11 @@ class TranslatingRelay:
             return b"", 0
         decoder.skipped(self._key, texts)
         self._passed += len(texts)
+        if self.trace is not None:
+            if self._change is None:
+                self._change = run.change(encoder.around(self._key))
+            self.trace.note(self._change, texts)
+            self.trace.relayed(chunk[:used], out)
         return out, used
 
     def _parse(self, chunk: bytes) -> bytes:
@@ -275,6 +309,8 @@ class TranslatingRelay:
                 latest = decode(frame)
                 events += latest
         out = self.translate(events)
+        if self.trace is not None:
+            self.trace.relayed(chunk, out)
         if self._runs is not None and frames:
             self._learn(frames[-1], latest)
         return out
@@ -284,7 +320,7 @@ class TranslatingRelay:
         if self._pause:
             self._pause -= 1
             return
-        self._run = None
+        self._run = self._change = None
         event = events[0] if len(events) == 1 else None
         if self._runs is None or not isinstance(event, ev.TextDelta | ev.ArgumentsDelta) or self.error is not None:
             return
@@ -323,7 +359,10 @@ class TranslatingRelay:
         return self._encoder.encode(events) if events else b""
 
     def close(self) -> bytes:
-        return self.translate(rest_of(self._parser, self._decoder))
+        out = self.translate(rest_of(self._parser, self._decoder))
+        if self.trace is not None:
+            self.trace.relayed(b"", out)
+        return out
 
     def fail(self, error: ErrorInfo) -> bytes:
         self.error = error

@@ -24,7 +24,8 @@ from cpa.conversation.reply import Reply
 from cpa.conversation.request import Conversation, Reasoning
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
-from cpa.formats.runs import Varying
+from cpa.formats.change import Note, Varying
+from cpa.formats.runs import Around
 from cpa.formats.sse import Framing, SseFrame
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -139,6 +140,9 @@ class RunEncoder(StreamEncoder, Protocol):
     def repeat(self, key: int, texts: list[bytes]) -> bytes | None:
         """More deltas of a block, as after the last one of it; None when they are to be given one by one."""
 
+    def around(self, key: int) -> Around | None:
+        """What ``repeat`` wrote around the texts of a block just now; None when it is not the same around each."""
+
 
 class NativeRelay(Protocol):
     """Relays an upstream stream to a client of the same family, sniffing only what must be known.
@@ -157,11 +161,11 @@ class NativeRelay(Protocol):
     served_model: str | None
     """The model name the upstream reported, when it did."""
 
-    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+    def pass_chunk(self, chunk: bytes, note: Note | None = None) -> tuple[bytes, int]:
         """Client bytes for ordinary deltas at the beginning of a chunk, and how many of its bytes they stand for.
 
         The chunk holds complete frames (each ended by an empty line, no CR). ``(b"", 0)``: the next frame must be fed.
-        Asked only once ``meaningful``.
+        Asked only once ``meaningful``. ``note`` is told the texts where frames are alike but for them.
         """
 
     def feed(self, frame: SseFrame) -> bytes:

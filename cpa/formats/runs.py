@@ -10,14 +10,9 @@ import re
 
 import orjson
 
+from cpa.formats.change import KINDS, Change, Varying, without
 from cpa.formats.stencil import MARK, Stencil
 
-Varying = tuple[re.Pattern[bytes], bytes]
-"""A member that is different in every frame and means nothing here, and what is put in its place."""
-OBFUSCATION: tuple[Varying, ...] = ((re.compile(rb'"obfuscation":"[^"\\]*"'), b'"obfuscation":""'),)
-"""Random text with which OpenAI hides how long a delta is."""
-NUMBERS: tuple[Varying, ...] = ((re.compile(rb'"sequence_number":[0-9]+'), b'"sequence_number":0'),)
-"""The number of an event of the Responses API."""
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
@@ -35,13 +30,19 @@ class Run:
 
         The chunk begins with a frame and holds no carriage return. What is no JSON is left to those that decode.
         """
-        plain = _without(chunk, self._varying)
+        plain = without(chunk, self._varying)
         texts, used = self._stencil.read(plain)
         if not used or not _are_texts(texts):
             return [], 0
         if used == len(plain):
             return texts, len(chunk)
         return texts, used if plain is chunk else _end_of(chunk, len(texts))
+
+    def change(self, around: Around | None) -> Change:
+        """How its frames are shown where texts are written with this around them, empty ones not at all."""
+        frame, varying = self._stencil.change, tuple(map(KINDS.index, self._varying))
+        before, _, after = around or (b"", b"", b"")
+        return Change(frame.before, frame.after, before, after, varying, empty=False)
 
 
 def learn_run(raw: bytes, lead: bytes, text: str, varying: tuple[Varying, ...]) -> Run | None:
@@ -51,7 +52,7 @@ def learn_run(raw: bytes, lead: bytes, text: str, varying: tuple[Varying, ...]) 
     written with escapes, could be the one that counts.
     """
     present = tuple(each for each in varying if each[0].search(raw))
-    plain = _without(raw, present)
+    plain = without(raw, present)
     if plain.count(lead[:-1]) != 1 or not plain.endswith(MARK):
         return None
     found = _STRING.match(plain, plain.find(lead) + len(lead))
@@ -60,7 +61,7 @@ def learn_run(raw: bytes, lead: bytes, text: str, varying: tuple[Varying, ...]) 
     before, after = plain[: found.start() + 1], plain[found.end() - 1 :]
     if b"\\" in before or b"\\" in after:
         return None
-    return Run(Stencil(before, after, before, after), present)
+    return Run(Stencil(Change(before, after, before, after)), present)
 
 
 def _are_texts(texts: list[bytes]) -> bool:
@@ -98,12 +99,6 @@ def filled(shape: Around, texts: list[bytes]) -> bytes:
     before, between, after = shape
     texts = [text for text in texts if text]
     return b"".join((before, between.join(texts), after)) if texts else b""
-
-
-def _without(chunk: bytes, varying: tuple[Varying, ...]) -> bytes:
-    for pattern, constant in varying:
-        chunk = pattern.sub(constant, chunk)
-    return chunk
 
 
 def _end_of(chunk: bytes, frames: int) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from cpa.formats.change import Change, Note
+
 MARK = b"\n\n"
 NEEDLES = (20, 40, 80, 160, 320)
 """Bytes by which the beginning of a text is found: as few as tell it. Long needles are prepared anew by ``bytes.split``
@@ -58,19 +60,17 @@ class Stencil:
     The text is the inside of a JSON string, whose quotes stand around it.
     """
 
-    __slots__ = ("_after", "_before", "_between", "_needle", "_same", "_shown_after", "_shown_before", "_shown_between")
+    __slots__ = ("_after", "_before", "_between", "_needle", "_same", "_shown_between", "change")
 
-    def __init__(self, before: bytes, after: bytes, shown_before: bytes, shown_after: bytes) -> None:
-        self._before = before
-        self._after = after
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self._before, self._after = before, after = change.before, change.after
         self._needle = _needle(before, after)
         """The end of what stands before a text."""
         self._between = after + before.removesuffix(self._needle)
         """What stands between a text and the next needle."""
-        self._same = (before, after) == (shown_before, shown_after)
-        self._shown_before = shown_before
-        self._shown_after = shown_after
-        self._shown_between = shown_after + shown_before
+        self._same = (before, after) == (change.shown_before, change.shown_after)
+        self._shown_between = change.shown_after + change.shown_before
 
     def read(self, chunk: bytes) -> tuple[list[bytes], int]:
         """The texts of the frames of this kind at the beginning of a chunk of complete frames, and how many bytes those
@@ -94,14 +94,19 @@ class Stencil:
             del texts[next(number for number, text in enumerate(texts) if not _is_inside(text)) :]
         return texts, len(texts) * (len(self._before) + len(self._after)) + sum(map(len, texts))
 
-    def passed(self, chunk: bytes) -> tuple[bytes, int]:
+    def passed(self, chunk: bytes, note: Note | None = None) -> tuple[bytes, int]:
         """What the client gets for the frames of this kind at the beginning of a chunk of complete frames, and how many
         bytes those frames are; nothing and 0 for none.
         """
         texts, used = self.read(chunk)
-        if self._same or not used:
+        if not used:
+            return b"", 0
+        change = self.change
+        if note is not None:
+            note(change, texts)
+        if self._same:
             return chunk[:used], used
-        return b"".join((self._shown_before, self._shown_between.join(texts), self._shown_after)), used
+        return b"".join((change.shown_before, self._shown_between.join(texts), change.shown_after)), used
 
 
 def _is_inside(text: bytes) -> bool:
@@ -133,5 +138,5 @@ def learn(raw: bytes, shown: bytes, lead: bytes, text: bytes) -> Stencil | None:
     first, last = lead + text[:1], text[-1:]
     at, to = raw.find(needle), shown.find(needle)
     return Stencil(
-        raw[:at] + first, last + raw[at + len(needle) :], shown[:to] + first, last + shown[to + len(needle) :]
+        Change(raw[:at] + first, last + raw[at + len(needle) :], shown[:to] + first, last + shown[to + len(needle) :])
     )

@@ -45,7 +45,7 @@ async def send(wire: Wire, request: Request, answer: Answer) -> None:
         await wire.whole(answer.status, answer.content_type, headers, answer.body or b"")
         return
     recorder = request.recorder
-    write = recorder.writing(wire.write) if recorder is not None and recorder.whole else wire.write
+    write = recorder.writing(wire.write, answer.trace) if recorder is not None and recorder.whole else wire.write
     seconds = request.config.streaming.keepalive_seconds
     try:
         await wire.begin(answer.status, answer.content_type, {**headers, **STREAM_HEADERS})

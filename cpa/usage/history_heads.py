@@ -11,7 +11,9 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
+from msgspec.structs import replace
 
+from cpa.usage.history_made import Made, made_of
 from cpa.usage.history_parts import AttemptParts, Body, HistoryParts, encoded
 
 TEXTS = (
@@ -74,6 +76,8 @@ class Head(Struct, array_like=True, gc=False):
     """Input, output and all of them, where they were told."""
     places: list[int | Place]
     """The size of one that is there as one piece and by itself."""
+    made: Made | None = None
+    """What came last and what the client was sent, where neither is among the bodies."""
 
 
 _encoder = Encoder()
@@ -137,9 +141,23 @@ def bodies_of(head: Head, content: bytes, at: int) -> list[Body]:
     return bodies
 
 
+def with_streams(head: Head, bodies: list[Body]) -> tuple[Head, list[Body]]:
+    """A head and its bodies, with what came and what was sent in full. Raises ValueError when they are damaged."""
+    made, attempts = head.made, head.attempts
+    if made is None:
+        return head, bodies
+    if made.own != len(bodies) - 1 or not attempts:
+        raise ValueError("a body is missing")
+    streams = made_of(made, bodies[made.own].pieces)
+    attempts = [*attempts[:-1], replace(attempts[-1], received=made.own)]
+    head = replace(head, attempts=attempts, sent=made.own + 1, made=None)
+    return head, [*bodies[: made.own], *(Body((stream,)) for stream in streams)]
+
+
 def parts_of_head(head: Head, bodies: list[Body]) -> HistoryParts:
     """A history as its text is made of. Raises ValueError when its texts do not fit together."""
     texts = _texts_of(head)
+    head, bodies = with_streams(head, bodies)
     return HistoryParts(
         **{name: texts[name] for name in TEXTS[:5]},
         body=head.body,

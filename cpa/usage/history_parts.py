@@ -106,6 +106,20 @@ def decode_parts(content: bytes) -> HistoryParts | None:
     return history
 
 
+def whole_bodies(bodies: list[Body]) -> list[bytes]:
+    """Every body in full. Raises ValueError when one is said to be the same as one that is not there."""
+    whole: list[bytes] = []
+    for body in bodies:
+        own = b"".join(body.pieces)
+        if body.same >= len(whole):
+            raise ValueError("a body is missing")
+        if body.same >= 0 and body.shared:
+            end = whole[body.same][-body.shared :]
+            own += end if body.renamed is None else end.replace(*body.renamed)
+        whole.append(own)
+    return whole
+
+
 def encoded(text: str) -> bytes:
     """Bytes that were no text come out as they came in: a secret may be among them."""
     try:

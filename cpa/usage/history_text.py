@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from cpa.usage.history_parts import AttemptParts, Body, HistoryParts, encoded
+from cpa.usage.history_parts import AttemptParts, HistoryParts, encoded, whole_bodies
 
 GAP = b"\n\n\n"
 """Ends the last line of a section and leaves two lines empty."""
@@ -29,20 +29,6 @@ def attempt_facts(history: HistoryParts) -> list[dict[str, Any]]:
     """What is told of each attempt, as JSON. Times are Unix milliseconds. Raises ValueError like the text."""
     bodies = whole_bodies(history.bodies)
     return [_facts(attempt, bodies) for attempt in history.attempts]
-
-
-def whole_bodies(bodies: list[Body]) -> list[bytes]:
-    """Every body in full. Raises ValueError when one is said to be the same as one that is not there."""
-    whole: list[bytes] = []
-    for body in bodies:
-        own = b"".join(body.pieces)
-        if body.same >= len(whole):
-            raise ValueError("a body is missing")
-        if body.same >= 0 and body.shared:
-            end = whole[body.same][-body.shared :]
-            own += end if body.renamed is None else end.replace(*body.renamed)
-        whole.append(own)
-    return whole
 
 
 class _Writer:

@@ -54,6 +54,31 @@ async def test_everything_that_passed_is_kept_byte_for_byte(keep: Keep, model: s
     assert ("data: " in sections["API RESPONSE 1"]) is stream
 
 
+LONG = 'Tell me of the "quick" brown fox, \\ and of ☃. ' * 60
+CLIENTS = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": LONG}]},
+    "/v1/messages": {"max_tokens": 9, "messages": [{"role": "user", "content": LONG}]},
+    "/v1/responses": {"input": LONG},
+    "/v1beta/models/{model}:streamGenerateContent?alt=sse": {"contents": [{"role": "user", "parts": [{"text": LONG}]}]},
+}
+
+
+@pytest.mark.parametrize("model", ["oc", "claude", "gemini", "codex"])
+@pytest.mark.parametrize("path", CLIENTS)
+async def test_a_long_stream_is_kept_byte_for_byte(keep: Keep, path: str, model: str) -> None:
+    """Of which little is stored but its texts."""
+    kept = await keep(request_log=True)
+    body = {**CLIENTS[path], **({} if "{model}" in path else {"model": model, "stream": True})}
+    _, answer = await kept.ask(path.format(model=model), body, X_Request_Id="one")
+    sections = await kept.history("one")
+    assert len(answer) > 20_000
+    assert sections["RESPONSE"].endswith("\n" + answer.decode())
+    came = sections["API RESPONSE 1"].partition("\nBody:\n")[2]
+    assert came.count("\n\n") > 300
+    assert came.startswith(("data: {", "event: "))
+    assert came.endswith("}\n\n" if model != "oc" else "data: [DONE]\n\n")
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,9 @@ from cpa.exchange.capture import Capture, Held
 from cpa.exchange.history_draft import batch_of, grouped
 from cpa.exchange.history_note import note_down
 from cpa.exchange.recorder import AttemptNote, Recorder
+from cpa.exchange.relay import PassingRelay, Relay, TranslatingRelay
+from cpa.formats.codec import ReplyContext
+from cpa.formats.registry import builtin_formats
 from cpa.logs.masking import Masker
 from cpa.logs.redaction import Secrets
 from cpa.usage.histories import History, find_history, history_json, history_text
@@ -130,6 +133,75 @@ def streamed(theirs: list[bytes], ours: list[bytes], *, limit: int = 1 << 20, fo
     call: Any = SimpleNamespace(model="alias", format=format, operation="chat", stream=True, client=None)
     recorder.call = call
     return recorder
+
+
+FRAMES = {
+    "openai": b'data: {"model":"up","choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n',
+    "claude": b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    b'"delta":{"type":"text_delta","text":"%b"}}\n\n',
+}
+BEGIN = {
+    "openai": b"",
+    "claude": b'data: {"type":"message_start","message":{"id":"m","model":"up"}}\n\n'
+    b'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n',
+}
+END = {
+    "openai": b'data: {"model":"up","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+    "claude": b'data: {"type":"content_block_stop","index":0}\n\n'
+    b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\ndata: {"type":"message_stop"}\n\n',
+}
+WORDS = [b"The ", b"quick ", b"brown ", b"fox ", b"", b"jumps\\n", b'\\"over\\" '] * 40
+Relayed = tuple[Recorder, bytes, bytes]
+"""What was noted of a stream, what came and what the client was sent."""
+
+
+def relayed(
+    pair: str,
+    words: Sequence[bytes | tuple[bytes, ...]],
+    *,
+    frame: bytes = b"",
+    before: tuple[bytes, ...] = (),
+    after: bytes = b"",
+    lost: int = 0,
+) -> Relayed:
+    """A stream of an upstream for a client, as the daemon relays it; the client leaves before its last pieces."""
+    client, _, upstream = pair.partition(":")
+    whole = BEGIN[upstream] + b"".join([(frame or FRAMES[upstream]) % word for word in words]) + END[upstream]
+    codecs = builtin_formats()
+    context = ReplyContext(
+        requested_model="alias",
+        created=1,
+        new_id=lambda prefix: f"{prefix}1",
+        model="alias",
+        client_format=client,
+        upstream_format=upstream,
+    )
+    framing = codecs[client].framing(context)
+    relay: Relay
+    if client == upstream:
+        relay = PassingRelay(codecs[client].native_relay(context, framing))
+    else:
+        relay = TranslatingRelay(
+            codecs[upstream].stream_decoder(context), codecs[client].stream_encoder(context, framing)
+        )
+    note = attempt(1, ASKED, kind="none")
+    note.received = capture(1 << 20, *before)
+    pieces = [whole[at : at + 1500] for at in range(0, len(whole), 1500)]
+    sent: list[bytes] = []
+    for number, piece in enumerate(pieces):
+        note.received.add(piece)
+        if not number:
+            relay.trace = note.traced(piece)
+        sent.append(relay.feed(piece))
+    sent = [*sent[: len(sent) - lost]]
+    recorder = streamed([], sent)
+    if after:
+        note.received.add(after)
+    note.answered_at, note.status, note.outcome = 1790000001.5, 200, 200
+    recorder.attempts, recorder.trace = [note], relay.trace
+    came = note.received.clipped()
+    assert isinstance(came, bytes)
+    return recorder, came, b"".join(sent)
 
 
 def last_bodies(history: History) -> list[bytes]:
@@ -245,6 +317,100 @@ def test_tokens_of_a_login_are_masked_in_failures_whatever_the_upstream_made_of_
     assert b'{"error":"bad ' in content(connection)
     assert encoded[12:-4] not in content(connection)
     assert quote(token, safe="").encode() not in content(connection)
+
+
+PAIRS = ["openai:openai", "claude:openai", "gemini:openai", "openai:claude", "gemini:claude", "openai-response:claude"]
+OBFUSCATED = FRAMES["openai"].replace(b"}]}", b'}],"obfuscation":"xyz"}')
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_of_frames_that_differ_in_their_texts_only_the_texts_are_stored(
+    connection: sqlite3.Connection, pair: str
+) -> None:
+    recorder, came, sent = relayed(pair, WORDS)
+    history = stored(connection, recorder)
+    assert last_bodies(history) == [came, sent]
+    kept, numbered = content(connection), pair.startswith("openai-response")
+    assert len(kept) < (len(came) + len(sent)) * (3 if numbered else 1) // 4
+    assert kept.count(FRAMES[pair.partition(":")[2]].partition(b"%b")[0]) < 40
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"before": (b": wait\n\n", b": still\n\n")},
+        {"after": b": bye\n\ndata: {"},
+        {"lost": 1},
+        {"lost": 2},
+        {"before": (b"\n",), "after": b"x"},
+    ],
+)
+def test_what_stands_around_a_stream_is_told_with_it(
+    connection: sqlite3.Connection, pair: str, told: dict[str, Any]
+) -> None:
+    recorder, came, sent = relayed(pair, WORDS, **told)
+    assert last_bodies(stored(connection, recorder)) == [came, sent]
+
+
+@pytest.mark.parametrize("pair", ["openai:openai", "claude:openai"])
+def test_what_varies_without_meaning_is_told_as_it_came(connection: sqlite3.Connection, pair: str) -> None:
+    recorder, came, sent = relayed(pair, WORDS, frame=OBFUSCATED)
+    assert last_bodies(stored(connection, recorder)) == [came, sent]
+    assert content(connection).count(b"jumps") < 50
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("at", [0, 5, 150, len(WORDS)])
+@pytest.mark.parametrize("secret", [KEY.encode(), b"sk-abcdefgh12345678"])
+def test_a_secret_in_a_text_is_masked_in_what_came_and_what_was_sent(
+    connection: sqlite3.Connection, pair: str, at: int, secret: bytes
+) -> None:
+    """A piece may end amid it."""
+    recorder, came, sent = relayed(pair, [*WORDS[:at], *[b"tell " + secret + b" "] * 20, *WORDS[at:]])
+    other, *_ = relayed(pair, WORDS)
+    other.request_id = "other"
+    history = stored(connection, recorder, other)
+    assert secret not in content(connection)
+    assert last_bodies(history) == [body.replace(secret, b"***") for body in (came, sent)]
+    beside = find_history(connection, "other")
+    assert beside is not None
+    assert b"***" not in b"".join(last_bodies(beside))
+
+
+def test_what_is_secret_by_the_name_of_its_member_is_masked(connection: sqlite3.Connection) -> None:
+    frame = FRAMES["openai"].replace(b"content", b"api_key")
+    recorder, came, sent = relayed("openai:openai", [b"hidden"] * 200, frame=frame)
+    history = stored(connection, recorder)
+    assert b"hidden" not in content(connection)
+    assert last_bodies(history) == [body.replace(b"hidden", b"***") for body in (came, sent)]
+
+
+def test_a_stream_whose_frames_are_all_different_is_kept_as_it_is(connection: sqlite3.Connection) -> None:
+    frame = FRAMES["openai"].replace(b'"up"', b'"up","n":"%b"')
+    words = [(b"%d" % number, b"text") for number in range(400)]
+    recorder, came, sent = relayed("claude:openai", words, frame=frame)
+    assert last_bodies(stored(connection, recorder)) == [came, sent]
+
+
+@pytest.mark.parametrize("change", ["own", "piece", "step", "attempts"])
+def test_a_damaged_one_is_said_to_be(connection: sqlite3.Connection, change: str) -> None:
+    recorder, *_ = relayed("claude:openai", WORDS)
+    noted = note_down(recorder)
+    assert noted.head.made is not None
+    if change == "own":
+        noted.head.made.own = 7
+    elif change == "piece":
+        noted.bodies[-1] = noted.bodies[-1][1:]
+    elif change == "step":
+        noted.head.made.steps[1].texts += 1000
+    else:
+        noted.head.attempts = []
+        noted.head.texts = noted.head.texts[: noted.head.texts.find(b"\0POST\0http")] + b"\0"
+    insert_batches(connection, [batch_of([grouped([noted])], masker())], 0, int(time.time() * 1000))
+    history = find_history(connection, recorder.request_id)
+    assert history is not None
+    assert b"DAMAGED" in history_text(history)
 
 
 def test_a_name_that_is_a_secret_is_masked(connection: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ from answers import CODECS, context
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_streams import FRAMES, streams
+from tracing import fed, shown
 
 from cpa.exchange.relay import PassingRelay
 from cpa.formats.gemini.relay import GeminiNativeRelay
@@ -25,16 +26,10 @@ def outcome(name: str, told: dict[str, Any], pieces: list[bytes], *, alone: bool
     given = context(**told)
     native = codec.native_relay(given, codec.framing(given))
     if alone:
-        native.pass_chunk = lambda chunk: (b"", 0)
+        native.pass_chunk = lambda chunk, note=None: (b"", 0)
     relay = PassingRelay(native)
-    out = []
-    for piece in pieces:
-        out.append(relay.feed(piece))
-        if relay.complete or relay.error is not None:
-            break
-    else:
-        out.append(relay.close())
-    return b"".join(out), relay.usage, relay.complete, relay.error, relay.meaningful
+    out = fed(relay, pieces, traced=not alone)
+    return shown(out), relay.usage, relay.complete, relay.error, relay.meaningful
 
 
 @pytest.mark.parametrize("name", FRAMES)
@@ -97,6 +92,6 @@ def test_an_error_is_told_once_whatever_follows_it(name: str, before: int) -> No
     told = {"model": "mine"}
     for pieces in ([stream], [stream[:-2]], [text * before + ERRORS[name][:-2]], [stream[:-7], stream[-7:]]):
         out, _, complete, error, _ = outcome(name, told, pieces)
-        assert out.count(b"broken") == 1
+        assert str(out).count("broken") == 1
         assert not complete
         assert error is not None

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cpa.formats.change import Change
 from cpa.formats.stencil import FrameKind, Stencil, learn
 
 
@@ -46,7 +47,7 @@ other = st.sampled_from(
 
 
 def test_texts_that_end_with_a_backslash_hide_no_other_frame() -> None:
-    stencil = Stencil(b'data: {"delta":"', b'"}\n\n', b'data: {"delta":"', b'"}\n\n')
+    stencil = Stencil(Change(b'data: {"delta":"', b'"}\n\n', b'data: {"delta":"', b'"}\n\n'))
     ends, hidden, frame = (b'data: {"delta":"%b"}\n\n' % text for text in (b"a\\\\", b'b","usage":"c', b"d"))
     for other in (b'data: {"usage":{"total_tokens":1}}\n\n', b"event: x\n" + hidden):
         for count in range(20):
@@ -124,16 +125,16 @@ def test_a_frame_whose_text_ends_its_string_or_its_line_is_another_kind(text: st
 
 def test_what_stands_before_a_text_may_stand_in_the_frame_twice() -> None:
     before, after = b'data: {"a":{"text":"n"},"b":{"text":"', b'"}}\n\n'
-    stencil = Stencil(before, after, b"<", b">")
+    stencil = Stencil(Change(before, after, b"<", b">"))
     run = b"".join(before + text + after for text in (b"one", b"two", b"n"))
     assert stencil.passed(run + b"data: [DONE]\n\n") == (b"<one><two><n>", len(run))
-    assert Stencil(before, before + after, b"<", b">").passed(before + b"x" + before + after) == (b"", 0)
+    assert Stencil(Change(before, before + after, b"<", b">")).passed(before + b"x" + before + after) == (b"", 0)
 
 
 @pytest.mark.parametrize("filling", [b"[" * 1_000_000, b'{"text":"n"},' * 80_000])
 def test_a_frame_that_repeats_itself_without_end_is_learned_in_a_few_steps(filling: bytes) -> None:
     """It comes from outside: looking for ever longer needles would take hours."""
     before, after = b'data: {"a":[%b],"text":"' % filling, b'"}\n\n'
-    assert Stencil(before, after, b"<", b">").passed(before + b"x" + after) == (b"<x>", len(before + after) + 1)
+    assert Stencil(Change(before, after, b"<", b">")).passed(before + b"x" + after) == (b"<x>", len(before + after) + 1)
     repeating = b'data: "%b"' % filling
-    assert Stencil(repeating + filling, after, b"<", b">").read(repeating + filling + b"x" + after) == ([], 0)
+    assert Stencil(Change(repeating + filling, after, b"<", b">")).read(repeating + filling + b"x" + after) == ([], 0)

@@ -13,10 +13,11 @@ from answers import CODECS, FORMATS, context
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_streams import FRAMES, streams
+from tracing import fed, shown
 
 from cpa.exchange.relay import TranslatingRelay
-from cpa.formats.runs import NUMBERS, OBFUSCATION, Run, learn_run
-from cpa.formats.sse import SseParser
+from cpa.formats.change import NUMBERS, OBFUSCATION
+from cpa.formats.runs import Run, learn_run
 
 EXAMPLES = int(os.environ.get("CPA_STREAM_EXAMPLES", "40"))
 PAIRS = [(client, upstream) for client in FORMATS for upstream in FORMATS if client != upstream]
@@ -38,24 +39,11 @@ def relay_of(client: str, upstream: str, *, alone: bool = False, alt: str = "") 
     return relay
 
 
-def shown(data: bytes) -> list[Any]:
-    """What a client reads: names and payloads, and text whatever its escapes."""
-    parser = SseParser()
-    frames = parser.feed(data) + parser.close()
-    return [(f.event, f.data if f.data == b"[DONE]" else orjson.loads(f.data)) for f in frames if f.data]
-
-
-def outcome(relay: TranslatingRelay, pieces: list[bytes]) -> tuple[Any, ...]:
+def outcome(relay: TranslatingRelay, pieces: list[bytes], *, traced: bool = True) -> tuple[Any, ...]:
     """What a client was told (nothing by an attempt that failed before it had content), and what is known."""
-    out = []
-    for piece in pieces:
-        out.append(relay.feed(piece))
-        if relay.complete or relay.error is not None:
-            break
-    else:
-        out.append(relay.close())
+    out = fed(relay, pieces, traced=traced)
     told = relay.meaningful or relay.error is None
-    return shown(b"".join(out)) if told else None, relay.usage, relay.complete, relay.error, relay.meaningful
+    return shown(out) if told else None, relay.usage, relay.complete, relay.error, relay.meaningful
 
 
 @pytest.mark.parametrize(("client", "upstream"), PAIRS)
@@ -67,6 +55,7 @@ def test_deltas_in_runs_are_deltas_one_by_one(client: str, upstream: str, data: 
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     pieces = [stream[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     expected = outcome(relay_of(client, upstream, alone=True), frames)
+    assert outcome(relay_of(client, upstream), frames, traced=False) == expected
     assert outcome(relay_of(client, upstream), frames) == expected
     assert outcome(relay_of(client, upstream), pieces) == expected
 

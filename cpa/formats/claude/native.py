@@ -10,6 +10,7 @@ from cpa.conversation.effort import ResolvedReasoning
 from cpa.conversation.signatures import family_of
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo, bad_event
+from cpa.formats.change import Note
 from cpa.formats.claude.caching import with_cache_marks
 from cpa.formats.claude.errors import error_event, error_frame
 from cpa.formats.claude.fields import Object, a_list, an_object, without
@@ -116,7 +117,7 @@ class ClaudeNativeRelay:
         self.meaningful = False
         self.served_model: str | None = None
 
-    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+    def pass_chunk(self, chunk: bytes, note: Note | None = None) -> tuple[bytes, int]:
         """The deltas."""
         if self.complete or self.error is not None:
             return b"", 0

@@ -8,13 +8,13 @@ import orjson
 
 from cpa.conversation import events as ev
 from cpa.errors import ErrorInfo, bad_event, no_answer
+from cpa.formats.change import Varying
 from cpa.formats.claude.errors import error_event
 from cpa.formats.claude.fields import Object, a_list, an_object, text_of
 from cpa.formats.claude.finish import decode_finish
 from cpa.formats.claude.usage import decode_usage
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai.stream_decode import unwrap_input
-from cpa.formats.runs import Varying
 from cpa.formats.sse import SseFrame, is_half
 
 _RESULTS = ("web_search_tool_result", "web_fetch_tool_result")

@@ -104,6 +104,11 @@ class ClaudeStreamEncoder:
             opened.around = around(self._frame("content_block_delta", opened.head + HOLE + b"}}"))
         return filled(opened.around, texts)
 
+    def around(self, key: int) -> Around | None:
+        """See :class:`cpa.formats.codec.RunEncoder`."""
+        opened = self._open.get(key)
+        return None if opened is None else opened.around
+
     def _emit(self, kind: str, body: Object, out: list[bytes]) -> None:
         out.append(self._frame(kind, _dumps({"type": kind, **body})))
 

@@ -14,6 +14,7 @@ import orjson
 
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo, bad_event
+from cpa.formats.change import Note
 from cpa.formats.codec import ReplyContext
 from cpa.formats.gemini.envelope import response_of
 from cpa.formats.gemini.errors import encode_error, error_of, info_of
@@ -111,12 +112,12 @@ class GeminiNativeRelay:
         self._usage = self.usage
         self._usage_data = data
 
-    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+    def pass_chunk(self, chunk: bytes, note: Note | None = None) -> tuple[bytes, int]:
         """Frames that look like one seen before, but for their text: they hold nothing else that it did not."""
         stencil = self._stencil
         if stencil is None or self._ended or self.error is not None:
             return b"", 0
-        return stencil.passed(chunk)
+        return stencil.passed(chunk, note)
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

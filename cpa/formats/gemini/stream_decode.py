@@ -17,6 +17,7 @@ from cpa.conversation import events as ev
 from cpa.conversation.signatures import GEMINI_SKIP_VALIDATION
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo, bad_event, ended_within_event
+from cpa.formats.change import Varying
 from cpa.formats.codec import ReplyContext
 from cpa.formats.gemini.errors import error_of, info_of
 from cpa.formats.gemini.fields import Object, get
@@ -24,7 +25,7 @@ from cpa.formats.gemini.finish import decode_finish
 from cpa.formats.gemini.grounding import citations_of, search_of
 from cpa.formats.gemini.partial_args import PartialArguments
 from cpa.formats.gemini.usage import counts_of, decode_usage
-from cpa.formats.runs import Varying, joined
+from cpa.formats.runs import joined
 from cpa.formats.sse import SseFrame, is_half
 
 _USAGE_INTERVAL = 16

@@ -102,6 +102,11 @@ class GeminiStreamEncoder:
             state.around = around(self._frame(None, self._text_head + HOLE + state.tail))
         return filled(state.around, texts)
 
+    def around(self, key: int) -> Around | None:
+        """See :class:`cpa.formats.codec.RunEncoder`."""
+        state = self._blocks.get(key)
+        return None if state is None else state.around
+
     # -- frames --------------------------------------------------------------------------------------------
 
     def _constant(self) -> bytes:

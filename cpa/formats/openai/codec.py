@@ -12,6 +12,7 @@ from cpa.conversation.reply import Reply
 from cpa.conversation.request import Conversation, Reasoning
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo
+from cpa.formats.change import Note
 from cpa.formats.codec import (
     EncodedRequest,
     JsonObject,
@@ -170,7 +171,7 @@ class _Reframed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._relay, name)
 
-    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+    def pass_chunk(self, chunk: bytes, note: Note | None = None) -> tuple[bytes, int]:
         """Ordinary deltas."""
         passed, used = self._relay.pass_chunk(chunk)
         return self._reframed(passed), used

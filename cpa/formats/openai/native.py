@@ -10,6 +10,7 @@ import orjson
 from cpa.conversation.effort import ResolvedReasoning
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo, bad_event
+from cpa.formats.change import Note
 from cpa.formats.codec import EncodedRequest, ReplyContext, Target
 from cpa.formats.openai.errors import encode_error, hidden_error
 from cpa.formats.openai.request_encode import write_reasoning
@@ -117,12 +118,12 @@ class ChatNativeRelay:
         self.meaningful = False
         self.served_model: str | None = None
 
-    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+    def pass_chunk(self, chunk: bytes, note: Note | None = None) -> tuple[bytes, int]:
         """Text deltas that look like one seen before."""
         stencil = self._stencil
         if stencil is None or self.complete or self.error is not None or self._held is not None:
             return b"", 0
-        return stencil.passed(chunk)
+        return stencil.passed(chunk, note)
 
     def feed(self, frame: SseFrame) -> bytes:
         """Bytes for the client."""

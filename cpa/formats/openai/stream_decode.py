@@ -14,12 +14,12 @@ from cpa.conversation.media import source_from_url
 from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo, bad_event, no_answer
+from cpa.formats.change import OBFUSCATION
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai.errors import hidden_error
 from cpa.formats.openai.finish import decode_finish
 from cpa.formats.openai.tools import arguments_text
 from cpa.formats.openai.usage import decode_usage
-from cpa.formats.runs import OBFUSCATION
 from cpa.formats.sse import SseFrame, is_half
 
 Object = dict[str, Any]

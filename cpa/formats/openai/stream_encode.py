@@ -96,6 +96,11 @@ class ChatStreamEncoder:
             opened.around = around(self._frame(None, opened.head + HOLE + opened.tail))
         return filled(opened.around, texts)
 
+    def around(self, key: int) -> Around | None:
+        """See :class:`cpa.formats.codec.RunEncoder`."""
+        opened = self._open.get(key)
+        return None if opened is None else opened.around
+
     # -- frames --------------------------------------------------------------------------------------------
 
     def _constant(self) -> bytes:

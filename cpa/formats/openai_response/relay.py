@@ -9,6 +9,7 @@ import orjson
 from cpa.conversation.numbers import natural
 from cpa.conversation.usage import Usage
 from cpa.errors import ErrorInfo, bad_event
+from cpa.formats.change import Note
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai_response.errors import cut_off, error_event, failed_event, stream_error
 from cpa.formats.openai_response.fields import Object, object_of
@@ -55,7 +56,7 @@ class ResponseNativeRelay:
         self.meaningful = False
         self.served_model: str | None = None
 
-    def pass_chunk(self, chunk: bytes) -> tuple[bytes, int]:
+    def pass_chunk(self, chunk: bytes, note: Note | None = None) -> tuple[bytes, int]:
         """The text deltas."""
         if self.complete or self.error is not None:
             return b"", 0

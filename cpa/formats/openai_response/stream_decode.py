@@ -15,13 +15,14 @@ import orjson
 from cpa.conversation import events as ev
 from cpa.conversation.numbers import natural
 from cpa.errors import ErrorInfo, bad_event, no_answer
+from cpa.formats.change import NUMBERS, OBFUSCATION
 from cpa.formats.codec import ReplyContext
 from cpa.formats.openai_response.errors import cut_off, reply_failure, stream_error
 from cpa.formats.openai_response.fields import Object, object_of, objects, text
 from cpa.formats.openai_response.finish import decode_finish
 from cpa.formats.openai_response.items_decode import FORMAT, KINDS, Item
 from cpa.formats.openai_response.usage import read_usage
-from cpa.formats.runs import NUMBERS, OBFUSCATION, joined
+from cpa.formats.runs import joined
 from cpa.formats.sse import SseFrame, is_half
 
 _loads = orjson.loads

@@ -126,6 +126,9 @@ class ResponseStreamEncoder:
         finally:
             self._pieces = []
 
+    def around(self, key: int) -> None:
+        """See :class:`cpa.formats.codec.RunEncoder`: every event has a number of its own."""
+
     def new_item_id(self, wanted: str | None, prefix: str, known: str | None = None) -> str:
         """An id for an item: the upstream's own when it is of the same format, else one of ours; never used twice."""
         item_id = wanted if wanted and wanted.startswith(prefix) else None

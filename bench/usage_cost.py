@@ -34,7 +34,7 @@ from bench.run import ROOT, configuration
 from cpa.config import ConfigStore
 from cpa.daemon import Daemon
 from cpa.logs import LogFiles, Secrets, setup_logging
-from cpa.memory import bound_arenas
+from cpa.memory import tune_allocator
 
 MODES = "whole,burst"
 WARM_SECONDS = 2.0
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        bound_arenas()
+        tune_allocator()
         cost = uvloop.run(measure(given.pairs, given.modes, given.seconds, histories=given.histories))
         print(msgspec.json.encode(cost).decode())
         return

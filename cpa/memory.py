@@ -9,11 +9,17 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-M_ARENA_MAX = -8
-"""Of ``mallopt(3)``."""
-ARENAS = 8
+MB = 1024 * 1024
+ARENA_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = -8, -3, -1
+"""Parameters of ``mallopt(3)``."""
+SETTINGS = {
+    "MALLOC_ARENA_MAX": (ARENA_MAX, 8),
+    "MALLOC_MMAP_THRESHOLD_": (MMAP_THRESHOLD, 32 * MB),
+    "MALLOC_TRIM_THRESHOLD_": (TRIM_THRESHOLD, 64 * MB),
+}
+"""Parameters and what they are set to, by the variables with which glibc lets others choose."""
 LOOK_SECONDS = 30.0
-WORTH = 32 * 1024 * 1024
+WORTH = 32 * MB
 """Bytes above the least that the process ever took, from which on it is asked what of them it needs."""
 
 
@@ -25,14 +31,20 @@ def settle() -> None:
     gc.enable()
 
 
-def bound_arenas(environ: Mapping[str, str] = os.environ) -> None:
-    """Let threads take memory from a few places, unless ``environ`` says from how many. Call it before there are any.
+def tune_allocator(environ: Mapping[str, str] = os.environ) -> None:
+    """Settle how glibc takes memory and gives it back, unless ``environ`` does. Call it before there are threads.
 
-    glibc has up to eight for each processor, and what a thread has ever taken it gives back from none but the first.
-    Few are enough for the threads that write to have their own: they would keep the event loop waiting.
+    Threads take memory from a few places: what a thread has ever taken goes back from none but the first, yet those
+    that write need their own, or they would keep the event loop waiting. What is free is kept: to give it back and take
+    it again for each stream costs more than to write the stream. glibc learns that, if large requests come, by and by;
+    :func:`give_back` sees to it that nothing is kept for long.
     """
-    if "MALLOC_ARENA_MAX" not in environ and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        mallopt(M_ARENA_MAX, ARENAS)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return
+    for variable, (parameter, value) in SETTINGS.items():
+        if variable not in environ:
+            mallopt(parameter, value)
 
 
 def resident() -> int:

@@ -61,9 +61,9 @@ async def test_nothing_is_done_where_the_allocator_cannot_be_asked() -> None:
 
 MANY_THREADS = """
 import ctypes, sys, threading
-from cpa.memory import bound_arenas
+from cpa.memory import tune_allocator
 
-bound_arenas({})
+tune_allocator({})
 held, taken = threading.Barrier(13), []
 
 def take():
@@ -85,12 +85,37 @@ held.wait()
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="asks glibc")
 @pytest.mark.parametrize(("environ", "arenas"), [({}, 8), ({"MALLOC_ARENA_MAX": "3"}, 3)])
-def test_threads_bound_arenas_unless_somebody_chose(environ: dict[str, str], arenas: int) -> None:
+def test_threads_tune_allocator_unless_somebody_chose(environ: dict[str, str], arenas: int) -> None:
     script = MANY_THREADS.replace("({})", f"({environ})")
     told = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, **environ}, capture_output=True, check=True
     ).stdout
     assert told.count(b"<heap nr=") == arenas
+
+
+OVER_AND_OVER = """
+import resource
+from cpa.memory import tune_allocator
+
+tune_allocator({})
+for number in range(300):
+    if number == 100:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    streams = [b"x" * 80_000 for _ in range(8)]
+    joined = b"".join(streams)
+    del streams, joined
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="tells glibc")
+@pytest.mark.parametrize(("environ", "kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
+def test_memory_that_is_used_again_is_kept_unless_somebody_chose(environ: dict[str, str], kept: bool) -> None:
+    script = OVER_AND_OVER.replace("({})", f"({environ})")
+    faults = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **environ}, capture_output=True, check=True
+    ).stdout
+    assert (int(faults) < 1000) is kept
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

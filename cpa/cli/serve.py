@@ -28,9 +28,9 @@ def serve(config_path: Path, host: str | None, port: int | None, password: str |
     """Run the daemon in the foreground until it is told to stop."""
     gc.disable()  # what a start makes stays; the daemon turns it on again once it serves
     from cpa.cli.running import run_daemon
-    from cpa.memory import bound_arenas
+    from cpa.memory import tune_allocator
 
-    bound_arenas()
+    tune_allocator()
     gc.collect()  # room for what is made next
     gc.freeze()  # the daemon need not look through all modules again
 

@@ -37,7 +37,7 @@ MANY_BYTES = 8 * 1024 * 1024
 GROUP = 16
 GROUP_BYTES = 512 * 1024
 """So many histories, or of so many bytes, are put together on the event loop."""
-LONG_BYTES = 256 * 1024
+LONG_BYTES = 512 * 1024
 """One of more is left to the thread."""
 BATCH_BYTES = 1024 * 1024
 """A batch of so many bytes takes no more histories."""

@@ -14,8 +14,8 @@ ARENA_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = -8, -3, -1
 """Parameters of ``mallopt(3)``."""
 SETTINGS = {
     "MALLOC_ARENA_MAX": (ARENA_MAX, 8),
-    "MALLOC_MMAP_THRESHOLD_": (MMAP_THRESHOLD, 32 * MB),
-    "MALLOC_TRIM_THRESHOLD_": (TRIM_THRESHOLD, 64 * MB),
+    "MALLOC_MMAP_THRESHOLD_": (MMAP_THRESHOLD, 4 * MB),
+    "MALLOC_TRIM_THRESHOLD_": (TRIM_THRESHOLD, 8 * MB),
 }
 """Parameters and what they are set to, by the variables with which glibc lets others choose."""
 LOOK_SECONDS = 30.0

@@ -34,7 +34,7 @@ MOST_IN_A_CROWD = 4096
 MANY_WAITING = 1024
 MANY_BYTES = 8 * 1024 * 1024
 """So many, or so many bytes of them, are stored without waiting for more."""
-GROUP = 16
+GROUP = 32
 GROUP_BYTES = 512 * 1024
 """So many histories, or of so many bytes, are put together on the event loop."""
 LONG_BYTES = 512 * 1024

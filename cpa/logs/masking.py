@@ -132,6 +132,7 @@ _SAYS_NOTHING = re.compile(
 _PLAIN = re.compile(r"[a-z]+://|[\d.:,+/TZ-]+\Z|[a-z]+/[a-z0-9.+-]+;?\Z", re.IGNORECASE)
 
 
+@lru_cache(maxsize=256)
 def mask_query(url: str) -> str:
     """The URL with the values of its secret parameters masked; the rest stays as it is written."""
     path, question, query = url.partition("?")

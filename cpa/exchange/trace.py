@@ -9,6 +9,10 @@ from cpa.usage.history_made import AFTER_TEXT, MADE, Made, Step, own_pieces
 LEAST = 4096
 """So many bytes that are no texts may be kept, and three quarters of all: of a stream that needs more, what came is
 kept and what was sent."""
+LONGEST = 1024 * 1024
+"""So many bytes of a stream, read and written, are noted, and held until it is over; of a longer one both are kept."""
+MOST_CHANGES = 64
+"""So many kinds of frames; of a stream with more both are kept."""
 
 
 class Trace:
@@ -66,13 +70,18 @@ class Trace:
             self._keep(self._came, came)
         if kind is False or (isinstance(kind, Change) and not kind.shown_before):
             self._keep(self._shown, shown)
+        if self._read + self._written > LONGEST:
+            self._give_up()
 
     def _keep(self, kept: list[bytes], content: bytes) -> None:
         kept.append(content)
         self._kept += len(content)
         if self._kept > LEAST + (self._read + self._written) * 3 // 4:
-            self._given_up = True
-            self._steps, self._changes, self._texts, self._came, self._shown = [], [], [], [], []
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._given_up = True
+        self._steps, self._changes, self._texts, self._came, self._shown = [], [], [], [], []
 
     def _begin(self, kind: Change | bool | None) -> None:
         """Another step, which ends the one that went on."""
@@ -83,6 +92,9 @@ class Trace:
         if isinstance(change, Change):
             if change not in self._changes:
                 self._changes.append(change)
+            if len(self._changes) > MOST_CHANGES:
+                self._give_up()
+                return
             shown = MADE if change.shown_before else written
             came = read if change.varying else 0
             self._steps.append(Step(texts, came, shown, self._changes.index(change)))

@@ -393,6 +393,18 @@ def test_a_stream_whose_frames_are_all_different_is_kept_as_it_is(connection: sq
     assert last_bodies(stored(connection, recorder)) == [came, sent]
 
 
+@pytest.mark.parametrize(("kinds", "words"), [(60, 360), (100, 600), (1, 7000)])
+def test_of_a_long_stream_or_one_with_very_many_kinds_of_frames_all_is_kept(
+    connection: sqlite3.Connection, kinds: int, words: int
+) -> None:
+    """What is noted while it passes is bounded."""
+    frame = FRAMES["openai"].replace(b'"up"', b'"up","n":"%b"')
+    told = [(b"%d" % (number * kinds // words), b"the text") for number in range(words)]
+    recorder, came, sent = relayed("claude:openai", told, frame=frame)
+    assert last_bodies(stored(connection, recorder)) == [came, sent]
+    assert (content(connection).count(b'"up","n":"') == words) is (kinds != 60)
+
+
 @pytest.mark.parametrize("change", ["own", "piece", "step", "attempts"])
 def test_a_damaged_one_is_said_to_be(connection: sqlite3.Connection, change: str) -> None:
     recorder, *_ = relayed("claude:openai", WORDS)

@@ -85,7 +85,7 @@ held.wait()
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="asks glibc")
 @pytest.mark.parametrize(("environ", "arenas"), [({}, 8), ({"MALLOC_ARENA_MAX": "3"}, 3)])
-def test_threads_tune_allocator_unless_somebody_chose(environ: dict[str, str], arenas: int) -> None:
+def test_threads_bound_arenas_unless_somebody_chose(environ: dict[str, str], arenas: int) -> None:
     script = MANY_THREADS.replace("({})", f"({environ})")
     told = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, **environ}, capture_output=True, check=True

@@ -289,7 +289,7 @@ class TranslatingRelay:
         self._passed += len(texts)
         if self.trace is not None:
             if self._change is None:
-                self._change = run.change(encoder.around(self._key))
+                self._change = run.change(encoder.around)
             self.trace.note(self._change, texts)
             self.trace.relayed(chunk[:used], out)
         return out, used

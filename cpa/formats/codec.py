@@ -137,11 +137,11 @@ class StreamEncoder(Protocol):
 class RunEncoder(StreamEncoder, Protocol):
     """An encoder that writes deltas from the JSON text of their strings."""
 
+    around: Around | None
+    """What ``repeat`` wrote around the texts just now; None when it is not the same around each."""
+
     def repeat(self, key: int, texts: list[bytes]) -> bytes | None:
         """More deltas of a block, as after the last one of it; None when they are to be given one by one."""
-
-    def around(self, key: int) -> Around | None:
-        """What ``repeat`` wrote around the texts of a block just now; None when it is not the same around each."""
 
 
 class NativeRelay(Protocol):

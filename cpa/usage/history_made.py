@@ -33,14 +33,6 @@ class Step(Struct, array_like=True, gc=False):
     change: int = NO_CHANGE
     """Its number."""
 
-    def continues(self, other: Step) -> bool:
-        """Whether the other one, which follows, is of the same kind."""
-        return (
-            self.change == other.change
-            and (self.texts > 0) == (other.texts > 0)
-            and (self.shown == MADE) == (other.shown == MADE)
-        )
-
 
 class Made(Struct, array_like=True, gc=False):
     """What the last attempt received and what the client was sent, of which neither is stored."""

@@ -29,7 +29,7 @@ def outcome(name: str, told: dict[str, Any], pieces: list[bytes], *, alone: bool
         native.pass_chunk = lambda chunk, note=None: (b"", 0)
     relay = PassingRelay(native)
     out = fed(relay, pieces, traced=not alone)
-    return shown(out), relay.usage, relay.complete, relay.error, relay.meaningful
+    return out, relay.usage, relay.complete, relay.error, relay.meaningful
 
 
 @pytest.mark.parametrize("name", FRAMES)
@@ -42,8 +42,12 @@ def test_frames_in_runs_are_frames_one_by_one(name: str, data: st.DataObject) ->
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     pieces = [stream[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     expected = outcome(name, told, frames, alone=True)
-    assert outcome(name, told, [stream]) == expected
-    assert outcome(name, told, pieces) == expected
+    # a chunk that is parsed to rename another model is written with other escapes than one that passes
+    renamed = name == "openai" and told["model"] is not None
+    for cut in ([stream], pieces):
+        out, *known = outcome(name, told, cut)
+        assert known == [*expected[1:]]
+        assert out == expected[0] or (renamed and shown(out) == shown(expected[0]))
 
 
 @pytest.mark.parametrize("name", FRAMES)
@@ -92,6 +96,6 @@ def test_an_error_is_told_once_whatever_follows_it(name: str, before: int) -> No
     told = {"model": "mine"}
     for pieces in ([stream], [stream[:-2]], [text * before + ERRORS[name][:-2]], [stream[:-7], stream[-7:]]):
         out, _, complete, error, _ = outcome(name, told, pieces)
-        assert str(out).count("broken") == 1
+        assert out.count(b"broken") == 1
         assert not complete
         assert error is not None

@@ -67,6 +67,9 @@ def _identified(block: Block) -> bool:
 class ClaudeStreamEncoder:
     """See :class:`cpa.formats.codec.StreamEncoder`."""
 
+    around: Around | None = None
+    """See :class:`cpa.formats.codec.RunEncoder`."""
+
     def __init__(self, context: ReplyContext, framing: Framing) -> None:
         self._context = context
         self._framing = framing
@@ -102,12 +105,8 @@ class ClaudeStreamEncoder:
             return None
         if opened.around is None:
             opened.around = around(self._frame("content_block_delta", opened.head + HOLE + b"}}"))
+        self.around = opened.around
         return filled(opened.around, texts)
-
-    def around(self, key: int) -> Around | None:
-        """See :class:`cpa.formats.codec.RunEncoder`."""
-        opened = self._open.get(key)
-        return None if opened is None else opened.around
 
     def _emit(self, kind: str, body: Object, out: list[bytes]) -> None:
         out.append(self._frame(kind, _dumps({"type": kind, **body})))

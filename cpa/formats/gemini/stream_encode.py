@@ -63,6 +63,9 @@ class GeminiStreamEncoder:
     ``wrap``: put every payload into the envelope ``{"response": ...}`` of Gemini CLI's backend.
     """
 
+    around: Around | None = None
+    """See :class:`cpa.formats.codec.RunEncoder`."""
+
     def __init__(self, context: ReplyContext, framing: Framing, *, wrap: bool = False) -> None:
         self._context = context
         self._frame = framing.frame
@@ -100,12 +103,8 @@ class GeminiStreamEncoder:
             return None
         if state.around is None:
             state.around = around(self._frame(None, self._text_head + HOLE + state.tail))
+        self.around = state.around
         return filled(state.around, texts)
-
-    def around(self, key: int) -> Around | None:
-        """See :class:`cpa.formats.codec.RunEncoder`."""
-        state = self._blocks.get(key)
-        return None if state is None else state.around
 
     # -- frames --------------------------------------------------------------------------------------------
 

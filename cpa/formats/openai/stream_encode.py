@@ -58,6 +58,9 @@ class _Open:
 class ChatStreamEncoder:
     """See :class:`cpa.formats.codec.StreamEncoder`."""
 
+    around: Around | None = None
+    """See :class:`cpa.formats.codec.RunEncoder`."""
+
     def __init__(self, context: ReplyContext, framing: Framing) -> None:
         self._context = context
         self._framing = framing
@@ -94,12 +97,8 @@ class ChatStreamEncoder:
             return None
         if opened.around is None:
             opened.around = around(self._frame(None, opened.head + HOLE + opened.tail))
+        self.around = opened.around
         return filled(opened.around, texts)
-
-    def around(self, key: int) -> Around | None:
-        """See :class:`cpa.formats.codec.RunEncoder`."""
-        opened = self._open.get(key)
-        return None if opened is None else opened.around
 
     # -- frames --------------------------------------------------------------------------------------------
 

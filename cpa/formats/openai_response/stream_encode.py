@@ -59,6 +59,8 @@ class _Block:
 class ResponseStreamEncoder:
     """See :class:`cpa.formats.codec.StreamEncoder`."""
 
+    around = None  # every event has a number of its own
+
     def __init__(self, context: ReplyContext, framing: Framing) -> None:
         self._context = context
         self._framing = framing
@@ -125,9 +127,6 @@ class ResponseStreamEncoder:
             return self.encode([ev.ArgumentsDelta(key, text) if calls else ev.TextDelta(key, text)])
         finally:
             self._pieces = []
-
-    def around(self, key: int) -> None:
-        """See :class:`cpa.formats.codec.RunEncoder`: every event has a number of its own."""
 
     def new_item_id(self, wanted: str | None, prefix: str, known: str | None = None) -> str:
         """An id for an item: the upstream's own when it is of the same format, else one of ours; never used twice."""
